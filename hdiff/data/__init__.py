@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, alignment, packing and batches. Import the file you need; this one loads nothing."""
