@@ -1,0 +1,81 @@
+"""PackedSpans: the spans to predict, all rows of a batch in one flat run of tokens. Torch only.
+
+Dimensions: B batch, L tokens, S spans, P tokens in all spans together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedSpans:
+    """Variable-length spans packed one after another, in row-major order.
+
+    Attributes:
+        token_index: Where each packed token lies in the flattened (B * L) batch, long (P,).
+        span_index: The span of each packed token, long (P,), non-decreasing from 0.
+        offset: Position of each packed token inside its span, from 0, long (P,).
+        row: Batch row of each span, long (S,).
+        length: Tokens in each span, long (S,), all >= 1.
+    """
+
+    token_index: Tensor
+    span_index: Tensor
+    offset: Tensor
+    row: Tensor
+    length: Tensor
+
+    @classmethod
+    def from_units(cls, unit_ids: Tensor, selected: Tensor) -> PackedSpans:
+        """Packs the units whose tokens are selected.
+
+        Args:
+            unit_ids: Unit of every token, long (B, L), contiguous and non-decreasing in a row.
+            selected: Tokens to pack, bool (B, L); whole units.
+
+        Returns:
+            The packed spans.
+        """
+        num_rows, length = unit_ids.shape
+        token_index = selected.flatten().nonzero().squeeze(1)  # (P,)
+        rows = torch.div(token_index, length, rounding_mode="floor")
+        key = rows * (length + 1) + unit_ids.flatten()[token_index]
+        is_first = torch.ones_like(key, dtype=torch.bool)
+        is_first[1:] = key[1:] != key[:-1]
+        span_index = is_first.cumsum(0) - 1
+        starts = is_first.nonzero().squeeze(1)  # (S,)
+        ends = torch.cat([starts[1:], starts.new_tensor([len(token_index)])])
+        offset = torch.arange(len(token_index), device=unit_ids.device) - starts[span_index]
+        return cls(
+            token_index=token_index,
+            span_index=span_index,
+            offset=offset,
+            row=rows[starts],
+            length=ends[: len(starts)] - starts,
+        )
+
+    @property
+    def num_spans(self) -> int:
+        """Number of spans S."""
+        return self.length.shape[0]
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Packs per-token values.
+
+        Args:
+            values: (B, L) or (B, L, D).
+
+        Returns:
+            (P,) or (P, D).
+        """
+        return values.flatten(0, 1)[self.token_index]
+
+    def sum_tokens(self, values: Tensor) -> Tensor:
+        """Sums per-token values within each span: (P,) -> (S,)."""
+        return torch.zeros(self.num_spans, dtype=values.dtype, device=values.device).index_add(
+            0, self.span_index, values
+        )

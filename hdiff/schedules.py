@@ -1,0 +1,104 @@
+"""Schedules: the probability p_mask(t) = 1 - alpha(t) that a unit is masked at time t. Torch only.
+
+All run from p_mask(0) = 0 to p_mask(1) = 1 exactly, so the weights below give a bound without a
+left-over prior or reconstruction term.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.errors import RecipeError
+
+
+class Schedule(ABC):
+    """Monotone map of time to masking probability."""
+
+    @abstractmethod
+    def p_mask(self, t: Tensor) -> Tensor:
+        """Masking probability.
+
+        Args:
+            t: Times in [0, 1], float, any shape.
+
+        Returns:
+            p_mask(t) in [0, 1], same shape.
+        """
+
+    @abstractmethod
+    def derivative(self, t: Tensor) -> Tensor:
+        """d p_mask / dt at times t in (0, 1], same shape."""
+
+    @abstractmethod
+    def time(self, p_mask: Tensor) -> Tensor:
+        """Inverse of `p_mask`: the time at which a probability is reached, same shape."""
+
+    def reverse_hazard(self, t: Tensor) -> Tensor:
+        """p_mask'(t) / p_mask(t): the weight of a unit masked at time t.
+
+        Source: arXiv:2406.07524, eq. 10, where it reads -alpha'(t) / (1 - alpha(t)).
+        """
+        return self.derivative(t) / self.p_mask(t)
+
+
+@final
+class LinearSchedule(Schedule):
+    """alpha(t) = 1 - t. Source: arXiv:2406.07524 (log-linear noise with eps = 0)."""
+
+    def p_mask(self, t: Tensor) -> Tensor:
+        return t
+
+    def derivative(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def time(self, p_mask: Tensor) -> Tensor:
+        return p_mask
+
+
+@final
+class CosineSchedule(Schedule):
+    """alpha(t) = 1 - cos(pi/2 (1 - t)). Source: arXiv:2406.04329, table 4 (MD4)."""
+
+    def p_mask(self, t: Tensor) -> Tensor:
+        return torch.cos(math.pi / 2 * (1 - t))
+
+    def derivative(self, t: Tensor) -> Tensor:
+        return math.pi / 2 * torch.sin(math.pi / 2 * (1 - t))
+
+    def time(self, p_mask: Tensor) -> Tensor:
+        return 1 - 2 / math.pi * torch.arccos(p_mask)
+
+
+@final
+class PolynomialSchedule(Schedule):
+    """alpha(t) = 1 - t^k, reverse hazard k / t. Source: arXiv:2406.04329, table 4.
+
+    Args:
+        k: Exponent, > 0; 1 is linear.
+    """
+
+    def __init__(self, k: float = 2.0) -> None:
+        if not k > 0:
+            raise RecipeError(f"polynomial schedule has k = {k}; k must be > 0 (1 is linear)")
+        self.k = k
+
+    def p_mask(self, t: Tensor) -> Tensor:
+        return t**self.k
+
+    def derivative(self, t: Tensor) -> Tensor:
+        return self.k * t ** (self.k - 1)
+
+    def time(self, p_mask: Tensor) -> Tensor:
+        return p_mask ** (1 / self.k)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "linear": LinearSchedule,
+    "cosine": CosineSchedule,
+    "polynomial": PolynomialSchedule,
+}
