@@ -1,0 +1,119 @@
+"""AutoregressiveHead: tokens of a span one after another, by causal layers inside the span. Torch only.
+
+Dimensions: P packed tokens, S spans, D width, V vocabulary, H heads, M tokens of the longest span.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdiff.errors import RecipeError
+from hdiff.heads.base import Head, sample_categorical
+from hdiff.models.attention import span_attention
+from hdiff.models.trunk import FeedForward, initialise
+from hdiff.packed_spans import PackedSpans
+
+
+@final
+class SpanLayer(nn.Module):
+    """A transformer layer whose attention is causal and stays inside each packed span."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.feed_forward_norm = nn.LayerNorm(width, bias=False)
+        self.feed_forward = FeedForward(width)
+
+    def forward(self, hidden: Tensor, spans: PackedSpans) -> Tensor:
+        """(P, D) -> (P, D)."""
+        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.unbind(1)  # (P, H, E) each
+        hidden = hidden + self.project(span_attention(query, key, value, spans).flatten(1))
+        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
+
+
+@final
+class AutoregressiveHead(Head):
+    """p(x_S | x_t) = prod_i p(x_i | x_{<i in S}, x_t): an exact joint over the span's tokens.
+
+    The trunk runs once; only these small layers run token by token when sampling. At a position the
+    layers read the trunk's output and the span's token before it, so order inside the span needs no
+    positional embedding.
+
+    Args:
+        vocab_size: Vocabulary V, without the mask.
+        width: Width of the trunk D.
+        num_layers: Causal layers, 1 or 2.
+        num_heads: Attention heads of a layer.
+    """
+
+    def __init__(self, vocab_size: int, width: int, *, num_layers: int = 1, num_heads: int = 4) -> None:
+        super().__init__(vocab_size, width)
+        if width % num_heads or num_layers < 1:
+            raise RecipeError(
+                f"autoregressive head with num_layers={num_layers}, num_heads={num_heads}, width={width}; "
+                f"num_layers is at least 1 and num_heads divides the width"
+            )
+        self.begin = nn.Parameter(torch.zeros(width))  # stands for the token before a span's first
+        self.previous = nn.Linear(width, width, bias=False)
+        self.layers = nn.ModuleList(SpanLayer(width, num_heads) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(width, bias=False)
+        nn.init.normal_(self.previous.weight, std=width**-0.5)
+        for layer in self.layers:
+            initialise(layer, num_layers)
+
+    def log_prob(self, hidden: Tensor, targets: Tensor, spans: PackedSpans) -> Tensor:
+        before = targets.roll(1)  # packed: the token before, where offset > 0
+        states = self._states(hidden, before, spans)
+        token_log_prob = -F.cross_entropy(self.logits(states).float(), targets, reduction="none")
+        return spans.sum_tokens(token_log_prob)
+
+    def sample(
+        self,
+        hidden: Tensor,
+        spans: PackedSpans,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        tokens = torch.zeros_like(spans.token_index)
+        if not len(tokens):
+            return tokens
+        for offset in range(int(spans.length.max())):
+            live = spans.length > offset
+            prefix = _prefix(spans, live, offset + 1)
+            kept = (live[spans.span_index]) & (spans.offset <= offset)
+            states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
+            last = prefix.offset == offset
+            drawn = sample_categorical(self.logits(states[last]), generator=generator, temperature=temperature)
+            tokens[kept.nonzero().squeeze(1)[last]] = drawn
+        return tokens
+
+    def _states(self, hidden: Tensor, before: Tensor, spans: PackedSpans) -> Tensor:
+        """Hidden states that predict each packed token: (P, D), given the token before it (P,)."""
+        previous = self.previous(self.embedding(before))
+        previous = torch.where((spans.offset == 0)[:, None], self.begin.to(previous.dtype), previous)
+        states = hidden + previous
+        for layer in self.layers:
+            states = layer(states, spans)
+        return self.norm(states)  # type: ignore[no-any-return]
+
+
+def _prefix(spans: PackedSpans, live: Tensor, length: int) -> PackedSpans:
+    """The first `length` tokens of every live span, packed anew."""
+    kept = live[spans.span_index] & (spans.offset < length)
+    renumbered = live.cumsum(0) - 1
+    return PackedSpans(
+        token_index=spans.token_index[kept],
+        span_index=renumbered[spans.span_index[kept]],
+        offset=spans.offset[kept],
+        row=spans.row[live],
+        length=spans.length[live].clamp(max=length),
+    )

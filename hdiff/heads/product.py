@@ -1,0 +1,34 @@
+"""ProductHead: the tokens of a span are independent given the trunk, the usual choice. Torch only.
+
+Dimensions: P packed tokens, S spans, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hdiff.heads.base import Head, sample_categorical
+from hdiff.packed_spans import PackedSpans
+
+
+@final
+class ProductHead(Head):
+    """p(x_S | x_t) = prod_i p(x_i | x_t): the baseline, factorised over tokens."""
+
+    def log_prob(self, hidden: Tensor, targets: Tensor, spans: PackedSpans) -> Tensor:
+        token_log_prob = -F.cross_entropy(self.logits(hidden).float(), targets, reduction="none")
+        return spans.sum_tokens(token_log_prob)
+
+    def sample(
+        self,
+        hidden: Tensor,
+        spans: PackedSpans,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        return sample_categorical(self.logits(hidden), generator=generator, temperature=temperature)

@@ -1,0 +1,1 @@
+"""Networks: trunk, denoiser and the autoregressive judge."""

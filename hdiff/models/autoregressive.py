@@ -1,0 +1,52 @@
+"""Autoregressive: the left-to-right baseline on the same trunk; also the judge of samples. Torch only.
+
+Dimensions: B batch, L tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdiff.data.batch import Batch
+from hdiff.heads.product import ProductHead
+from hdiff.models.denoiser import padding_mask
+from hdiff.models.trunk import Trunk
+
+
+@final
+class Autoregressive(nn.Module):
+    """p(x_0) = prod_i p(x_i | x_<i), an exact likelihood.
+
+    Args:
+        trunk: Causal trunk.
+        head: Product head; its mask row stands for the beginning of a row.
+    """
+
+    def __init__(self, trunk: Trunk, head: ProductHead) -> None:
+        super().__init__()
+        assert trunk.causal, "the autoregressive model needs a causal trunk"
+        self.trunk = trunk
+        self.head = head
+
+    @property
+    def vocab_size(self) -> int:
+        """Vocabulary V."""
+        return self.head.vocab_size
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores every token given those before it.
+
+        Args:
+            batch: Clean tokens.
+
+        Returns:
+            log p(x_i | x_<i) in nats, float (B, L); 0 at padding.
+        """
+        before = F.pad(batch.input_ids[:, :-1], (1, 0), value=self.vocab_size)
+        hidden = self.trunk(self.head.embedding(before), padding_mask(batch.token_mask))
+        logits = self.head.logits(hidden).float()
+        log_prob = -F.cross_entropy(logits.flatten(0, 1), batch.input_ids.flatten(), reduction="none")
+        return log_prob.view_as(batch.input_ids) * batch.token_mask

@@ -1,0 +1,135 @@
+"""Trunk: the transformer every family shares. Torch only.
+
+Pre-LN without biases, rotary positions, GELU-tanh MLP of four times the width, no time input.
+Source: settings of MDLM (arXiv:2406.07524, appendix) without adaptive layer norm.
+Dimensions: B batch, L tokens, D width, H heads, E = D / H.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdiff.errors import RecipeError
+from hdiff.models.attention import attention
+
+
+def rotary_angles(length: int, width: int, device: torch.device) -> Tensor:
+    """Angles of rotary position embeddings. Source: arXiv:2104.09864, base 10,000.
+
+    Args:
+        length: Positions L.
+        width: Width of a head E.
+        device: Where to put them.
+
+    Returns:
+        float32 (L, E / 2).
+    """
+    frequencies = 10_000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+    return torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequencies
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Turns each pair (first half, second half) of a head's width by its angle.
+
+    Args:
+        x: (B, L, H, E).
+        angles: (L, E / 2).
+
+    Returns:
+        (B, L, H, E).
+    """
+    cos, sin = angles.cos()[:, None, :].to(x.dtype), angles.sin()[:, None, :].to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+@final
+class FeedForward(nn.Module):
+    """GELU-tanh MLP of four times the width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, 4 * width, bias=False)
+        self.contract = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return self.contract(F.gelu(self.expand(hidden), approximate="tanh"))
+
+
+@final
+class TrunkLayer(nn.Module):
+    """Attention over the row, then the MLP, each on a residual branch."""
+
+    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.project = nn.Linear(width, width, bias=False)
+        self.feed_forward_norm = nn.LayerNorm(width, bias=False)
+        self.feed_forward = FeedForward(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, angles: Tensor, token_mask: Tensor | None, causal: bool) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.unbind(2)  # (B, L, H, E) each
+        mixed = attention(
+            rotate(query, angles), rotate(key, angles), value, token_mask=token_mask, causal=causal
+        )
+        hidden = hidden + self.dropout(self.project(mixed.flatten(2)))
+        return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
+
+
+@final
+class Trunk(nn.Module):
+    """Stack of layers and a final norm.
+
+    Args:
+        width: Width D, a multiple of 2 * num_heads.
+        depth: Layers.
+        num_heads: Attention heads.
+        dropout: On the residual branches.
+        causal: True for the autoregressive baseline.
+    """
+
+    def __init__(
+        self, width: int, *, depth: int = 4, num_heads: int = 4, dropout: float = 0.0, causal: bool = False
+    ) -> None:
+        super().__init__()
+        if width % (2 * num_heads):
+            raise RecipeError(f"width {width} with {num_heads} heads; width must be a multiple of {2 * num_heads}")
+        self.causal = causal
+        self.head_width = width // num_heads
+        self.layers = nn.ModuleList(TrunkLayer(width, num_heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, bias=False)
+        for layer in self.layers:
+            initialise(layer, depth)
+
+    def forward(self, hidden: Tensor, token_mask: Tensor | None = None) -> Tensor:
+        """Contextualises embedded tokens.
+
+        Args:
+            hidden: Embedded tokens, float (B, L, D).
+            token_mask: Real tokens, bool (B, L); None if all are.
+
+        Returns:
+            float (B, L, D).
+        """
+        angles = rotary_angles(hidden.shape[1], self.head_width, hidden.device)
+        for layer in self.layers:
+            hidden = layer(hidden, angles, token_mask, self.causal)
+        return self.norm(hidden)  # type: ignore[no-any-return]
+
+
+def initialise(layer: nn.Module, depth: int) -> None:
+    """Normal(0, 0.02) weights; projections into the residual stream divided by sqrt(2 * depth)."""
+    for name, parameter in layer.named_parameters():
+        if parameter.ndim == 2:
+            into_residual = name.endswith(("project.weight", "contract.weight"))
+            nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5 if into_residual else 0.02)
