@@ -1,0 +1,177 @@
+"""HTML pages: one self-contained file each, with its data inside and no address of anything outside."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hdiff import __version__
+from hdiff.errors import DataError
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+EXPLORATION_KEYS = ("title", "text", "level", "words", "spans")
+WORD_KEYS = ("text", "space_before", "time", "unit")
+SPAN_KEYS = ("start", "end", "label", "level")
+TRAJECTORY_KEYS = ("title", "num_steps", "samples")
+PIECE_KEYS = ("text", "step", "unit", "level")
+
+
+def embed_json(value: object) -> Markup:
+    r"""JSON that is safe inside a `<script type="application/json">` element.
+
+    `<`, `>` and `&` are written as escapes, so neither `</script>` nor `<!--` can occur; everything
+    outside ASCII is escaped as well (U+2028, lone surrogates). NaN and infinities become null.
+
+    Args:
+        value: Anything `json` can write.
+
+    Returns:
+        The text, marked as safe for a template.
+    """
+    from markupsafe import Markup
+
+    text = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704  (escaped above)
+
+
+def render_page(
+    template: str, *, title: str, data: object, scripts: Sequence[str], context: Mapping[str, object]
+) -> str:
+    """Renders a template of this package into one file.
+
+    Args:
+        template: File name in `hdiff/templates`.
+        title: Heading and window title.
+        data: What the scripts read, embedded as JSON.
+        scripts: Names in `hdiff/templates`, run in this order after `page.js`.
+        context: More variables for the template; they are escaped.
+
+    Returns:
+        The page.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    files = [TEMPLATES / name for name in ("page.js", *scripts)]
+    return environment.get_template(template).render(
+        **context,
+        title=title,
+        version=__version__,
+        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup("\n".join(file.read_text(encoding="utf-8") for file in files)),
+        data=embed_json(data),
+    )
+
+
+def inspection_page(exploration: Mapping[str, Any]) -> str:
+    """Page that shows how one text is corrupted as t goes from 0 to 1.
+
+    Args:
+        exploration: `title`, `text`, `level`; `words`, each with `text`, `space_before`, `pos`,
+            `salience` in [0, 1], `time` in [0, 1] (masked when time < t) and `unit`; `spans`, each
+            with `start` and `end` (word positions, half-open), `label` and `level`.
+
+    Returns:
+        The page as HTML.
+
+    Raises:
+        DataError: If a key is missing or a span does not fit the words.
+    """
+    check_exploration(exploration)
+    words = exploration["words"]
+    rows = [
+        {**span, "text": _joined(words[span["start"] : span["end"]])}
+        for span in sorted(exploration["spans"], key=lambda span: (span["start"], -span["end"]))
+    ]
+    return render_page(
+        "inspection.html",
+        title=exploration["title"],
+        data=exploration,
+        scripts=("inspection.js", "start_inspection.js"),
+        context={"exploration": exploration, "rows": rows},
+    )
+
+
+def trajectory_page(trajectory: Mapping[str, Any]) -> str:
+    """Page that shows texts as a sampler fills them in, step by step.
+
+    Args:
+        trajectory: `title`, `num_steps`, and `samples`, each with `pieces`: `text`, the `step` in
+            1..num_steps at which it was filled in, its `unit` and that unit's `level`.
+
+    Returns:
+        The page as HTML.
+
+    Raises:
+        DataError: If a key is missing or a step is out of range.
+    """
+    check_trajectory(trajectory)
+    return render_page(
+        "trajectory.html",
+        title=trajectory["title"],
+        data=trajectory,
+        scripts=("trajectory.js", "start_trajectory.js"),
+        context={"trajectory": trajectory},
+    )
+
+
+def check_exploration(exploration: Mapping[str, Any]) -> None:
+    """Raises DataError unless `exploration` is what `inspection_page` describes."""
+    _require([exploration], EXPLORATION_KEYS, "exploration")
+    words, spans = exploration["words"], exploration["spans"]
+    if not words:
+        raise DataError("exploration has no words; give a text with at least one word")
+    _require(words, WORD_KEYS, "word")
+    _require(spans, SPAN_KEYS, "span")
+    for span in spans:
+        if not 0 <= span["start"] < span["end"] <= len(words):
+            raise DataError(
+                f"span [{span['start']}, {span['end']}) does not fit {len(words)} words; "
+                "give word positions, half-open"
+            )
+
+
+def check_trajectory(trajectory: Mapping[str, Any]) -> None:
+    """Raises DataError unless `trajectory` is what `trajectory_page` describes."""
+    _require([trajectory], TRAJECTORY_KEYS, "trajectory")
+    if trajectory["num_steps"] < 1:
+        raise DataError(f"trajectory has {trajectory['num_steps']} steps; it needs at least 1")
+    _require(trajectory["samples"], ("pieces",), "sample")
+    for sample in trajectory["samples"]:
+        _require(sample["pieces"], PIECE_KEYS, "piece")
+        for piece in sample["pieces"]:
+            if not 1 <= piece["step"] <= trajectory["num_steps"]:
+                raise DataError(f"piece at step {piece['step']}; steps are 1 to {trajectory['num_steps']}")
+
+
+def _require(records: Iterable[Mapping[str, Any]], keys: Sequence[str], noun: str) -> None:
+    for record in records:
+        missing = [key for key in keys if key not in record]
+        if missing:
+            raise DataError(f"{noun} lacks {', '.join(missing)}; it needs {', '.join(keys)}")
+
+
+def _joined(words: Sequence[Mapping[str, Any]]) -> str:
+    return "".join((" " if word["space_before"] else "") + word["text"] for word in words).strip()
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

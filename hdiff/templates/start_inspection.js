@@ -1,0 +1,2 @@
+// Entry point of inspection.html.
+hdiff.mountInspection(document.getElementById("explorer"), hdiff.data());

@@ -1,0 +1,2 @@
+// Entry point of trajectory.html.
+hdiff.mountTrajectory(document.getElementById("explorer"), hdiff.data());

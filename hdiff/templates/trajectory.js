@@ -1,0 +1,89 @@
+// Trajectory explorer: texts as a sampler fills them in, step by step.
+"use strict";
+hdiff.mountTrajectory = (node, trajectory) => {
+  const { el, svg, color } = hdiff;
+  const steps = trajectory.num_steps;
+  const pieces = trajectory.samples.flatMap((sample) => sample.pieces);
+  const shownUnits = [];
+
+  // Adjacent pieces of one unit that were filled in together are one block.
+  function blocksOf(sample) {
+    const blocks = [];
+    for (const piece of sample.pieces) {
+      const last = blocks[blocks.length - 1];
+      if (last && last.unit === piece.unit && last.step === piece.step) {
+        last.text += piece.text;
+        last.count += 1;
+      } else blocks.push({ ...piece, count: 1 });
+    }
+    return blocks;
+  }
+
+  // White space at the ends stays outside the coloured block.
+  function blockNodes(block) {
+    const [, before, core, after] = block.text.match(/^(\s*)([\s\S]*?)(\s*)$/);
+    const unit = el("span", { class: "unit", style: `--c:${color(block.level)}`, title: `step ${block.step} · ${block.level}${block.count > 1 ? ` of ${block.count} tokens` : ""}` }, core || "");
+    shownUnits.push({ node: unit, step: block.step, level: block.level });
+    return [before, unit, after];
+  }
+
+  const samples = el("div", { class: "samples" }, ...trajectory.samples.map((sample, i) =>
+    el("div", { class: "sample" }, el("b", {}, `Sample ${i + 1}`), ...blocksOf(sample).flatMap(blockNodes))));
+
+  const perStep = Array.from({ length: steps + 1 }, (_, k) => pieces.filter((piece) => piece.step === k).length);
+  const most = Math.max(1, ...perStep);
+  const histogram = el("div", { class: "scroll" });
+  let bars = [];
+  function draw(width) {
+    const height = 62;
+    const each = width / steps;
+    const figure = svg("svg", { class: "figure", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Tokens filled in at each step" });
+    bars = [];
+    for (let k = 1; k <= steps; k++) {
+      const tall = Math.max(1, (40 * perStep[k]) / most);
+      const bar = svg("rect", { class: "bar", x: (k - 1) * each + Math.min(2, each / 6), y: 44 - tall, width: Math.max(1, each - Math.min(4, each / 3)), height: tall, rx: 1.5 });
+      bars.push(bar);
+      const hit = svg("rect", { x: (k - 1) * each, y: 0, width: each, height, fill: "transparent", style: "cursor:pointer", on: { click: () => control.set(k) } },
+        svg("title", {}, `step ${k}: ${perStep[k]} tokens`));
+      const every = Math.ceil(30 / each);
+      if (k === 1 || k === steps || (k % every === 0 && steps - k >= every)) {
+        figure.append(svg("text", { class: "tag", x: (k - 0.5) * each, y: 58, "text-anchor": "middle" }, String(k)));
+      }
+      figure.append(bar, hit);
+    }
+    histogram.replaceChildren(figure);
+    paint(current);
+  }
+
+  let current = Math.ceil(steps / 2);
+  let colouring = "level";
+  function paint(step) {
+    current = step;
+    for (const unit of shownUnits) {
+      const state = unit.step > step ? "blank" : unit.step === step ? "new" : "old";
+      if (unit.node.dataset.state !== state) unit.node.dataset.state = state;
+      unit.node.style.setProperty("--c", colouring === "level" ? color(unit.level) : "var(--accent)");
+      unit.node.style.setProperty("--mix", colouring === "level" ? "11%" : `${Math.round(62 - (54 * (unit.step - 1)) / Math.max(1, steps - 1))}%`);
+    }
+    bars.forEach((bar, i) => { bar.style.fill = i + 1 === step ? "var(--ink)" : i + 1 < step ? "" : "var(--rule)"; });
+    const done = pieces.filter((piece) => piece.step <= step).length;
+    return { strong: `step ${step} of ${steps}`, rest: `${Math.round((100 * done) / Math.max(1, pieces.length))} % of tokens filled in` };
+  }
+
+  const name = `colouring-${hdiff.mountTrajectory.count = (hdiff.mountTrajectory.count || 0) + 1}`;
+  const choice = el("fieldset", { class: "segmented" }, el("legend", { class: "visually-hidden" }, "Colour by"), ...["level", "step"].map((value) =>
+    el("label", {}, el("input", { type: "radio", name, value, checked: value === "level", on: { change: () => { colouring = value; refresh(); } } }), `colour by ${value}`)));
+  const key = el("div");
+  const control = hdiff.player({ label: "Sampling step", min: 0, max: steps, step: 1, value: current, seconds: Math.min(12, Math.max(3, steps * 0.45)), onChange: paint });
+  function refresh() {
+    const used = hdiff.LEVELS.filter((level) => pieces.some((piece) => piece.level === level));
+    const items = colouring === "level" ? used.map((level) => ({ text: level, level })) : [{ text: "filled in early is darker", colour: "var(--accent)" }];
+    key.replaceChildren(hdiff.legend([...items, { text: "still masked", colour: "var(--faint)", kind: "hollow" }]));
+    control.show();
+  }
+  node.replaceChildren(el("div", { class: "panel" }, control.node,
+    el("div", { class: "field" }, choice, key), samples),
+  el("figure", {}, el("div", { class: "stage" }, histogram), el("figcaption", {}, "Tokens filled in at each step, all samples together. Click a bar to go there.")));
+  refresh();
+  hdiff.responsive(histogram, draw);
+};
