@@ -1,0 +1,91 @@
+"""build: a component from `{kind: name, **constructor arguments}`, checked against its signature.
+
+No torch. A kind is a name of its family or `package.module:Class` for a class of the user's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from hdiff.errors import RecipeError
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """A hint `; did you mean 'x'?`, or an empty string if nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def component_class(kind: str, family: Mapping[str, type], *, section: str) -> type:
+    """The class a kind stands for.
+
+    Args:
+        kind: A name in `family`, or `package.module:Class`.
+        family: Name -> class.
+        section: Recipe section, for the error.
+
+    Returns:
+        The class.
+
+    Raises:
+        RecipeError: If there is no such kind.
+    """
+    if kind in family:
+        return family[kind]
+    module_name, _, class_name = kind.partition(":")
+    if class_name:
+        try:
+            return getattr(importlib.import_module(module_name), class_name)  # type: ignore[no-any-return]
+        except (ImportError, AttributeError) as error:
+            raise RecipeError(f"{section}.kind '{kind}' cannot be imported: {error}") from error
+    raise RecipeError(f"no {section} '{kind}'{nearest(kind, family)} (known: {', '.join(sorted(family))})")
+
+
+def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, **given: Any) -> Any:
+    """Builds a component.
+
+    Args:
+        spec: `kind` and constructor arguments, as read from a recipe.
+        family: Name -> class.
+        section: Recipe section, for errors.
+        **given: Arguments the program supplies; a recipe may not set them.
+
+    Returns:
+        The instance.
+
+    Raises:
+        RecipeError: If the kind or a key is unknown, or a value has the wrong type.
+    """
+    if "kind" not in spec:
+        raise RecipeError(f"{section} has no kind (known: {', '.join(sorted(family))})")
+    cls = component_class(spec["kind"], family, section=section)
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if name not in given and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    arguments = {key: value for key, value in spec.items() if key != "kind"}
+    for key in arguments:
+        if key not in parameters:
+            raise RecipeError(
+                f"no key '{key}' in {section} of kind '{spec['kind']}'{nearest(key, parameters)} "
+                f"(known: {', '.join(parameters) or 'none'})"
+            )
+    hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    typed = {key: _typed(value, hints.get(key, Any), f"{section}.{key}") for key, value in arguments.items()}
+    return cls(**given, **typed)
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """Converts a YAML value to the annotated type; PyYAML reads `3e-4` as text, so text is parsed."""
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        raise RecipeError(f"{where} is {value!r}: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,134 @@
+"""Config: the typed sections of a recipe. No torch.
+
+Every default lives here, in the signature, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A strict, frozen recipe section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which prepared data set, and how it is packed.
+
+    Attributes:
+        path: Folder made by `hdiff prepare`.
+        sequence_length: Tokens per row.
+        separator: Whether an end-of-text token follows each document.
+        max_unit_tokens: Longest unit of any level in tokens; longer spans give way to their parts.
+    """
+
+    path: str
+    sequence_length: int = Field(128, ge=2)
+    separator: bool = True
+    max_unit_tokens: int | None = Field(8, ge=1)
+
+
+class ModelConfig(Section):
+    """The trunk.
+
+    Attributes:
+        kind: `denoiser`, or `autoregressive` for the left-to-right baseline and judge.
+        width: Width D.
+        depth: Layers.
+        num_heads: Attention heads.
+        dropout: On the residual branches.
+    """
+
+    kind: Literal["denoiser", "autoregressive"] = "denoiser"
+    width: int = Field(256, ge=4)
+    depth: int = Field(4, ge=1)
+    num_heads: int = Field(4, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainConfig(Section):
+    """Optimisation.
+
+    Attributes:
+        steps: Updates.
+        batch_size: Rows per update and process, before accumulation.
+        gradient_accumulation: Batches per update.
+        learning_rate: Peak rate of AdamW.
+        schedule: `cosine` to a tenth of the peak, or `constant`; both after the warmup.
+        warmup_steps: Updates of linear warmup.
+        weight_decay: Of AdamW, on matrices only.
+        betas: Of AdamW.
+        clip_norm: Largest gradient norm.
+        ema_decay: Of the averaged weights that are evaluated; 0 turns averaging off.
+        mixed_precision: As in Accelerate; CPUs should use `no`.
+        log_every: Updates between lines of metrics.jsonl.
+        evaluate_every: Updates between validation bounds; 0 only at the end.
+        checkpoint_every: Updates between checkpoints.
+        keep_checkpoints: Newest checkpoints kept.
+    """
+
+    steps: int = Field(1000, ge=1)
+    batch_size: int = Field(32, ge=1)
+    gradient_accumulation: int = Field(1, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    log_every: int = Field(20, ge=1)
+    evaluate_every: int = Field(0, ge=0)
+    checkpoint_every: int = Field(200, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+
+
+class EvaluationConfig(Section):
+    """What `hdiff eval` measures by default.
+
+    Attributes:
+        steps: Step counts T of the samplers and of L_T.
+        blocks: Validation rows scored, evenly spread over the split; 0 means all.
+        draws: Random states per row and figure.
+        samples: Samples drawn per T for the quality figures; 0 turns them off.
+        judge: Run folder of an autoregressive model that scores samples.
+    """
+
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    blocks: int = Field(128, ge=0)
+    draws: int = Field(8, ge=1)
+    samples: int = Field(32, ge=0)
+    judge: str | None = None
+
+
+class Recipe(Section):
+    """A whole run.
+
+    Attributes:
+        name: Name of the run.
+        output: Run folder.
+        seed: Seed of everything random.
+        resume: `auto` goes on from the newest checkpoint; `never` refuses a folder that has one.
+        data: Data set and packing.
+        model: Trunk.
+        head: `{kind: name, ...}` of `hdiff.heads.HEADS`.
+        corruption: `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
+        train: Optimisation.
+        evaluation: Evaluation.
+    """
+
+    name: str
+    output: str
+    seed: int = 0
+    resume: Literal["auto", "never"] = "never"
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
+    corruption: dict[str, Any] = Field(default_factory=lambda: {"kind": "token_masking"})
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

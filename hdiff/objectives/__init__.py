@@ -1,0 +1,6 @@
+"""Objectives: bounds on -log p(x_0), for training and evaluation. Torch only."""
+
+from hdiff.objectives.nelbo import Loss, nelbo
+from hdiff.objectives.t_step import t_step_corrupted
+
+__all__ = ["Loss", "nelbo", "t_step_corrupted"]
