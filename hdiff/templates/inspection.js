@@ -46,7 +46,7 @@ hdiff.mountInspection = (node, exploration) => {
     class: ["w", word.space_before && i ? "gap" : "", unitOf[i].start === i ? "starts" : "", unitOf[i].end === i + 1 ? "ends" : ""].join(" "),
     style: `--c:${color(unitOf[i].level)};--s:${word.salience ?? 1}`,
     title: `${word.pos || "word"} · salience ${(word.salience ?? 1).toFixed(2)} · masked at t = ${word.time.toFixed(2)}`,
-  }, el("span", {}, word.text), el("span", { class: "salience" })));
+  }, el("span", { class: "text" }, word.text), el("span", { class: "salience" })));
   const sentence = el("div", { class: "words" });
   wordNodes.forEach((word, i) => sentence.append(...(words[i].space_before && i ? [document.createElement("wbr"), word] : [word])));
 
@@ -88,14 +88,14 @@ hdiff.mountInspection = (node, exploration) => {
     const numRows = Math.max(0, ...placed.map((p) => p.row + 1));
     const wordTop = numRows * 29 + 6;
     const bars = { top: wordTop + 48, height: 34 };
-    const times = { top: bars.top + bars.height + 26, height: 118 };
+    const times = { top: bars.top + bars.height + 34, height: 118 };
     const right = edges[words.length];
     const y = (t) => times.top + times.height * (1 - t);
     const height = times.top + times.height + 12;
     const figure = svg("svg", { class: "figure", width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Spans, salience and masking times" });
     const label = (text, at) => svg("text", { x: 0, y: at, class: "tag" }, text);
     if (numRows) figure.append(label("spans", wordTop / 2 + 1));
-    figure.append(label("words", wordTop + 17), label("salience", bars.top + bars.height - 2), label("masked at", times.top - 9));
+    figure.append(label("words", wordTop + 17), label("salience", bars.top + bars.height - 2), label("masked at", times.top - 13));
     const spanNodes = placed.map((p) => drawSpan(p, edges, (numRows - 1 - p.row) * 29));
     figure.append(...spanNodes.map((s) => s.group));
     for (const t of [0, 0.5, 1]) {

@@ -19,12 +19,16 @@ hdiff.mountTrajectory = (node, trajectory) => {
     return blocks;
   }
 
-  // White space at the ends stays outside the coloured block.
+  // White space at the ends and line breaks stay outside the coloured block; a lone line break shows as ¶.
   function blockNodes(block) {
-    const [, before, core, after] = block.text.match(/^(\s*)([\s\S]*?)(\s*)$/);
-    const unit = el("span", { class: "unit", style: `--c:${color(block.level)}`, title: `step ${block.step} · ${block.level}${block.count > 1 ? ` of ${block.count} tokens` : ""}` }, core || "");
-    shownUnits.push({ node: unit, step: block.step, level: block.level });
-    return [before, unit, after];
+    const title = `step ${block.step} · ${block.level}${block.count > 1 ? ` of ${block.count} tokens` : ""}`;
+    const unit = (text) => {
+      const made = el("span", { class: "unit", style: `--c:${color(block.level)}`, title }, text);
+      shownUnits.push({ node: made, step: block.step, level: block.level });
+      return made;
+    };
+    const parts = block.text.split(/(^\s+|\s+$|\s*\n\s*)/).filter((part) => part !== "");
+    return parts.flatMap((part) => (part.trim() ? [unit(part)] : part.includes("\n") && parts.length === 1 ? [unit("¶"), part] : [part]));
   }
 
   const samples = el("div", { class: "samples" }, ...trajectory.samples.map((sample, i) =>

@@ -1,0 +1,100 @@
+"""RunRecord: what a run folder says about itself, read without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdiff.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run folder; a part that was not made yet is None.
+
+    Attributes:
+        path: The run folder.
+        run: `run.json`: name, seed, versions, machine, parameters, data, steps, tokens, seconds.
+        recipe: Text of `recipe.yaml`, the resolved recipe.
+        metrics: Lines of `metrics.jsonl`; losses in nats per token.
+        evaluation: `eval.json`: bound, T-step bounds, sample quality.
+        samples: `samples.json`: texts, with the steps that filled them in.
+        explorations: `exploration.json`: corruption explorations of validation sentences.
+    """
+
+    path: Path
+    run: dict[str, Any]
+    recipe: str | None
+    metrics: list[dict[str, Any]] | None
+    evaluation: dict[str, Any] | None
+    samples: dict[str, Any] | None
+    explorations: list[dict[str, Any]] | None
+
+    @classmethod
+    def read(cls, path: Path) -> RunRecord:
+        """Reads a run folder.
+
+        Args:
+            path: The folder that training wrote.
+
+        Returns:
+            The record.
+
+        Raises:
+            CheckpointError: If the folder or its `run.json` is missing, or a file is damaged.
+        """
+        if not path.is_dir():
+            raise CheckpointError(
+                f"no run folder at '{path}'; train one with: hdiff train RECIPE output={path}"
+            )
+        run = _read_json(path / "run.json", dict)
+        if run is None:
+            raise CheckpointError(
+                f"'{path}' holds no run.json, so it is no run folder or its training never started; "
+                f"train with: hdiff train RECIPE output={path} resume=auto"
+            )
+        recipe = path / "recipe.yaml"
+        return cls(
+            path=path,
+            run=run,
+            recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else None,
+            metrics=_read_lines(path / "metrics.jsonl"),
+            evaluation=_read_json(path / "eval.json", dict),
+            samples=_read_json(path / "samples.json", dict),
+            explorations=_read_json(path / "exploration.json", list),
+        )
+
+
+def _read_json(file: Path, kind: type) -> Any:
+    if not file.is_file():
+        return None
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"'{file}' is damaged ({error}); delete it and make it again") from error
+    if not isinstance(value, kind):
+        raise CheckpointError(
+            f"'{file}' holds a {type(value).__name__}, expected a {kind.__name__}; delete it and make it again"
+        )
+    return value
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]] | None:
+    """Reads one JSON object per line; a last line cut off by a kill is left out."""
+    if not file.is_file():
+        return None
+    lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise CheckpointError(f"'{file}' line {number} is damaged ({error}); remove that line") from error
+        if not isinstance(record, dict):
+            raise CheckpointError(f"'{file}' line {number} is not a JSON object; remove that line")
+        records.append(record)
+    return records
