@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def build_report(run: Path) -> str:
         scripts=SCRIPTS,
         context={
             "record": record,
+            "path": shlex.quote(str(record.path)),
             "summary": _summary(record),
             "numbers": headlines(record),
             "bound": (record.evaluation or {}).get("bound"),
@@ -89,13 +91,12 @@ def _trajectory(record: RunRecord) -> dict[str, Any] | None:
 
 
 def _charts(record: RunRecord) -> dict[str, Any]:
-    """The charts there is data for, by the name of the place they go to."""
-    charts = {
+    """The charts by the name of the place they go to; None where there is no data."""
+    return {
         "loss": _loss_chart(record.metrics or []),
         "t_step": _t_step_chart(record.evaluation or {}),
         "judge": _judge_chart(record.evaluation or {}),
     }
-    return {name: chart for name, chart in charts.items() if chart is not None}
 
 
 def _loss_chart(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
