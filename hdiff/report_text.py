@@ -66,12 +66,12 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
     tokens = f"{bound['tokens']:,} held-out tokens" if bound.get("tokens") else "held-out text"
     if bound.get("conditional_on_structure"):
         meaning = (
-            f"Given the structure: not comparable. The model was shown the segmentation of the true text, so this is "
-            f"-log p(x_0 | structure), measured on {tokens}."
+            "Given the structure: not comparable. The model was shown the segmentation of the true text, "
+            f"so this is −log p(x_0 | structure), measured on {tokens}."
         )
         return Headline("Bound given the structure", f"{nats:.2f}{error}", "nats per token", meaning)
     meaning = (
-        f"Upper bound on -log p(x_0), measured on {tokens}: a perplexity of at most {math.exp(nats):,.0f}."
+        f"Upper bound on −log p(x_0), measured on {tokens}: a perplexity of at most {math.exp(nats):,.0f}."
     )
     if (uniform := bound.get("uniform_nats_per_token")) is not None:
         meaning += f" Guessing uniformly scores {uniform:.2f}."
@@ -89,8 +89,8 @@ def _parallel_cost(evaluation: Mapping[str, Any]) -> Headline | None:
         "Cost of parallel decoding",
         f"{curve[first] - curve[last]:.2f}",
         "nats per token",
-        f"What it costs to write a text in {one_step} instead of {last}: L_{first} - L_{last} = "
-        f"{curve[first]:.2f} - {curve[last]:.2f}. Smaller is better; 0 would be a perfect joint model.",
+        f"What it costs to write a text in {one_step} instead of {last}: L_{first} − L_{last} = "
+        f"{curve[first]:.2f} − {curve[last]:.2f}. Smaller is better; 0 would be a perfect joint model.",
     )
 
 
@@ -100,13 +100,13 @@ def _judged(evaluation: Mapping[str, Any]) -> Headline | None:
     if not steps:
         return None
     last = steps[-1]
-    meaning = f"How surprising the samples made in {last} steps are to a separately trained autoregressive model."
+    meaning = (
+        f"How surprising the samples made in {last} steps are to a separately trained autoregressive model."
+    )
     reference = (evaluation.get("reference") or {}).get("judge_nll")
     if reference is not None:
         meaning += f" Held-out real text scores {reference:.2f}."
-    return Headline(
-        "Samples under the judge", f"{quality[last]['judge_nll']:.2f}", "nats per token", meaning
-    )
+    return Headline("Samples under the judge", f"{quality[last]['judge_nll']:.2f}", "nats per token", meaning)
 
 
 def _size(record: RunRecord) -> Headline | None:

@@ -76,7 +76,8 @@ def _read_json(file: Path, kind: type) -> Any:
         raise CheckpointError(f"'{file}' is damaged ({error}); delete it and make it again") from error
     if not isinstance(value, kind):
         raise CheckpointError(
-            f"'{file}' holds a {type(value).__name__}, expected a {kind.__name__}; delete it and make it again"
+            f"'{file}' holds a {type(value).__name__}, expected a {kind.__name__}; "
+            "delete it and make it again"
         )
     return value
 
