@@ -62,11 +62,11 @@ hdiff.mountChart = (node, chart) => {
 
   function plot(figure, series, i, { x, y }) {
     const stroke = colourOf(series, i);
-    if (series.points.length > 1 && !series.dots) {
+    if (series.points.length > 1) {
       const d = series.points.map((p, k) => `${k ? "L" : "M"}${x(p[0]).toFixed(1)},${y(p[1]).toFixed(1)}`).join("");
       figure.append(svg("path", { d, fill: "none", style: `stroke:${stroke}`, "stroke-width": series.faint ? 1 : 2, opacity: series.faint ? 0.32 : 1, "stroke-linejoin": "round" }));
     }
-    if (series.points.length > 40 && !series.dots) return;
+    if (series.points.length > 40) return;
     for (const [px, py, error] of series.points) {
       if (error) figure.append(svg("line", { x1: x(px), x2: x(px), y1: y(py - error), y2: y(py + error), style: `stroke:${stroke}`, "stroke-width": 1.5 }));
       figure.append(svg("circle", { cx: x(px), cy: y(py), r: 3.5, style: `fill:${stroke};stroke:var(--panel)`, "stroke-width": 1.5 }));
@@ -81,7 +81,7 @@ hdiff.mountChart = (node, chart) => {
     axes(figure, scale, width, height, margin);
     for (const line of chart.references || []) {
       figure.append(svg("line", { x1: margin.left, x2: width - margin.right, y1: scale.y(line.y), y2: scale.y(line.y), style: "stroke:var(--soft)", "stroke-dasharray": "5 4" }),
-        svg("text", { x: width - margin.right, y: scale.y(line.y) - 6, "text-anchor": "end" }, line.label));
+        svg("text", { x: margin.left + 4, y: scale.y(line.y) - 6 }, line.label));
     }
     chart.series.forEach((series, i) => plot(figure, series, i, scale));
     const cursor = svg("line", { class: "waterline", y1: margin.top, y2: height - margin.bottom, visibility: "hidden" });
@@ -121,8 +121,8 @@ hdiff.mountChart = (node, chart) => {
     });
   }
 
-  const key = [...chart.series.filter((s) => !s.faint).map((s) => ({ text: s.name, colour: colourOf(s, chart.series.indexOf(s)), kind: s.dots ? "" : "line" })),
-    ...(chart.references || []).map((line) => ({ text: line.label, colour: "var(--soft)", kind: "line dashed" }))];
-  node.replaceChildren(stage, hdiff.legend(key));
+  const named = chart.series.filter((s) => !s.faint);
+  const key = named.map((s) => ({ text: s.name, colour: colourOf(s, chart.series.indexOf(s)), kind: "line" }));
+  node.replaceChildren(stage, named.length > 1 ? hdiff.legend(key) : "");
   hdiff.responsive(box, draw);
 };

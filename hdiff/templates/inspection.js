@@ -43,7 +43,7 @@ hdiff.mountInspection = (node, exploration) => {
   for (const unit of units) for (let i = unit.start; i < unit.end; i++) unitOf[i] = unit;
 
   const wordNodes = words.map((word, i) => el("span", {
-    class: ["w", word.space_before && i ? "gap" : "", unitOf[i].start === i ? "starts" : "", unitOf[i].end === i + 1 ? "ends" : ""].join(" "),
+    class: ["w", words[i + 1]?.space_before ? "gap" : "", unitOf[i].start === i ? "starts" : "", unitOf[i].end === i + 1 ? "ends" : ""].join(" "),
     style: `--c:${color(unitOf[i].level)};--s:${word.salience ?? 1}`,
     title: `${word.pos || "word"} · salience ${(word.salience ?? 1).toFixed(2)} · masked at t = ${word.time.toFixed(2)}`,
   }, el("span", { class: "text" }, word.text), el("span", { class: "salience" })));
@@ -64,19 +64,20 @@ hdiff.mountInspection = (node, exploration) => {
     return edges;
   }
 
-  function drawSpan(placed, edges, top) {
+  function drawSpan(placed, edges, top, available) {
     const { span } = placed;
     const x = edges[span.start] + 1.5;
     const width = edges[span.end] - edges[span.start] - 3;
     const text = words.slice(span.start, span.end).map((w, i) => (i && w.space_before ? " " : "") + w.text).join("");
     const isUnit = units.some((unit) => unit.start === span.start && unit.end === span.end && unit.level === span.level);
-    const describe = () => tip.show(x + width / 2 - scroll.scrollLeft, top, el("b", {}, `${span.label} · ${span.level}`), text);
+    const isWide = width > 0.6 * available; // its middle may be scrolled out of sight
+    const describe = () => tip.show(Math.min(x + width / 2 - scroll.scrollLeft, available), top, el("b", {}, `${span.label} · ${span.level}`), text);
     const group = svg("g", {
       class: isUnit ? "span unit" : "span", style: `--c:${color(span.level)}`, tabindex: 0, role: "img",
       "aria-label": `${span.level} ${span.label}: ${text}`,
       on: { pointerenter: describe, focus: describe, pointerleave: tip.hide, blur: tip.hide },
     }, svg("rect", { x, y: top, width, height: 24, rx: 4 }),
-    svg("text", { x: x + width / 2, y: top + 16, "text-anchor": "middle" }, clipped(span.label, width - 6)));
+    svg("text", { x: isWide ? x + 9 : x + width / 2, y: top + 16, "text-anchor": isWide ? "start" : "middle" }, clipped(span.label, width - 6)));
     return { group, last: Math.max(...words.slice(span.start, span.end).map((w) => w.time)) };
   }
 
@@ -96,7 +97,7 @@ hdiff.mountInspection = (node, exploration) => {
     const label = (text, at) => svg("text", { x: 0, y: at, class: "tag" }, text);
     if (numRows) figure.append(label("spans", wordTop / 2 + 1));
     figure.append(label("words", wordTop + 17), label("salience", bars.top + bars.height - 2), label("masked at", times.top - 13));
-    const spanNodes = placed.map((p) => drawSpan(p, edges, (numRows - 1 - p.row) * 29));
+    const spanNodes = placed.map((p) => drawSpan(p, edges, (numRows - 1 - p.row) * 29, available));
     figure.append(...spanNodes.map((s) => s.group));
     for (const t of [0, 0.5, 1]) {
       figure.append(svg("line", { class: "hair", x1: gutter, x2: right, y1: y(t), y2: y(t) }),
