@@ -1,0 +1,77 @@
+"""Parsers: text to SpanTree. Importing this package imports neither spaCy nor torch."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hdiff.errors import ParserError
+
+if TYPE_CHECKING:
+    from .base import Parser, check_text
+    from .dependency import DependencyTree
+    from .plain import PlainParser
+    from .salience import InverseDocumentFrequency
+    from .spacy_parser import SpacyParser
+
+PARSERS: dict[str, str] = {
+    "spacy": ".spacy_parser:SpacyParser",
+    "plain": ".plain:PlainParser",
+}
+"""Name -> module:class, imported on first use."""
+
+_EXPORTS: dict[str, str] = {
+    "Parser": ".base",
+    "check_text": ".base",
+    "DependencyTree": ".dependency",
+    "PlainParser": ".plain",
+    "InverseDocumentFrequency": ".salience",
+    "SpacyParser": ".spacy_parser",
+}
+
+__all__ = [
+    "PARSERS",
+    "DependencyTree",
+    "InverseDocumentFrequency",
+    "Parser",
+    "PlainParser",
+    "SpacyParser",
+    "check_text",
+    "load_parser",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'hdiff.parsers' has no attribute '{name}'")
+    return getattr(import_module(_EXPORTS[name], __name__), name)
+
+
+def load_parser(spec: str) -> Parser:
+    """The parser a specification names.
+
+    Args:
+        spec: A name from `PARSERS`, with a model after a colon where the parser takes one:
+            `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`.
+
+    Returns:
+        The parser, its model loaded.
+
+    Raises:
+        ParserError: If the name is unknown, the parser takes no model, or the model is missing.
+    """
+    name, colon, model = spec.partition(":")
+    if name not in PARSERS:
+        nearest = get_close_matches(name, PARSERS, n=1, cutoff=0.5)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(sorted(PARSERS))}")
+    module, _, class_name = PARSERS[name].partition(":")
+    parser_class: type[Parser] = getattr(import_module(module, __name__), class_name)
+    if not colon:
+        return parser_class()
+    if not parser_class.takes_model:
+        raise ParserError(f"parser '{name}' takes no model, got '{model}'; write just '{name}'")
+    if not model:
+        raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
+    return parser_class(model)  # type: ignore[call-arg]

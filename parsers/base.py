@@ -1,0 +1,59 @@
+"""Parser: texts in, one SpanTree per text out, in order. No torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+
+from hdiff.errors import ParserError
+from hdiff.structure import SpanTree
+
+
+class Parser(ABC):
+    """Finds the spans of a text.
+
+    Attributes:
+        name: Name in `hdiff.parsers.PARSERS`.
+        levels: Levels it can produce, coarse to fine.
+        takes_model: Whether a model may follow the name, as in `spacy:en_core_web_sm`.
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    takes_model: bool = False
+
+    @abstractmethod
+    def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
+        """Parses texts as a stream.
+
+        Args:
+            texts: Any texts; an empty or blank one gives a tree without spans.
+
+        Yields:
+            One tree per text, in order.
+
+        Raises:
+            ParserError: If a text is not valid Unicode; `check_text` tells beforehand.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str]:
+        """Everything that changes the output: name, model, versions, options; JSON-able."""
+
+
+def check_text(text: str) -> None:
+    """Refuses a text that no parser and no file format can take.
+
+    Args:
+        text: The text.
+
+    Raises:
+        ParserError: If it contains a lone surrogate.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ParserError(
+            f"character {error.start} of the text is the lone surrogate U+{ord(text[error.start]):04X}, "
+            "a text must be valid Unicode; drop it or decode the file with errors='replace'"
+        ) from None

@@ -1,0 +1,133 @@
+"""InverseDocumentFrequency: how much of a text's information each word carries. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import log
+from typing import Any
+
+from hdiff.errors import DataError
+from hdiff.structure import SpanTree
+
+POS_PRIOR: Mapping[str, float] = {
+    "NOUN": 1.0,
+    "PROPN": 1.0,
+    "NUM": 0.9,
+    "VERB": 0.8,
+    "ADJ": 0.8,
+    "X": 0.8,
+    "ADV": 0.6,
+    "INTJ": 0.5,
+    "SYM": 0.4,
+    "PRON": 0.3,
+    "AUX": 0.2,
+    "ADP": 0.2,
+    "SCONJ": 0.2,
+    "DET": 0.1,
+    "CCONJ": 0.1,
+    "PART": 0.1,
+    "PUNCT": 0.02,
+    "SPACE": 0.0,
+}
+"""How far a part of speech can be a keyword; ours: content words high, function words low."""
+
+UNKNOWN_POS_PRIOR = 0.5
+
+
+@dataclass(frozen=True)
+class InverseDocumentFrequency:
+    """Salience of a word w with part of speech p, in [0, 1]:
+
+        salience(w, p) = prior(p) * idf(w) / idf_max
+        idf(w) = log((N + 1) / (df(w) + 1)),  idf_max = log(N + 1)
+
+    N is the number of documents, df(w) in how many of them the lower-cased word occurs. Words seen
+    in fewer than two documents count as unseen, df = 0, which keeps the table small. Without
+    documents (N = 0) salience is the prior alone.
+    Source: Sparck Jones, "A statistical interpretation of term specificity", J. Documentation 28
+    (1972), add-one smoothing; the prior is ours.
+
+    Attributes:
+        num_documents: N.
+        document_counts: df of every lower-cased word that occurs in two documents or more.
+    """
+
+    num_documents: int = 0
+    document_counts: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, trees: Iterable[SpanTree]) -> InverseDocumentFrequency:
+        """Counts documents; one tree is one document.
+
+        Args:
+            trees: Parsed texts.
+
+        Returns:
+            The fitted scores.
+        """
+        counts: Counter[str] = Counter()
+        num_documents = 0
+        for tree in trees:
+            num_documents += 1
+            counts.update({tree.text[word.start : word.end].lower() for word in tree.words})
+        return cls(num_documents, {word: count for word, count in sorted(counts.items()) if count >= 2})
+
+    def score(self, word: str, pos: str) -> float:
+        """Salience of one word.
+
+        Args:
+            word: The word in any case.
+            pos: Its universal part of speech.
+
+        Returns:
+            A score in [0, 1].
+        """
+        prior = POS_PRIOR.get(pos, UNKNOWN_POS_PRIOR)
+        if self.num_documents == 0:
+            return prior
+        idf_max = log(self.num_documents + 1)
+        return prior * (1 - log(self.document_counts.get(word.lower(), 0) + 1) / idf_max)
+
+    def apply(self, tree: SpanTree) -> SpanTree:
+        """The same tree with this salience.
+
+        Args:
+            tree: A tree whose words carry their part of speech as label.
+
+        Returns:
+            A new tree.
+        """
+        scores = tuple(self.score(tree.text[word.start : word.end], word.label) for word in tree.words)
+        return replace(tree, salience=scores)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able copy; `from_dict` restores it exactly."""
+        return {"num_documents": self.num_documents, "document_counts": dict(self.document_counts)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> InverseDocumentFrequency:
+        """Restores what `to_dict` gave.
+
+        Args:
+            data: The dictionary.
+
+        Returns:
+            The scores.
+
+        Raises:
+            DataError: If keys are missing or counts do not fit the number of documents.
+        """
+        missing = {"num_documents", "document_counts"} - set(data)
+        if missing:
+            raise DataError(f"salience data lacks {sorted(missing)}; give what to_dict() returned")
+        num_documents = int(data["num_documents"])
+        counts = {str(word): int(count) for word, count in data["document_counts"].items()}
+        wrong = next((word for word, count in counts.items() if not 1 <= count <= num_documents), None)
+        if num_documents < 0 or wrong is not None:
+            raise DataError(
+                f"salience data counts {num_documents} documents, with '{wrong}' in {counts.get(wrong or '')}; "
+                "a word occurs in 1 to all of them: fit the salience again"
+            )
+        return cls(num_documents, counts)

