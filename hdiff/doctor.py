@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -110,11 +109,7 @@ def render(checks: Sequence[Check], console: Console) -> None:
 
 
 def _python() -> Iterator[Check]:
-    version = platform.python_version()
-    if sys.version_info >= (3, 10):
-        yield Check("python", "ok", f"{version}, {platform.system()} {platform.machine()}")
-    else:
-        yield Check("python", "broken", version, "hdiff needs Python 3.10 or newer")
+    yield Check("python", "ok", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
 
 
 def _disk() -> Iterator[Check]:

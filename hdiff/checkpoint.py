@@ -1,0 +1,178 @@
+"""Checkpoint: atomic, hashed folders of safetensors and JSON; nothing is pickled.
+
+A checkpoint is written aside, synced and renamed; older ones are pruned only afterwards. So whatever
+kills the process, the newest complete checkpoint loads.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from hdiff.errors import CheckpointError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes:
+        step: Updates done.
+        tensors: Part name (`model`, `ema`, `optimizer`) -> tensors by name.
+        state: Plain values saved beside them.
+    """
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int
+) -> Path:
+    """Writes `folder/step-NNNNNNNN` atomically, then prunes.
+
+    Args:
+        folder: Folder of checkpoints.
+        step: Updates done.
+        tensors: Part name -> tensors by name; each part is one safetensors file.
+        state: Values for state.json.
+        keep: How many of the newest checkpoints stay.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        CheckpointError: If the disk is full; earlier checkpoints are untouched.
+    """
+    target = folder / f"step-{step:08d}"
+    aside = folder / f".writing-step-{step:08d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        contents = {
+            f"{part}.safetensors": save({name: t.detach().cpu().contiguous() for name, t in values.items()})
+            for part, values in tensors.items()
+        }
+        contents["state.json"] = json.dumps({"step": step, **state}, indent=1).encode()
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        contents["manifest.json"] = json.dumps({"step": step, "sha256": hashes}, indent=1).encode()
+        for name, content in contents.items():
+            write_synced(aside / name, content)
+        if target.exists():
+            shutil.rmtree(target)
+        aside.rename(target)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        if error.errno in NO_ROOM:
+            raise CheckpointError(
+                f"no room on the disk for checkpoint {target} ({error.strerror}); free some space and start again "
+                f"with resume=auto: earlier checkpoints are intact"
+            ) from error
+        raise
+    for old in _complete(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
+    """Loads the newest checkpoint whose hashes are right.
+
+    Args:
+        folder: Folder of checkpoints.
+        parts: Parts to read; None reads all.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: If there is none, or all are damaged (each is named).
+    """
+    damage: list[str] = []
+    for candidate in reversed(_complete(folder)):
+        try:
+            return _load(candidate, parts)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            damage.append(f"{candidate.name}: {error}")
+    if damage:
+        raise CheckpointError(f"every checkpoint in {folder} is damaged ({'; '.join(damage)}); train again")
+    raise CheckpointError(f"no checkpoint in {folder}; train first: hdiff train RECIPE.yaml output=DIR")
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a complete checkpoint lies in the folder."""
+    return bool(_complete(folder))
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Writes a file and waits until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Replaces a text file in one step.
+
+    Args:
+        path: The file.
+        content: Its new text.
+
+    Raises:
+        CheckpointError: If the disk is full; the old file stays.
+    """
+    aside = path.with_name(f".writing-{path.name}")
+    try:
+        write_synced(aside, content.encode())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        if error.errno in NO_ROOM:
+            raise CheckpointError(f"no room on the disk for {path} ({error.strerror}); free some space") from error
+        raise
+
+
+def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:
+    manifest = json.loads((path / "manifest.json").read_text())
+    contents: dict[str, bytes] = {}
+    for name, expected in manifest["sha256"].items():
+        if Path(name).name != name:
+            raise ValueError(f"manifest names a file outside the checkpoint: {name}")
+        if parts is not None and name.endswith(".safetensors") and name.split(".")[0] not in parts:
+            continue
+        contents[name] = (path / name).read_bytes()
+        if hashlib.sha256(contents[name]).hexdigest() != expected:
+            raise ValueError(f"{name} does not match its hash")
+    tensors = {name.split(".")[0]: load(data) for name, data in contents.items() if name.endswith(".safetensors")}
+    state = json.loads(contents["state.json"])
+    return Checkpoint(step=int(state["step"]), tensors=tensors, state=state)
+
+
+def _complete(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.glob("step-*") if (path / "manifest.json").is_file())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

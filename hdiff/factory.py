@@ -1,0 +1,85 @@
+"""Factory: the model and the corruption a recipe describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hdiff.components import build
+from hdiff.config import Recipe
+from hdiff.corruption import CORRUPTIONS, Corruption, SpanMasking
+from hdiff.errors import RecipeError
+from hdiff.heads import HEADS, Head, ProductHead
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.trunk import Trunk
+from hdiff.schedules import SCHEDULES
+
+
+def build_model(recipe: Recipe, vocab_size: int) -> Denoiser | Autoregressive:
+    """A model with weights drawn from the recipe's seed.
+
+    Args:
+        recipe: The recipe.
+        vocab_size: Vocabulary V of the tokenizer.
+
+    Returns:
+        The model, on the CPU.
+
+    Raises:
+        RecipeError: If head and model do not fit.
+    """
+    config = recipe.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        head: Head = build(recipe.head, HEADS, section="head", vocab_size=vocab_size, width=config.width)
+        trunk = Trunk(
+            config.width,
+            depth=config.depth,
+            num_heads=config.num_heads,
+            dropout=config.dropout,
+            causal=config.kind == "autoregressive",
+        )
+        if config.kind == "denoiser":
+            return Denoiser(trunk, head)
+        if not isinstance(head, ProductHead):
+            raise RecipeError(
+                f"model 'autoregressive' with head '{recipe.head['kind']}'; it predicts one token at a time, "
+                f"so use head: {{kind: product}}"
+            )
+        return Autoregressive(trunk, head)
+
+
+def build_corruption(
+    spec: Mapping[str, Any], *, mask_id: int, unit_lengths: Callable[[str], Sequence[float]]
+) -> Corruption:
+    """The corruption of a recipe.
+
+    Args:
+        spec: `{kind: name, ...}`; `schedule` may be a name or `{kind: name, ...}`.
+        mask_id: Id of the hidden token.
+        unit_lengths: Gives the distribution of unit lengths of a level in the training split; called
+            only where the recipe says `lengths: corpus`.
+
+    Returns:
+        The corruption.
+    """
+    arguments = dict(spec)
+    if "schedule" in arguments:
+        schedule = arguments["schedule"]
+        schedule = {"kind": schedule} if isinstance(schedule, str) else schedule
+        arguments["schedule"] = build(schedule, SCHEDULES, section="corruption.schedule")
+    corruption: Corruption = build(arguments, CORRUPTIONS, section="corruption", mask_id=mask_id)
+    if isinstance(corruption, SpanMasking) and corruption.lengths == "corpus":
+        corruption = corruption.with_lengths(unit_lengths(corruption.level))
+    return corruption
+
+
+def count_parameters(model: Denoiser | Autoregressive) -> dict[str, int]:
+    """Trainable parameters: total, trunk, head (without the token table), embedding (the table)."""
+    table = model.head.embedding.weight.numel()
+    head = sum(parameter.numel() for parameter in model.head.parameters()) - table
+    trunk = sum(parameter.numel() for parameter in model.trunk.parameters())
+    return {"total": trunk + head + table, "trunk": trunk, "head": head, "embedding": table}

@@ -1,0 +1,219 @@
+"""evaluate_run and sample_run: what `hdiff eval` and `hdiff sample` do with a run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hdiff.corruption import Corruption
+from hdiff.data.builtin import PHRASES
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepared import PreparedData
+from hdiff.errors import CheckpointError, DataError
+from hdiff.evaluation import (
+    check_same_vocabulary,
+    draw_samples,
+    evaluate_bound,
+    evaluate_exact,
+    evaluate_t_step,
+    evaluation_rows,
+    quality,
+)
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
+from hdiff.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from hdiff.parsers.base import Parser
+    from hdiff.progress import Progress
+
+PHRASE_BANK = "builtin:phrase_bank"
+
+
+def evaluate_run(
+    run: RunFolder,
+    *,
+    steps: Sequence[int] | None = None,
+    data: str | None = None,
+    judge: str | None = None,
+    given_structure: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Evaluates a run on the validation split of a prepared data set.
+
+    Args:
+        run: The run.
+        steps: Step counts T; None takes the recipe's.
+        data: Prepared data set with the same tokenizer; None takes the one trained on.
+        judge: Run folder of an autoregressive model; None takes the recipe's, if it exists.
+        given_structure: Evaluate with the parsed units the run was trained on. The figures are then
+            bounds on -log p(x_0 | structure) and labelled so.
+        seed: Seed of masks, orders and samples.
+        progress: Shows what happens.
+
+    Returns:
+        The object that `hdiff eval --json` prints; docs/recipes.md lists its keys.
+
+    Raises:
+        DataError: If data or judge do not fit the run.
+    """
+    config = run.recipe.evaluation
+    prepared = PreparedData.load(data or run.recipe.data.path)
+    if prepared.tokenizer.sha256 != run.tokenizer.sha256:
+        raise DataError(
+            f"{data or run.recipe.data.path} was prepared with another tokenizer than {run.path} was trained with; "
+            f"prepare it with --tokenizer {run.path / 'tokenizer.json'}"
+        )
+    if isinstance(run.model, Autoregressive):
+        exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)
+        return {"bound": _bound_entry("exact", exact, False, run), "t_step": {}, "t_step_stderr": {}, "quality": {}}
+    trained_with = run.corruption
+    corruption = trained_with if given_structure else trained_with.unconditional()
+    blocks = _blocks(run, prepared, corruption.required_levels() if given_structure else ())
+    wanted = tuple(steps or config.steps)
+    stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
+    bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
+    stages.done("bound")
+    result: dict[str, Any] = {
+        "bound": _bound_entry("nelbo", bound, corruption.conditional_on_structure, run),
+        "t_step": {},
+        "t_step_stderr": {},
+        "quality": {},
+    }
+    for num_steps in wanted:
+        estimate = evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
+        result["t_step"][str(num_steps)] = estimate.nats_per_token
+        result["t_step_stderr"][str(num_steps)] = estimate.stderr
+        stages.done(f"L_{num_steps}")
+    if config.samples:
+        result.update(_quality(run, blocks, prepared, wanted, judge or config.judge, seed, stages))
+    return result
+
+
+def _quality(
+    run: RunFolder,
+    blocks: PackedBlocks,
+    prepared: PreparedData,
+    steps: Sequence[int],
+    judge_path: str | None,
+    seed: int,
+    stages: _Stages,
+) -> dict[str, Any]:
+    config = run.recipe.evaluation
+    judge = _load_judge(run, judge_path)
+    is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
+    found: dict[str, Any] = {"quality": {}}
+    if is_phrase_bank:
+        found.update({"phrase_valid": {}, "phrase_ceiling": {}, "entropy_nats_per_token": entropy_per_token(PHRASES)})
+    for num_steps in steps:
+        samples, seconds = draw_samples(
+            run.denoiser,
+            run.corruption,
+            num_steps=num_steps,
+            num_samples=config.samples,
+            length=run.recipe.data.sequence_length,
+            seed=seed,
+        )
+        figures = quality(samples.tokens, judge)
+        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, "nfe": samples.nfe}
+        if is_phrase_bank:
+            texts = [" ".join(run.tokenizer.pieces(row)) for row in samples.tokens.tolist()]
+            length = run.recipe.data.sequence_length
+            found["phrase_valid"][str(num_steps)] = valid_phrase_rate(texts, PHRASES)
+            found["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
+        stages.done(f"samples at T = {num_steps}")
+    rows = evaluation_rows(blocks, config.model_copy(update={"blocks": config.samples}))
+    full = [row for row in rows if bool(blocks.batch([row]).token_mask.all())]
+    if full:
+        found["reference"] = quality(blocks.batch(full).input_ids, judge)
+    return found
+
+
+def _load_judge(run: RunFolder, path: str | None) -> Autoregressive | None:
+    if path is None:
+        return None
+    judge = RunFolder.load(path)
+    if not isinstance(judge.model, Autoregressive):
+        raise CheckpointError(f"{path} holds a {judge.recipe.model.kind}; a judge is a run of recipes/judge.yaml")
+    check_same_vocabulary(run.tokenizer.sha256, judge.tokenizer.sha256)
+    return judge.model
+
+
+def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "nats_per_token": estimate.nats_per_token,
+        "stderr": estimate.stderr,
+        "tokens": estimate.tokens,
+        "conditional_on_structure": conditional,
+        "uniform_nats_per_token": math.log(run.tokenizer.vocab_size),
+    }
+
+
+def _blocks(run: RunFolder, prepared: PreparedData, levels: Sequence[str]) -> PackedBlocks:
+    data = run.recipe.data
+    return PackedBlocks.build(
+        prepared,
+        "validation",
+        sequence_length=data.sequence_length,
+        separator=data.separator,
+        levels=levels,
+        max_unit_tokens=data.max_unit_tokens,
+    )
+
+
+class _Stages:
+    """Counts the parts of an evaluation on a progress display."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress = progress
+        self.total = total
+        self.count = 0
+
+    def done(self, note: str) -> None:
+        self.count += 1
+        if self.progress is not None:
+            self.progress.update(self.count, self.total, note)
+
+
+def sample_run(
+    run: RunFolder,
+    *,
+    num_samples: int,
+    num_steps: int,
+    seed: int = 0,
+    temperature: float = 1.0,
+    length: int | None = None,
+    parser: Parser | None = None,
+) -> dict[str, Any]:
+    """Samples text and records step by step what was filled.
+
+    Args:
+        run: The run.
+        num_samples: How many.
+        num_steps: Steps T.
+        seed: Seed.
+        temperature: Divides the logits.
+        length: Tokens per sample; None takes the recipe's sequence length.
+        parser: Parses the finished text to colour each filled span by its level; None colours by
+            word only.
+
+    Returns:
+        `title`, `num_steps`, `nfe`, `seed` and `samples`: text and pieces {text, step, unit, level}.
+    """
+    from hdiff.trajectory import trajectory
+
+    from hdiff.samplers import AncestralSampler
+
+    denoiser = run.denoiser
+    length = run.recipe.data.sequence_length if length is None else length
+    corruption: Corruption = run.corruption.unconditional()
+    generator = torch.Generator().manual_seed(seed)
+    samples = AncestralSampler(num_steps, temperature=temperature).sample(
+        denoiser, corruption, num_samples=num_samples, length=length, generator=generator
+    )
+    return trajectory(samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed)

@@ -1,0 +1,119 @@
+"""RunFolder: everything a finished or running training left behind, loaded for evaluation and sampling."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdiff.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from hdiff.config import Recipe
+from hdiff.corruption import Corruption
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import CheckpointError
+from hdiff.factory import build_corruption, build_model
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
+from hdiff.recipe import load_recipe
+
+RECIPE_FILE = "recipe.yaml"
+RECORD_FILE = "run.json"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run, ready to use.
+
+    Attributes:
+        path: The folder.
+        recipe: Its resolved recipe.
+        record: Contents of run.json: data, parameters, commit, machine.
+        tokenizer: The tokenizer of its data set.
+        step: Updates done by the loaded checkpoint.
+        model: The model in evaluation mode, with averaged weights if the recipe keeps them.
+    """
+
+    path: Path
+    recipe: Recipe
+    record: dict[str, Any]
+    tokenizer: Tokenizer
+    step: int
+    model: Denoiser | Autoregressive
+
+    @classmethod
+    def load(cls, path: Path | str) -> RunFolder:
+        """Loads a run folder.
+
+        Args:
+            path: Folder that `hdiff train` wrote.
+
+        Returns:
+            The run.
+
+        Raises:
+            CheckpointError: If it is not a run folder or has no usable checkpoint.
+        """
+        path = Path(path)
+        if not (path / RECIPE_FILE).is_file() or not (path / RECORD_FILE).is_file():
+            raise CheckpointError(
+                f"{path} is not a run folder (no {RECIPE_FILE} and {RECORD_FILE} in it); "
+                f"train one: hdiff train RECIPE.yaml output={path}"
+            )
+        recipe = load_recipe(path / RECIPE_FILE)
+        try:
+            record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path / RECORD_FILE} is damaged ({error}); train again") from error
+        tokenizer = Tokenizer.load(path / "tokenizer.json")
+        model = build_model(recipe, tokenizer.vocab_size)
+        part = "ema" if recipe.train.ema_decay else "model"
+        checkpoint = load_checkpoint(path / CHECKPOINTS, parts=(part,))
+        load_weights(model, checkpoint, part)
+        return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The model if it is a diffusion model.
+
+        Raises:
+            CheckpointError: If it is an autoregressive one.
+        """
+        if not isinstance(self.model, Denoiser):
+            raise CheckpointError(
+                f"{self.path} holds an autoregressive model; it judges samples (hdiff eval RUN --judge {self.path}) "
+                f"but does not diffuse: give a run with model.kind: denoiser"
+            )
+        return self.model
+
+    @property
+    def corruption(self) -> Corruption:
+        """The corruption it was trained with, span lengths of the corpus filled in."""
+        lengths = self.record["unit_lengths"]
+        return build_corruption(
+            self.recipe.corruption, mask_id=self.tokenizer.vocab_size, unit_lengths=lambda level: lengths[level]
+        )
+
+    @staticmethod
+    def has_checkpoint(path: Path | str) -> bool:
+        """Whether the folder holds a checkpoint to go on from."""
+        return has_checkpoint(Path(path) / CHECKPOINTS)
+
+
+def load_weights(model: Denoiser | Autoregressive, checkpoint: Checkpoint, part: str) -> None:
+    """Copies one part of a checkpoint into a model.
+
+    Args:
+        model: Model of the same recipe.
+        checkpoint: The checkpoint.
+        part: `model` or `ema`.
+
+    Raises:
+        CheckpointError: If the weights belong to another recipe.
+    """
+    try:
+        model.load_state_dict(checkpoint.tensors[part])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint does not fit its recipe ({reason}); train again") from error

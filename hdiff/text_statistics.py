@@ -1,0 +1,34 @@
+"""Statistics of generated token sequences that expose dull or repetitive text. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+
+def unigram_entropy(tokens: Sequence[Hashable]) -> float:
+    """Entropy of the tokens of one text, as used for samples in arXiv:2409.02908.
+
+    Args:
+        tokens: The text.
+
+    Returns:
+        Nats; 0 for a text of one repeated token.
+    """
+    counts = Counter(tokens)
+    return sum(-count / len(tokens) * math.log(count / len(tokens)) for count in counts.values()) + 0.0
+
+
+def distinct_n(texts: Sequence[Sequence[Hashable]], n: int) -> float:
+    """Share of different n-grams among all n-grams of a set of texts. Source: arXiv:1510.03055.
+
+    Args:
+        texts: The texts.
+        n: Length of the n-grams.
+
+    Returns:
+        A share in (0, 1]; 0 if no text is long enough.
+    """
+    grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,351 @@
+"""Trainer: a recipe to a run folder, on Accelerate, resumable at any step with the same numbers.
+
+Everything random is drawn from (seed, purpose, step, process), never from history, so a resumed run
+repeats exactly what the uninterrupted one would have done (bit for bit on a CPU).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hdiff import provenance
+from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from hdiff.config import Recipe, TrainConfig
+from hdiff.corruption import Corruption, sample_times
+from hdiff.data.batch import Batch
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepared import PreparedData
+from hdiff.errors import CheckpointError, DataError, RecipeError
+from hdiff.evaluation import evaluate_bound, evaluate_exact
+from hdiff.factory import build_corruption, build_model, count_parameters
+from hdiff.metrics import MetricsLog
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
+from hdiff.objectives import nelbo
+from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
+from hdiff.recipe import differences, load_recipe, to_yaml
+from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
+from hdiff.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from hdiff.progress import Progress
+
+
+class DiffusionLoss(nn.Module):
+    """The training step of a diffusion model: times, corruption, denoiser, objective."""
+
+    def __init__(self, denoiser: Denoiser, corruption: Corruption) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.corruption = corruption
+
+    def forward(self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]) -> Tensor:
+        """Nats per token of one batch: an estimate of the bound.
+
+        Args:
+            batch: Clean tokens.
+            times: Generator of times, in the same state on every process.
+            noise: Generator of this process's noise.
+            place: (rank, world size).
+
+        Returns:
+            Scalar.
+        """
+        t = sample_times(batch, generator=times, rank=place[0], world_size=place[1])
+        corrupted = self.corruption.corrupt(batch, t, generator=noise)
+        output = self.denoiser(corrupted)
+        return nelbo(output, batch, corrupted).mean
+
+
+class AutoregressiveLoss(nn.Module):
+    """The training step of the autoregressive model: nats per token, exact."""
+
+    def __init__(self, model: Autoregressive) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, *_: Any) -> Tensor:
+        """Nats per token of one batch, a scalar."""
+        return -self.model(batch).sum() / batch.num_tokens  # type: ignore[no-any-return]
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        recipe: The resolved recipe.
+        progress: Shows what happens; None is silent.
+    """
+
+    def __init__(self, recipe: Recipe, *, progress: Progress | None = None) -> None:
+        from accelerate import Accelerator
+
+        self.recipe = recipe
+        self.config: TrainConfig = recipe.train
+        self.progress = progress
+        self.path = Path(recipe.output)
+        self.prepared = PreparedData.load(recipe.data.path)
+        self.accelerator = Accelerator(
+            mixed_precision=self.config.mixed_precision,
+            gradient_accumulation_steps=self.config.gradient_accumulation,
+        )
+        self.unit_lengths: dict[str, list[float]] = {}
+        self.model = build_model(recipe, self.prepared.tokenizer.vocab_size)
+        self.corruption = self._build_corruption()
+        self.blocks = self._blocks("train")
+        self._check_data()
+        self.average = Average(self.model, self.config.ema_decay)
+        self.optimizer = make_optimizer(self.model, self.config)
+        loss: nn.Module = (
+            DiffusionLoss(self.model, self.corruption)
+            if isinstance(self.model, Denoiser)
+            else AutoregressiveLoss(self.model)
+        )
+        self.loss, self.prepared_optimizer = self.accelerator.prepare(loss, self.optimizer)
+        self.average.to(self.accelerator.device)
+        self.stop_signal: int | None = None
+
+    def run(self) -> int | None:
+        """Trains to the last step.
+
+        Returns:
+            None when done, or the number of the signal that stopped the run (a checkpoint is saved).
+
+        Raises:
+            CheckpointError: If the folder holds another run, or the disk is full.
+            DataError: If the loss is not a number.
+        """
+        first_step = self._start_or_resume()
+        metrics = MetricsLog(self.path, first_step, enabled=self.accelerator.is_main_process)
+        previous = self._catch_signals()
+        began = time.perf_counter()
+        tokens = 0
+        try:
+            for step in range(first_step + 1, self.config.steps + 1):
+                step_metrics = self._update(step)
+                tokens += self._rows_per_update() * self.recipe.data.sequence_length
+                seconds = time.perf_counter() - began
+                if self.progress is not None:
+                    self.progress.update(step, self.config.steps, f"loss {step_metrics['loss']:.3f}")
+                if step % self.config.log_every == 0 or step == self.config.steps:
+                    speed = {"tokens_per_second": tokens / seconds, "seconds": seconds}
+                    metrics.write(step, {**step_metrics, **speed})
+                if self.config.evaluate_every and step % self.config.evaluate_every == 0:
+                    metrics.write(step, {"validation_bound": self._validate()})
+                last = step == self.config.steps or self.stop_signal is not None
+                if last or step % self.config.checkpoint_every == 0:
+                    self._save(step)
+                if self.stop_signal is not None and step < self.config.steps:
+                    return self.stop_signal
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            metrics.close()
+        self._finish(first_step, time.perf_counter() - began)
+        return None
+
+    def _update(self, step: int) -> dict[str, float]:
+        """One optimiser update; returns what is logged."""
+        torch.manual_seed(derive_seed(self.recipe.seed, "dropout", step, self.accelerator.process_index))
+        rate = self.config.learning_rate * rate_factor(step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.loss.train()
+        total = torch.zeros((), device=self.accelerator.device)
+        norm = torch.zeros(())
+        for index, batch in enumerate(self._batches(step)):
+            with self.accelerator.accumulate(self.loss):
+                loss = self.loss(batch, *self._generators(step, index))
+                self.accelerator.backward(loss)
+                total += loss.detach() / self.config.gradient_accumulation
+                if self.accelerator.sync_gradients:
+                    norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.config.clip_norm)
+                    self._check_finite(step, total, norm)
+                self.prepared_optimizer.step()
+                self.prepared_optimizer.zero_grad()
+        self.average.update(self.model, step)
+        mean = self.accelerator.reduce(total, reduction="mean")
+        return {"loss": float(mean), "learning_rate": rate, "grad_norm": float(norm)}
+
+    def _check_finite(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        if math.isfinite(float(loss)) and (math.isfinite(float(norm)) or self.config.mixed_precision == "fp16"):
+            return
+        raise DataError(
+            f"the loss is {float(loss)} with gradient norm {float(norm)} at step {step}; lower train.learning_rate "
+            f"(now {self.config.learning_rate}) or raise train.warmup_steps; the last checkpoint is intact"
+        )
+
+    def _generators(self, step: int, index: int) -> tuple[torch.Generator, torch.Generator, tuple[int, int]]:
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        seed, device = self.recipe.seed, self.accelerator.device
+        times = torch.Generator(device).manual_seed(derive_seed(seed, "times", step, index))
+        noise = torch.Generator(device).manual_seed(derive_seed(seed, "noise", step, index, rank))
+        return times, noise, (rank, world_size)
+
+    def _rows_per_update(self) -> int:
+        return self.config.batch_size * self.config.gradient_accumulation * self.accelerator.num_processes
+
+    def _batches(self, step: int) -> Iterator[Batch]:
+        """This process's batches of one update; the order is a function of the seed and the step."""
+        processes = self.accelerator.num_processes
+        for index in range(self.config.gradient_accumulation):
+            first = ((step - 1) * self.config.gradient_accumulation + index) * self.config.batch_size * processes
+            places = range(first + self.accelerator.process_index, first + self.config.batch_size * processes, processes)
+            rows = [self._row(place) for place in places]
+            yield self.blocks.batch(rows).to(self.accelerator.device)
+
+    def _row(self, place: int) -> int:
+        epoch, position = divmod(place, len(self.blocks))
+        if getattr(self, "_epoch", None) != epoch:
+            generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "order", epoch))
+            self._order = torch.randperm(len(self.blocks), generator=generator)
+            self._epoch = epoch
+        return int(self._order[position])
+
+    def _validate(self) -> float:
+        model = self.average.model if self.config.ema_decay else self.model
+        model.eval()
+        validation = self._blocks("validation")
+        if isinstance(model, Autoregressive):
+            return evaluate_exact(model, validation, self.recipe.evaluation).nats_per_token
+        corruption = self.corruption.unconditional()
+        return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
+
+    def _blocks(self, split: str) -> PackedBlocks:
+        data = self.recipe.data
+        return PackedBlocks.build(
+            self.prepared,
+            split,
+            sequence_length=data.sequence_length,
+            separator=data.separator,
+            levels=self.corruption.required_levels(),
+            max_unit_tokens=data.max_unit_tokens,
+        )
+
+    def _build_corruption(self) -> Corruption:
+        def unit_lengths(level: str) -> list[float]:
+            data = self.recipe.data
+            blocks = PackedBlocks.build(
+                self.prepared,
+                "train",
+                sequence_length=data.sequence_length,
+                separator=data.separator,
+                levels=(level,),
+                max_unit_tokens=data.max_unit_tokens,
+            )
+            self.unit_lengths[level] = blocks.unit_length_histogram(level)
+            return self.unit_lengths[level]
+
+        vocab_size = self.prepared.tokenizer.vocab_size
+        return build_corruption(self.recipe.corruption, mask_id=vocab_size, unit_lengths=unit_lengths)
+
+    def _check_data(self) -> None:
+        rows = self.config.batch_size * self.accelerator.num_processes
+        if len(self.blocks) < rows:
+            raise DataError(
+                f"the training split of {self.recipe.data.path} has {len(self.blocks)} rows of "
+                f"{self.recipe.data.sequence_length} tokens, a batch needs {rows}; prepare more text, "
+                f"or lower train.batch_size or data.sequence_length"
+            )
+
+    def _start_or_resume(self) -> int:
+        """Writes the run's files or loads its newest checkpoint; returns the updates already done."""
+        if RunFolder.has_checkpoint(self.path):
+            if self.recipe.resume != "auto":
+                raise CheckpointError(
+                    f"{self.path} already holds a run; add resume=auto to go on with it, or output=DIR for another folder"
+                )
+            return self._resume()
+        if self.accelerator.is_main_process:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / RECIPE_FILE, to_yaml(self.recipe))
+            self.prepared.tokenizer.save(self.path)
+            self._record({"steps": 0})
+        self.accelerator.wait_for_everyone()
+        return 0
+
+    def _resume(self) -> int:
+        saved = load_recipe(self.path / RECIPE_FILE)
+        changed = [key for key in differences(saved, self.recipe) if key.split(".")[0] not in ("resume", "evaluation")]
+        if changed:
+            raise RecipeError(
+                f"{self.path} was trained with another recipe (different: {', '.join(changed)}); "
+                f"use the same values to resume, or output=DIR for a new run"
+            )
+        record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
+        if record["data"]["sha256"] != self.prepared.fingerprint:
+            raise DataError(
+                f"{self.path} was trained on another data set than {self.recipe.data.path} holds now; "
+                f"prepare the same data again, or use output=DIR for a new run"
+            )
+        checkpoint = load_checkpoint(self.path / CHECKPOINTS)
+        load_weights(self.model, checkpoint, "model")
+        if self.config.ema_decay:
+            load_weights(self.average.model, checkpoint, "ema")
+        load_optimizer(self.optimizer, self.model, checkpoint.tensors["optimizer"])
+        if self.progress is not None:
+            self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
+        return checkpoint.step
+
+    def _save(self, step: int) -> None:
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer, self.model)}
+        if self.config.ema_decay:
+            tensors["ema"] = self.average.model.state_dict()
+        state = {"recipe": self.recipe.name, "tokens_seen": self._tokens_seen(step)}
+        save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=self.config.keep_checkpoints)
+
+    def _tokens_seen(self, step: int) -> int:
+        return step * self._rows_per_update() * self.recipe.data.sequence_length
+
+    def _finish(self, first_step: int, seconds: float) -> None:
+        if self.accelerator.is_main_process and first_step < self.config.steps:
+            earlier = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8")).get("train_seconds", 0.0)
+            self._record({"steps": self.config.steps, "train_seconds": round(earlier + seconds, 1)})
+
+    def _record(self, facts: dict[str, Any]) -> None:
+        manifest = self.prepared.manifest
+        record = {
+            "name": self.recipe.name,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "commit": provenance.commit(),
+            "seed": self.recipe.seed,
+            "versions": provenance.versions(),
+            "machine": {**provenance.machine(), "device": str(self.accelerator.device), "threads": torch.get_num_threads()},
+            "processes": self.accelerator.num_processes,
+            "parameters": count_parameters(self.model),
+            "data": {
+                "source": manifest["source"],
+                "parser": manifest["parser"],
+                "levels": manifest["levels"],
+                "train_tokens": self.blocks.num_tokens,
+                "sha256": self.prepared.fingerprint,
+            },
+            "unit_lengths": self.unit_lengths,
+            "vocab_size": self.prepared.tokenizer.vocab_size,
+            "tokens_seen": self._tokens_seen(facts["steps"]),
+            **facts,
+        }
+        write_atomically(self.path / RECORD_FILE, json.dumps(record, indent=1))
+
+    def _catch_signals(self) -> dict[int, Any]:
+        def stop(number: int, _frame: Any) -> None:
+            if self.stop_signal is not None:
+                raise KeyboardInterrupt
+            self.stop_signal = number
+
+        try:
+            return {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: signals are its business
+            return {}

@@ -1,0 +1,81 @@
+"""trajectory: step by step, which spans a sampler filled, for people and pages. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hdiff.structure import LEVELS, Span, SpanTree
+
+if TYPE_CHECKING:
+    from hdiff.data.tokenizer import Tokenizer
+    from hdiff.parsers.base import Parser
+    from hdiff.samplers.base import Samples
+
+
+def trajectory(
+    samples: Samples, tokenizer: Tokenizer, *, parser: Parser | None, title: str, num_steps: int, seed: int
+) -> dict[str, Any]:
+    """The record of a sampling run.
+
+    A filled span is given the finest level at which it lies inside one span of the finished text's
+    parse: `word` inside a word, `phrase` inside a phrase, and so on; `crossing` if it lies in none.
+
+    Args:
+        samples: Samples with their steps and units.
+        tokenizer: Turns tokens into text.
+        parser: Parses the finished texts; None leaves every level at `token`.
+        title: Title of the record.
+        num_steps: Steps T asked for.
+        seed: Seed used.
+
+    Returns:
+        JSON-able values: title, num_steps, nfe, seed, samples.
+    """
+    pieces_of = [tokenizer.pieces(row) for row in samples.tokens.tolist()]
+    texts = ["".join(pieces) for pieces in pieces_of]
+    trees = list(parser.parse(texts)) if parser is not None else [None] * len(texts)
+    recorded = [
+        {"text": text, "pieces": _pieces(pieces, steps, units, tree)}
+        for text, pieces, steps, units, tree in zip(
+            texts, pieces_of, samples.steps.tolist(), samples.units.tolist(), trees, strict=True
+        )
+    ]
+    return {"title": title, "num_steps": num_steps, "nfe": samples.nfe, "seed": seed, "samples": recorded}
+
+
+def _pieces(
+    pieces: Sequence[str], steps: Sequence[int], units: Sequence[int], tree: SpanTree | None
+) -> list[dict[str, Any]]:
+    extents = _unit_extents(pieces, units)
+    levels = {unit: _level(start, end, tree) for unit, (start, end) in extents.items()}
+    return [
+        {"text": piece, "step": step + 1, "unit": unit, "level": levels[unit]}
+        for piece, step, unit in zip(pieces, steps, units, strict=True)
+    ]
+
+
+def _unit_extents(pieces: Sequence[str], units: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Characters [start, end) of each unit, without white space around them."""
+    extents: dict[int, tuple[int, int]] = {}
+    position = 0
+    for piece, unit in zip(pieces, units, strict=True):
+        start = position + len(piece) - len(piece.lstrip())
+        end = position + len(piece.rstrip())
+        position += len(piece)
+        if start < end:
+            first, _ = extents.get(unit, (start, end))
+            extents[unit] = (first, end)
+        else:
+            extents.setdefault(unit, (start, start))
+    return extents
+
+
+def _level(start: int, end: int, tree: SpanTree | None) -> str:
+    if tree is None:
+        return "token"
+    unit = Span(start, max(end, start + 1), "", "token")
+    holding = [span for span in tree.spans if span.contains(unit)]
+    if not holding:
+        return "crossing"
+    return max((span.level for span in holding), key=LEVELS.index)
