@@ -1,0 +1,112 @@
+"""The pages in a real browser: their scripts run, draw, react, and log no error. Needs Chromium."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from hdiff.pages import inspection_page, trajectory_page
+from hdiff.report import build_report
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt-get install chromium")
+
+
+@pytest.fixture
+def browse(tmp_path):
+    def browse(page: str, *, then: str = "") -> str:
+        """The document after its scripts ran, and after `then`, one more script."""
+        probe = (
+            "<script>window.onerror = (message) => { document.documentElement.dataset.error = message; };"
+            "document.addEventListener('securitypolicyviolation', (e) => {"
+            " document.documentElement.dataset.error = e.violatedDirective; });</script>"
+        )
+        page = page.replace("<body>", f"<body>{probe}").replace("</body>", f"<script>{then}</script></body>")
+        file = tmp_path / "page.html"
+        file.write_text(page, encoding="utf-8")
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--no-first-run",
+        ]
+        options += [
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=2000",
+            "--window-size=1280,900",
+        ]
+        done = subprocess.run(
+            [CHROMIUM, *options, "--enable-logging=stderr", "--dump-dom", file.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert not re.findall(r"CONSOLE.*", done.stderr)
+        assert "data-error" not in done.stdout.split(">", 2)[1]
+        return done.stdout
+
+    return browse
+
+
+def masked(dom: str) -> int:
+    return len(re.findall(r'<span class="w [^"]*"[^>]*data-hidden', dom))
+
+
+def move(t: float) -> str:
+    return (
+        f"const s = document.querySelector('input[type=range]'); s.value = {t};"
+        "s.dispatchEvent(new Event('input', { bubbles: true }));"
+    )
+
+
+def test_units_disappear_whole_as_t_grows(browse, make_exploration):
+    page = inspection_page(make_exploration())
+    assert masked(browse(page, then=move(0))) == 0
+    assert masked(browse(page, then=move(0.2))) == 2
+    dom = browse(page, then=move(0.5))
+    assert masked(dom) == 5
+    assert "5 of 7 words masked" in dom
+    assert masked(browse(page, then=move(1))) == 7
+
+
+def test_the_span_diagram_is_drawn(browse, make_exploration):
+    dom = browse(inspection_page(make_exploration()))
+    assert len(re.findall(r'<g class="span', dom)) == 3
+    assert 'aria-label="phrase NP: The old man"' in dom
+
+
+def test_samples_fill_in_step_by_step(browse, make_trajectory):
+    page = trajectory_page(make_trajectory())
+    for step, states in ((0, ["blank"] * 3), (1, ["blank", "new", "blank"]), (2, ["new", "old", "blank"])):
+        assert re.findall(r'class="unit"[^>]*data-state="(\w+)"', browse(page, then=move(step))) == states
+
+
+def test_play_runs_to_the_end(browse, make_trajectory):
+    dom = browse(
+        trajectory_page({**make_trajectory(), "num_steps": 4}),
+        then="document.querySelector('button').click()",
+    )
+    assert "step 0 of 4" not in dom
+    assert 'aria-label="P' in dom
+
+
+def test_hostile_text_does_not_run(browse, make_exploration, make_trajectory, hostile):
+    watch = "window.alert = () => { document.documentElement.dataset.error = 'alert'; };"
+    for page in (
+        inspection_page(make_exploration(text_of_a_word=hostile)),
+        trajectory_page(make_trajectory(text_of_a_piece=hostile)),
+    ):
+        assert "alert(1)" in browse(page.replace('"use strict";', f'"use strict";{watch}', 1))
+
+
+@pytest.mark.parametrize("parts", [("metrics", "eval", "samples", "exploration"), ("metrics",), ()])
+def test_reports_draw_what_they_have(browse, make_run, parts):
+    dom = browse(build_report(make_run(parts=parts)))
+    assert dom.count('class="stage chart"') == ("metrics" in parts) + 2 * ("eval" in parts)
+    assert ('class="player"' in dom) == ("samples" in parts)
+    assert dom.count("<option") == (2 if "exploration" in parts else 0)
