@@ -34,7 +34,7 @@ def test_span_distribution_sums_to_one(name: str, length: int, generator: torch.
     head = head_of(name)
     hidden = torch.randn(length, 16, generator=generator)
     total = sum(
-        float(head.log_prob(hidden, torch.tensor(string), spans_of([length])).exp())
+        float(head.log_prob(hidden, torch.tensor(string), spans_of([length])).detach().exp())
         for string in itertools.product(range(VOCAB), repeat=length)
     )
     assert total == pytest.approx(1.0, abs=1e-5)

@@ -1,0 +1,123 @@
+"""Checkpoints: whatever happens, the newest complete one loads, and damage is noticed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from hdiff.errors import CheckpointError
+
+
+def save(folder: Path, step: int, keep: int = 2) -> Path:
+    return save_checkpoint(folder, step, {"model": {"w": torch.full((64,), float(step))}}, {"note": step}, keep=keep)
+
+
+def test_newest_checkpoint_comes_back_whole(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded.step == 3
+    assert loaded.state["note"] == 3
+    assert torch.equal(loaded.tensors["model"]["w"], torch.full((64,), 3.0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_flipped_bit_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    newest = save(tmp_path, 2) / "model.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1
+    newest.write_bytes(bytes(content))
+    assert load_checkpoint(tmp_path).step == 1
+
+
+def test_all_damaged_is_said_with_reasons(tmp_path: Path) -> None:
+    (save(tmp_path, 1) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"every checkpoint .* is damaged \(step-00000001: model.safetensors"):
+        load_checkpoint(tmp_path)
+
+
+def test_half_written_folder_does_not_count(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "step-00000002").mkdir()
+    (tmp_path / "step-00000002" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".writing-step-00000003").mkdir()
+    assert load_checkpoint(tmp_path).step == 1
+    assert save(tmp_path, 2).is_dir()
+    assert load_checkpoint(tmp_path).step == 2
+
+
+def test_manifest_cannot_name_files_outside(tmp_path: Path) -> None:
+    manifest = save(tmp_path, 1) / "manifest.json"
+    manifest.write_text('{"step": 1, "sha256": {"../../secret": "00"}}')
+    with pytest.raises(CheckpointError, match="outside the checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+def test_empty_folder_says_how_to_train(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="train first: hdiff train"):
+        load_checkpoint(tmp_path / "none")
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import torch
+from hdiff.checkpoint import save_checkpoint
+from hdiff.errors import CheckpointError
+folder = Path(sys.argv[1])
+save_checkpoint(folder, 1, {"model": {"w": torch.zeros(64)}}, {}, keep=2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    save_checkpoint(folder, 2, {"model": {"w": torch.zeros(100_000)}}, {}, keep=1)
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    """The kernel refuses to write past a limit, as it does on a full disk."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "no room on the disk" in done.stdout
+    assert "resume=auto" in done.stdout
+    assert load_checkpoint(tmp_path).step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from hdiff.checkpoint import save_checkpoint
+for step in range(1, 10_000):
+    save_checkpoint(Path(sys.argv[1]), step, {"model": {"w": torch.full((5000,), float(step))}}, {}, keep=1)
+    print(step, flush=True)
+"""
+
+
+def test_kill_in_the_middle_of_saving_loses_nothing(tmp_path: Path) -> None:
+    """Killed three times during back-to-back saves that keep only one: the newest announced one loads."""
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        announced = 0
+        for _ in range(5 + 7 * attempt):
+            announced = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        loaded = load_checkpoint(folder)
+        assert loaded.step >= announced
+        assert torch.equal(loaded.tensors["model"]["w"], torch.full((5000,), float(loaded.step)))
+
+
+def test_text_files_are_replaced_in_one_step(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.json", "one")
+    write_atomically(tmp_path / "a.json", "two")
+    assert (tmp_path / "a.json").read_text() == "two"
+    assert len(list(tmp_path.iterdir())) == 1
