@@ -9,25 +9,35 @@ from hdiff.data.batch import Batch
 
 
 def sample_times(
-    batch: Batch, *, generator: torch.Generator | None = None, stratified: bool = True
+    batch: Batch,
+    *,
+    generator: torch.Generator | None = None,
+    stratified: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Tensor:
     """Draws times so that each row's is uniform on (0, 1].
 
-    Stratified: the B times fall into the B equal intervals of (0, 1], in random order, all with the
-    same offset. Source: low-discrepancy sampler, arXiv:2107.00630, appendix I.1.
+    Stratified: the times of the global batch (all processes) fall into equal intervals of (0, 1],
+    one each, in random order and with the same offset. Source: low-discrepancy sampler,
+    arXiv:2107.00630, appendix I.1.
 
     Args:
-        batch: The batch, B rows.
-        generator: Source of randomness.
+        batch: The batch of this process, B rows.
+        generator: Source of randomness, in the same state on every process.
         stratified: False draws independently.
+        rank: This process.
+        world_size: Processes that hold B rows each.
 
     Returns:
-        Times, float (B,).
+        Times of this process's rows, float (B,).
     """
-    num_rows = batch.input_ids.shape[0]
-    device = batch.input_ids.device
-    if not stratified:
-        return 1 - torch.rand(num_rows, generator=generator, device=device)
-    offset = 1 - torch.rand(1, generator=generator, device=device)  # (0, 1]
-    order = torch.randperm(num_rows, generator=generator, device=device)
-    return (order + offset) / num_rows
+    num_rows = batch.input_ids.shape[0] * world_size
+    device = generator.device if generator is not None else batch.input_ids.device
+    if stratified:
+        offset = 1 - torch.rand(1, generator=generator, device=device)  # (0, 1]
+        order = torch.randperm(num_rows, generator=generator, device=device)
+        t = (order + offset) / num_rows
+    else:
+        t = 1 - torch.rand(num_rows, generator=generator, device=device)
+    return t[rank::world_size].to(batch.input_ids.device)
