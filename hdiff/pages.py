@@ -109,7 +109,8 @@ def trajectory_page(trajectory: Mapping[str, Any]) -> str:
 
     Args:
         trajectory: `title`, `num_steps`, and `samples`, each with `pieces`: `text`, the `step` in
-            1..num_steps at which it was filled in, its `unit` and that unit's `level`.
+            1..num_steps at which it was filled in, its `unit` and that unit's `level` (`crossing`: a
+            unit that lies in no span).
 
     Returns:
         The page as HTML.

@@ -14,6 +14,7 @@ COLUMNS = (
     ("unigram_entropy", "Unigram entropy, nats", 2),
     ("distinct_2", "Distinct-2", 3),
     ("phrase_valid", "Valid phrases", 3),
+    ("phrase_ceiling", "Best factorised model", 3),
     ("seconds_per_sample", "Seconds per sample", 3),
 )
 """Columns of the quality table: key, heading, decimals."""
@@ -62,8 +63,11 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
     if not bound or bound.get("nats_per_token") is None:
         return None
     nats = bound["nats_per_token"]
-    error = f" ± {bound['stderr']:.2f}" if bound.get("stderr") else ""
+    error = f" ± {bound['stderr']:.2f}" if math.isfinite(bound.get("stderr") or math.nan) else ""
     tokens = f"{bound['tokens']:,} held-out tokens" if bound.get("tokens") else "held-out text"
+    if bound.get("kind") == "exact":
+        meaning = f"−log p(x_0), exact and not a bound, on {tokens}: a perplexity of {math.exp(nats):,.0f}."
+        return Headline("Negative log-likelihood", f"{nats:.2f}{error}", "nats per token", meaning)
     if bound.get("conditional_on_structure"):
         meaning = (
             "Given the structure: not comparable. The model was shown the segmentation of the true text, "
@@ -131,12 +135,12 @@ def quality_table(evaluation: Mapping[str, Any]) -> Table | None:
     quality = evaluation.get("quality")
     if not quality:
         return None
-    valid = evaluation.get("phrase_valid") or {}
-    rows = {t: {"phrase_valid": valid.get(t), **quality[t]} for t in sorted(quality, key=int)}
-    reference = {
-        "phrase_valid": _ceiling(evaluation.get("phrase_ceiling")),
-        **(evaluation.get("reference") or {}),
+    by_steps = {key: evaluation.get(key) or {} for key in ("phrase_valid", "phrase_ceiling")}
+    rows = {
+        t: {**{key: values.get(t) for key, values in by_steps.items()}, **quality[t]}
+        for t in sorted(quality, key=int)
     }
+    reference = evaluation.get("reference") or {}
     columns = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in rows.values())]
 
     def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -148,14 +152,6 @@ def quality_table(evaluation: Mapping[str, Any]) -> Table | None:
         rows=tuple((t, _whole(row.get("nfe")), *cells(row)) for t, row in rows.items()),
         reference=("held-out text", "", *cells(reference)) if has_reference else None,
     )
-
-
-def _ceiling(value: Any) -> float | None:
-    """Valid phrases in real text: a number, or the mean of a mapping's numbers."""
-    if isinstance(value, Mapping):
-        numbers = [float(v) for v in value.values() if isinstance(v, (int, float))]
-        return sum(numbers) / len(numbers) if numbers else None
-    return None if value is None else float(value)
 
 
 def _whole(value: float | None) -> str:

@@ -1,7 +1,8 @@
 // Shared by every page: element builders, the play control, levels. No library, no network.
 "use strict";
 const hdiff = (() => {
-  const LEVELS = ["sentence", "clause", "phrase", "word", "token"];
+  const LEVELS = ["sentence", "clause", "phrase", "word", "token"]; // coarse to fine
+  const COLOURED = [...LEVELS, "crossing"]; // crossing: a unit that lies in no span
 
   function fill(node, attributes, children) {
     for (const [name, value] of Object.entries(attributes || {})) {
@@ -15,7 +16,7 @@ const hdiff = (() => {
   const svg = (tag, attributes, ...children) =>
     fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
   const data = () => JSON.parse(document.getElementById("data").textContent);
-  const color = (level) => `var(--${LEVELS.includes(level) ? level : "token"})`;
+  const color = (level) => `var(--${COLOURED.includes(level) ? level : "token"})`;
   const toggle = (node, name, on) => (on ? node.setAttribute(name, "") : node.removeAttribute(name));
 
   const ICONS = { play: "M3 1.5v13l11-6.5z", pause: "M3 1.5h4v13H3zM9 1.5h4v13H9z" };
@@ -101,5 +102,5 @@ const hdiff = (() => {
     };
   }
 
-  return { LEVELS, el, svg, data, color, toggle, player, legend, responsive, tip };
+  return { LEVELS, COLOURED, el, svg, data, color, toggle, player, legend, responsive, tip };
 })();

@@ -80,7 +80,7 @@ hdiff.mountTrajectory = (node, trajectory) => {
   const key = el("div");
   const control = hdiff.player({ label: "Sampling step", min: 0, max: steps, step: 1, value: current, seconds: Math.min(12, Math.max(3, steps * 0.45)), onChange: paint });
   function refresh() {
-    const used = hdiff.LEVELS.filter((level) => pieces.some((piece) => piece.level === level));
+    const used = hdiff.COLOURED.filter((level) => pieces.some((piece) => piece.level === level));
     const items = colouring === "level" ? used.map((level) => ({ text: level, level })) : [{ text: "filled in early is darker", colour: "var(--accent)" }];
     key.replaceChildren(hdiff.legend([...items, { text: "still masked", colour: "var(--faint)", kind: "hollow" }]));
     control.show();

@@ -61,6 +61,27 @@ def test_a_bound_given_the_structure_is_never_called_a_bound_on_the_text(make_ru
     assert charts_of(page)["t_step"]["references"] == []
 
 
+def test_an_exact_likelihood_is_not_called_a_bound(make_run):
+    run = make_run()
+    evaluation = json.loads((run / "eval.json").read_text())
+    evaluation["bound"].update(kind="exact", stderr=float("nan"))
+    (run / "eval.json").write_text(json.dumps(evaluation))
+    text = visible(build_report(run))
+    assert "exact and not a bound" in text
+    assert "Upper bound" not in text
+    assert "± nan" not in text
+
+
+def test_valid_phrases_stand_beside_the_factorised_ceiling(make_run):
+    run = make_run()
+    evaluation = json.loads((run / "eval.json").read_text())
+    evaluation |= {"phrase_valid": {"1": 0.91}, "phrase_ceiling": {"1": 0.007}}
+    (run / "eval.json").write_text(json.dumps(evaluation))
+    text = visible(build_report(run))
+    assert "Valid phrases" in text
+    assert "0.910 0.007" in text
+
+
 def test_the_t_step_curve_is_in_the_order_of_its_steps(make_run):
     chart = charts_of(build_report(make_run()))["t_step"]
     assert [point[0] for point in chart["series"][0]["points"]] == [1, 2, 4, 16]
