@@ -13,20 +13,23 @@ from typing import NamedTuple
 
 from hdiff.structure import Span, level_rank
 
-from .dependency import ROOT, DependencyTree
+from .dependency import DependencyTree
 
 CLAUSE_RELATIONS = frozenset(
-    "ROOT ccomp xcomp advcl relcl acl csubj csubjpass pcomp parataxis".split()  # noqa: SIM905
+    ("ROOT", "ccomp", "xcomp", "advcl", "relcl", "acl", "csubj", "csubjpass", "pcomp", "parataxis", "conj")
 )
 SUBJECTS = frozenset(("nsubj", "nsubjpass", "csubj", "csubjpass", "expl"))
 AUXILIARIES = frozenset(("aux", "auxpass"))
-PREMODIFIERS = frozenset(("det", "amod", "compound", "nummod", "poss", "predet", "quantmod", "nmod", "neg"))
-WH_WORDS = frozenset("who whom whose which what when where why how whoever whatever whichever that".split())  # noqa: SIM905
+COORDINATION = frozenset(("cc", "conj"))
+WH_CLAUSES = frozenset(("relcl", "ccomp", "advcl", "csubj", "pcomp"))
+WH_WORDS = frozenset(
+    ("that", "what", "when", "where", "which", "who", "whom", "whose", "why", "how", "whatever", "whoever")
+)
 PHRASE_LABELS = {
-    "NOUN": "NP", "PROPN": "NP", "PRON": "NP", "NUM": "QP", "ADJ": "ADJP", "ADV": "ADVP", "ADP": "PP",
-    "SCONJ": "PP", "VERB": "VP", "AUX": "VP", "INTJ": "INTJ", "PART": "ADVP", "DET": "NP", "SYM": "NP",
+    "NOUN": "NP", "PROPN": "NP", "PRON": "NP", "DET": "NP", "SYM": "NP", "NUM": "QP", "ADJ": "ADJP",
+    "ADV": "ADVP", "PART": "ADVP", "ADP": "PP", "SCONJ": "PP", "VERB": "VP", "AUX": "VP", "INTJ": "INTJ",
 }  # fmt: skip
-NOMINAL = frozenset(("NOUN", "PROPN", "PRON", "NUM", "DET", "SYM", "X"))
+"""Phrase that a part of speech heads; the others (X, CCONJ, PUNCT) head none."""
 
 
 class Candidate(NamedTuple):
@@ -93,109 +96,124 @@ def candidates(tree: DependencyTree) -> Iterator[Candidate]:
         tree: The sentence.
 
     Yields:
-        Candidates of the levels clause and phrase.
+        Candidates of the levels clause and phrase. A subtree with gaps yields none.
     """
     for head in range(len(tree)):
-        if tree.pos[head] == "PUNCT":
+        if not tree.is_contiguous[head] or tree.pos[head] not in PHRASE_LABELS:
             continue
-        for span in _projections(tree, head):
+        project = _verbal if _is_verbal(tree, head) else _nominal
+        for span in project(tree, head):
             first, last = span.first, span.last
             while first < last and tree.pos[first] == "PUNCT":
                 first += 1
-            while last > first and tree.pos[last] == "PUNCT":
+            while last > first and tree.pos[last] in ("PUNCT", "CCONJ"):
                 last -= 1
             if first < last:
                 yield span._replace(first=first, last=last)
 
 
-def _projections(tree: DependencyTree, head: int) -> Iterator[Candidate]:
-    """All spans a head projects."""
+def _nominal(tree: DependencyTree, head: int) -> Iterator[Candidate]:
+    """Projections of a noun, adjective, adverb or preposition: the whole, its own part, its base."""
     first, last = tree.edges[head]
-    if not tree.is_contiguous[head]:
+    label = PHRASE_LABELS[tree.pos[head]]
+    if tree.deps[head] != "conj":  # the whole of a later conjunct is no phrase: [a, b and c], not [b and c]
+        yield Candidate(first, last, label, "phrase")
+    if _is_flat(tree, head):
         return
-    own_last = _last_before_conjuncts(tree, head)
-    is_verbal = _is_verbal(tree, head)
-    label, level = _category(tree, head)
-    if tree.deps[head] != "conj":
-        yield Candidate(first, last, label, level)
-    elif is_verbal and _has(tree, head, SUBJECTS):
-        yield Candidate(first, _last_of_verb_phrase(tree, head), label, level)
-    if is_verbal:
-        yield from _verb_phrases(tree, head)
-    else:
-        yield Candidate(first, own_last, label, level)
-        yield from _base_phrase(tree, head)
+    yield Candidate(first, _own_last(tree, head), label, "phrase")
+    if label != "PP":
+        has_case = any(child == head + 1 and tree.deps[child] == "case" for child in tree.children[head])
+        yield Candidate(first, head + has_case, label, "phrase")
 
 
-def _category(tree: DependencyTree, head: int) -> tuple[str, str]:
-    """Label and level of the full projection."""
-    relation = _relation(tree, head)
-    if _is_verbal(tree, head) and relation in CLAUSE_RELATIONS:
-        return relation, "clause"
-    return PHRASE_LABELS.get(tree.pos[head], "XP"), "phrase"
-
-
-def _relation(tree: DependencyTree, head: int) -> str:
-    """The relation of the first conjunct: conjuncts stand for it."""
-    while tree.deps[head] == "conj" and tree.heads[head] != ROOT:
-        head = tree.heads[head]
-    return tree.deps[head]
+def _is_flat(tree: DependencyTree, head: int) -> bool:
+    """Whether bare words are coordinated and share what is before them: [the food and drink]."""
+    right = [child for child in tree.children[head] if child > head and tree.pos[child] != "PUNCT"]
+    conjuncts = [child for child in right if tree.deps[child] == "conj"]
+    if not conjuncts or any(tree.deps[child] not in COORDINATION for child in right):
+        return False
+    below = (child for conjunct in conjuncts for child in tree.children[conjunct])
+    return all(tree.deps[child] in COORDINATION or tree.pos[child] == "PUNCT" for child in below)
 
 
 def _is_verbal(tree: DependencyTree, head: int) -> bool:
-    return tree.pos[head] in ("VERB", "AUX") and tree.deps[head] not in (*AUXILIARIES, "amod", "compound")
+    is_modifier = tree.deps[head] in AUXILIARIES or tree.deps[head] in ("amod", "compound")
+    return tree.pos[head] in ("VERB", "AUX") and not is_modifier
 
 
-def _has(tree: DependencyTree, head: int, relations: frozenset[str]) -> bool:
-    return any(tree.deps[child] in relations for child in tree.children[head])
+def _verbal(tree: DependencyTree, head: int) -> Iterator[Candidate]:
+    """Projections of a verb: clause, clause without subordinator or later conjuncts, verb phrases."""
+    first, last = tree.edges[head]
+    relation = tree.deps[head]
+    has_subject = _first_of(tree, head, SUBJECTS) is not None
+    own_last = _own_last(tree, head)
+    # Conjuncts without a subject of their own share this one: they belong to the verb phrase.
+    phrase_last = _shared_last(tree, head) if has_subject or relation != "conj" else own_last
+    if relation != "conj" or has_subject:
+        label, level = (relation, "clause") if relation in CLAUSE_RELATIONS else ("VP", "phrase")
+        yield Candidate(first, last if relation != "conj" else phrase_last, label, level)
+    if has_subject:
+        yield Candidate(first, phrase_last, "S", "clause")
+    body = _body_first(tree, head)
+    if body > first:
+        yield Candidate(body, phrase_last, "S", "clause")
+    yield from _verb_phrases(tree, head, phrase_last=phrase_last, own_last=own_last)
 
 
-def _last_before_conjuncts(tree: DependencyTree, head: int) -> int:
-    """Last word of a head's own part, before its first conjunction or conjunct."""
+def _verb_phrases(tree: DependencyTree, head: int, *, phrase_last: int, own_last: int) -> Iterator[Candidate]:
+    """One verb phrase from each auxiliary after the subject, and one from the verb."""
+    left = [child for child in tree.children[head] if child < head]
+    subject_last = max((tree.edges[child][1] for child in left if tree.deps[child] in SUBJECTS), default=-1)
+    starts = [child for child in left if child > subject_last and tree.deps[child] in AUXILIARIES]
+    if not starts and tree.deps[head] == "conj":  # [then stops taking classes]
+        adverb = head - 1
+        while adverb in left and tree.deps[adverb] in ("advmod", "neg") and tree.edges[adverb][0] == adverb:
+            adverb -= 1
+        starts = [] if adverb == head - 1 else [adverb + 1]
+    conjunct = _first_of(tree, head, frozenset(("conj",)), after=head)
+    shares_auxiliary = conjunct is None or _first_of(tree, conjunct, AUXILIARIES) is None
+    for start in (*starts, head):
+        yield Candidate(start, own_last, "VP", "phrase")
+        if shares_auxiliary or start == (*starts, head)[0]:
+            yield Candidate(start, phrase_last, "VP", "phrase")
+
+
+def _body_first(tree: DependencyTree, head: int) -> int:
+    """First word of a clause after its subordinator or question word."""
+    body = tree.edges[head][0]
     for child in tree.children[head]:
-        if child > head and tree.deps[child] in ("cc", "conj"):
-            return tree.edges[child][0] - 1
-    return tree.edges[head][1]
+        if child > head:
+            break
+        first, last = tree.edges[child]
+        opens = (first, child, *tree.children[child])
+        is_wh = tree.deps[head] in WH_CLAUSES and any(tree.word(word) in WH_WORDS for word in opens)
+        if tree.deps[child] == "mark" or (is_wh and first == body):
+            body = last + 1
+        elif tree.deps[child] not in ("punct", "cc"):
+            break
+    return body
 
 
-def _last_of_verb_phrase(tree: DependencyTree, head: int) -> int:
+def _first_of(tree: DependencyTree, head: int, relations: frozenset[str], *, after: int = -1) -> int | None:
+    """The first dependent with one of the relations."""
+    found = (child for child in tree.children[head] if child > after and tree.deps[child] in relations)
+    return next(found, None)
+
+
+def _own_last(tree: DependencyTree, head: int) -> int:
+    """Last word of a head's own part, before its first conjunction or conjunct."""
+    coordination = _first_of(tree, head, COORDINATION, after=head)
+    # A conjunct whose subtree crosses the head leaves the bare head.
+    return tree.edges[head][1] if coordination is None else max(head, tree.edges[coordination][0] - 1)
+
+
+def _shared_last(tree: DependencyTree, head: int) -> int:
     """Last word before the first conjunct that has a subject of its own."""
     conjunct = head
     while True:
-        following = [child for child in tree.children[conjunct] if child > conjunct and tree.deps[child] == "conj"]
-        if not following:
+        following = _first_of(tree, conjunct, frozenset(("conj",)), after=conjunct)
+        if following is None:
             return tree.edges[head][1]
-        if _has(tree, following[0], SUBJECTS):
-            return _last_before_conjuncts(tree, conjunct)
-        conjunct = following[0]
-
-
-def _verb_phrases(tree: DependencyTree, head: int) -> Iterator[Candidate]:
-    """Clause without its subordinator; verb phrase of each auxiliary and of the verb."""
-    first, last = tree.edges[head]
-    own_last = _last_before_conjuncts(tree, head)
-    has_subject = _has(tree, head, SUBJECTS)
-    phrase_last = _last_of_verb_phrase(tree, head) if has_subject else own_last
-    left = [child for child in tree.children[head] if child < head]
-    body = first
-    for child in left:
-        is_wh = tree.word(tree.edges[child][0]) in WH_WORDS or tree.word(child) in WH_WORDS or any(tree.word(x) in WH_WORDS for x in tree.children[child])
-        if tree.deps[child] == "mark" or (is_wh and tree.edges[child][0]==body and tree.deps[head] in ("relcl","ccomp","advcl","csubj","pcomp")):
-            body = tree.edges[child][1] + 1
-        elif tree.deps[child] not in ("punct", "cc"):
-            break
-    if body > first:
-        yield Candidate(body, phrase_last, "S", "clause")
-    if has_subject:
-        yield Candidate(first, phrase_last, "S", "clause")
-    subject_last = max((tree.edges[c][1] for c in left if tree.deps[c] in SUBJECTS), default=first - 1)
-    for child in (*left, head):
-        if child > subject_last and (child == head or tree.deps[child] in AUXILIARIES):
-            yield Candidate(child, phrase_last, "VP", "phrase")
-            yield Candidate(child, own_last, "VP", "phrase")
-
-
-def _base_phrase(tree: DependencyTree, head: int) -> Iterator[Candidate]:
-    """The head with its left dependents and without the right ones."""
-    first, last = tree.edges[head]
-    yield Candidate(first, head, PHRASE_LABELS.get(tree.pos[head], "XP"), "phrase")
+        if _first_of(tree, following, SUBJECTS) is not None:
+            return max(head, _own_last(tree, conjunct))
+        conjunct = following

@@ -62,7 +62,9 @@ class DependencyTree:
             )
         for word, head in enumerate(heads):
             if not (head == ROOT or 0 <= head < count):
-                raise ParserError(f"word {word} has head {head}; heads lie in 0..{count - 1}, or {ROOT} for a root")
+                raise ParserError(
+                    f"word {word} has head {head}; heads lie in 0..{count - 1}, or {ROOT} for a root"
+                )
         tree = cls(text, tuple(offsets), tuple(heads), tuple(deps), tuple(pos))
         if len(tree.bottom_up) != count:
             raise ParserError("the heads form a cycle; every word must reach a root")

@@ -127,7 +127,7 @@ class InverseDocumentFrequency:
         wrong = next((word for word, count in counts.items() if not 1 <= count <= num_documents), None)
         if num_documents < 0 or wrong is not None:
             raise DataError(
-                f"salience data counts {num_documents} documents, with '{wrong}' in {counts.get(wrong or '')}; "
-                "a word occurs in 1 to all of them: fit the salience again"
+                f"salience data has {num_documents} documents and '{wrong}' in {counts.get(wrong or '')} of them; "
+                "a word occurs in one to all documents: fit the salience again"
             )
         return cls(num_documents, counts)

@@ -172,7 +172,7 @@ def _load(model: str) -> Language:
         import spacy
     except ImportError as error:
         raise ParserError(
-            f"spaCy cannot be imported ({error}), the parser 'spacy' needs it; run: pip install 'hdiff[spacy]'"
+            f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run: pip install 'hdiff[spacy]'"
         ) from error
     try:
         pipeline = spacy.load(model, exclude=list(EXCLUDED))
@@ -194,7 +194,9 @@ def _digest(path: Any) -> str:
     """SHA-256 over the names and contents of a model's files."""
     digest = hashlib.sha256()
     root = Path(str(path))
-    for file in sorted(file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts):
+    for file in sorted(
+        file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    ):
         digest.update(file.relative_to(root).as_posix().encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
