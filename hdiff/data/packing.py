@@ -1,0 +1,183 @@
+"""PackedBlocks: documents end to end, cut into rows of one length, ready to become batches.
+
+Dimensions: B batch, L tokens of a row, N tokens of the whole split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.structure import level_rank
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hdiff.data.prepared import PreparedData
+
+
+@dataclass(frozen=True)
+class PackedBlocks:
+    """A split as one stream of tokens, cut into rows.
+
+    Attributes:
+        tokens: Token ids, int32 (N,).
+        salience: Salience of each token's word, 0 for separators, float32 (N,).
+        unit_starts: Level -> whether a unit begins at each token, bool (N,).
+        sequence_length: Tokens per row; the last row is padded.
+        vocab_size: Vocabulary V.
+        eos_id: Separator between documents, also the padding.
+    """
+
+    tokens: NDArray[np.int32]
+    salience: NDArray[np.float32]
+    unit_starts: Mapping[str, NDArray[np.bool_]]
+    sequence_length: int
+    vocab_size: int
+    eos_id: int
+
+    @classmethod
+    def build(
+        cls,
+        prepared: PreparedData,
+        split: str,
+        *,
+        sequence_length: int,
+        separator: bool = True,
+        levels: Sequence[str] = (),
+        max_unit_tokens: int | None = None,
+    ) -> PackedBlocks:
+        """Packs a split of a prepared data set.
+
+        Args:
+            prepared: The data set.
+            split: `train` or `validation`.
+            sequence_length: Tokens per row.
+            separator: Whether an end-of-text token follows each document.
+            levels: Levels whose units are needed.
+            max_unit_tokens: Longest unit in tokens; longer spans give way to their parts.
+
+        Returns:
+            The rows.
+
+        Raises:
+            DataError: If a level was not kept, or the split has no text.
+        """
+        kept = list(prepared.manifest["levels"])
+        for level in levels:
+            if level not in kept:
+                raise DataError(
+                    f"corruption needs level '{level}', the data set keeps {kept}; "
+                    f"re-run hdiff prepare with --levels {level}"
+                )
+        rows = prepared.split(split)
+        lengths = _lengths(rows, "input_ids")
+        if not lengths.sum():
+            raise DataError(f"the {split} split has no token; prepare more text")
+        extra = int(separator)
+        starts = np.concatenate([[0], (lengths + extra).cumsum()])  # (documents + 1,)
+        total = int(starts[-1])
+        is_text = np.ones(total, dtype=np.bool_)
+        if separator:
+            is_text[starts[1:] - 1] = False
+        tokens = np.full(total, prepared.tokenizer.eos_id, dtype=np.int32)
+        tokens[is_text] = _flat(rows, "input_ids")
+        salience = np.zeros(total, dtype=np.float32)
+        salience[is_text] = _flat(rows, "salience")
+        unit_starts = {level: _unit_starts(rows, starts, level, max_unit_tokens) for level in levels}
+        vocab_size = prepared.tokenizer.vocab_size
+        return cls(tokens, salience, unit_starts, sequence_length, vocab_size, prepared.tokenizer.eos_id)
+
+    def __len__(self) -> int:
+        return -(-len(self.tokens) // self.sequence_length)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the split N, separators included."""
+        return len(self.tokens)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Some rows as a batch.
+
+        Args:
+            indices: Row numbers.
+
+        Returns:
+            The batch, on the CPU.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        places = rows[:, None] * self.sequence_length + np.arange(self.sequence_length)  # (B, L)
+        real = places < len(self.tokens)
+        places = np.minimum(places, len(self.tokens) - 1)
+        unit_ids = {}
+        for level, flags in self.unit_starts.items():
+            begins = flags[places] | ~real
+            begins[:, 0] = False
+            unit_ids[level] = torch.from_numpy(begins.cumsum(1))
+        return Batch(
+            input_ids=torch.from_numpy(np.where(real, self.tokens[places], self.eos_id).astype(np.int64)),
+            token_mask=torch.from_numpy(real),
+            unit_ids=unit_ids,
+            salience=torch.from_numpy(np.where(real, self.salience[places], np.float32(0))),
+            sample_ids=torch.from_numpy(rows),
+        )
+
+    def unit_length_histogram(self, level: str) -> list[float]:
+        """How often units of a level have 1, 2, 3 ... tokens, as shares that sum to 1.
+
+        Args:
+            level: A level given to `build`.
+
+        Returns:
+            Shares by length.
+        """
+        starts = np.flatnonzero(self.unit_starts[level])
+        lengths = np.diff(np.append(starts, len(self.tokens)))
+        counts = np.bincount(lengths)[1:]
+        return [float(share) for share in counts / counts.sum()]
+
+
+def _column(rows: Dataset, name: str) -> Any:
+    """One column as a single Arrow list array."""
+    return rows.data.column(name).combine_chunks()
+
+
+def _flat(rows: Dataset, name: str) -> NDArray[Any]:
+    return np.asarray(_column(rows, name).flatten())
+
+
+def _lengths(rows: Dataset, name: str) -> NDArray[np.int64]:
+    return np.asarray(_column(rows, name).value_lengths(), dtype=np.int64)
+
+
+def _unit_starts(
+    rows: Dataset, document_starts: NDArray[np.int64], level: str, max_unit_tokens: int | None
+) -> NDArray[np.bool_]:
+    """`hdiff.structure.segment` for all documents at once.
+
+    Spans come in nesting order, so a candidate is maximal exactly if it begins at or after the end
+    of every candidate before it.
+    """
+    document = np.repeat(np.arange(len(rows)), _lengths(rows, "span_start"))
+    first = _flat(rows, "span_start") + document_starts[document]
+    end = _flat(rows, "span_end") + document_starts[document]
+    rank = _flat(rows, "span_level")
+    candidate = rank >= level_rank(level)
+    if max_unit_tokens is not None:
+        candidate &= end - first <= max_unit_tokens
+    first, end = first[candidate], end[candidate]
+    covered = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
+    taken = first >= covered
+    change = np.zeros(int(document_starts[-1]) + 2, dtype=np.int64)
+    np.add.at(change, first[taken] + 1, 1)
+    np.add.at(change, end[taken], -1)
+    return change.cumsum()[: int(document_starts[-1])] <= 0
+
+

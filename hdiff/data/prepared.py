@@ -1,0 +1,113 @@
+"""PreparedData: a data set that `hdiff prepare` finished, opened and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hdiff.data.shard import file_sha256
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hdiff.parsers import InverseDocumentFrequency
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared data set.
+
+    Attributes:
+        path: Its folder.
+        manifest: Source, parser, levels, labels, tokenizer, counts and hashes.
+        tokenizer: The tokenizer its ids belong to.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, path: str | Path) -> PreparedData:
+        """Opens a prepared data set.
+
+        Args:
+            path: Folder that `hdiff prepare` wrote.
+
+        Returns:
+            The data set; its splits are memory-mapped when asked for.
+
+        Raises:
+            DataError: If it is missing, unfinished, or its tokenizer is not the one it was made with.
+        """
+        path = Path(path)
+        file = path / MANIFEST
+        if not file.is_file():
+            state = "is unfinished" if path.is_dir() else "does not exist"
+            raise DataError(f"the data set {path} {state}; make it with: hdiff prepare SOURCE --out {path}")
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{file} is damaged ({error}); delete {path} and prepare again") from None
+        if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+            raise DataError(f"{path} has another format than this hdiff reads; prepare it again into another folder")
+        tokenizer = Tokenizer.load(path / "tokenizer.json")
+        expected = manifest["tokenizer"]["sha256"]
+        if tokenizer.sha256 != expected:
+            raise DataError(
+                f"{path / 'tokenizer.json'} is not the tokenizer the data set was made with "
+                f"({tokenizer.sha256[:12]} instead of {expected[:12]}); put it back or prepare again"
+            )
+        return cls(path, manifest, tokenizer)
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash of everything a model sees: the splits and the tokenizer."""
+        seen = [self.manifest["sha256"], self.manifest["tokenizer"]["sha256"], self.manifest["levels"]]
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def salience(self) -> InverseDocumentFrequency:
+        """The word statistics its salience came from."""
+        from hdiff.parsers import InverseDocumentFrequency
+
+        return InverseDocumentFrequency.from_dict(json.loads((self.path / "salience.json").read_text("utf-8")))
+
+    def split(self, name: str) -> Dataset:
+        """One split, memory-mapped.
+
+        Args:
+            name: `train` or `validation`.
+
+        Returns:
+            Its rows.
+
+        Raises:
+            DataError: If there is no such split.
+        """
+        from hdiff.data.arrow import open_split
+
+        if not (self.path / name).is_dir():
+            raise DataError(f"{self.path} has no split '{name}'; it has {sorted(self.manifest['counts'])}")
+        return open_split(self.path / name)
+
+    def verify(self) -> None:
+        """Compares every data file with its hash.
+
+        Raises:
+            DataError: Naming the first file that is missing or differs.
+        """
+        for name, expected in self.manifest["sha256"].items():
+            file = self.path / name
+            if not file.resolve().is_relative_to(self.path.resolve()) or not file.is_file():
+                raise DataError(f"{file} is missing; prepare {self.path} again")
+            if file_sha256(file) != expected:
+                raise DataError(f"{file} has changed since it was prepared; prepare {self.path} again")

@@ -1,0 +1,112 @@
+"""Trains and evaluates the systems of a comparison over several seeds, and prints one table.
+
+Finished runs are kept, so the command can be stopped and started again at any time. Run it from the
+checkout, with the data set prepared: `python recipes/benchmarks/compare.py --data data/tinystories`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+RECIPE = Path(__file__).with_name("structure.yaml")
+JUDGE = "judge"
+SYSTEMS: dict[str, list[str]] = {
+    JUDGE: ["model.kind=autoregressive", "head={kind: product}", "corruption={kind: token_masking}"],
+    # One more trunk layer stands for the layer of the joint head: equal parameters.
+    "token_product": ["model.depth=5", "head={kind: product}", "corruption={kind: token_masking}"],
+    "random_spans": [],
+    "parsed_and_random_spans": ["corruption.segmentation=mixture", "corruption.parsed_fraction=0.5"],
+    "parsed_spans": ["corruption.segmentation=parsed"],
+}
+TITLES = {
+    "token_product": "token units, product head",
+    "random_spans": "random spans, joint head",
+    "parsed_and_random_spans": "half parsed, half random spans, joint head",
+    "parsed_spans": "parsed spans, joint head",
+}
+
+
+def run(command: list[str], log: Path) -> None:
+    """Runs one hdiff command on one core, its output into a log file."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with log.open("a") as file:
+        subprocess.run(
+            [sys.executable, "-m", "hdiff", *command], env=environment, stdout=file, stderr=file, check=True
+        )
+
+
+def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) -> None:
+    """One run, unless its evaluation is there."""
+    out = arguments.out / f"{system}-{seed}"
+    if (out / "eval.json").exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    overrides = [f"output={out}", f"seed={seed}", f"data.path={arguments.data}", "resume=auto", *arguments.set]
+    log = arguments.out / f"{system}-{seed}.log"
+    run(["train", str(arguments.recipe), *SYSTEMS[system], *overrides], log)
+    judge = [] if system == JUDGE else ["--judge", str(arguments.out / f"{JUDGE}-0")]
+    run(["eval", str(out), "--json", *judge], log)
+
+
+def table(arguments: argparse.Namespace) -> str:
+    """Markdown: mean and standard deviation over seeds; the first system is the reference of the gaps."""
+    found = {
+        system: [json.loads((arguments.out / f"{system}-{seed}" / "eval.json").read_text()) for seed in arguments.seeds]
+        for system in SYSTEMS
+        if system != JUDGE
+    }
+    judge = json.loads((arguments.out / f"{JUDGE}-0" / "eval.json").read_text())
+    steps = list(next(iter(found.values()))[0]["t_step"])
+    lines = [f"Autoregressive judge, exact: {judge['bound']['nats_per_token']:.3f} nats/token.", ""]
+    lines += _rows("nats/token", ["NELBO", *(f"L_{t}" for t in steps)], found, lambda e: [
+        e["bound"]["nats_per_token"], *(e["t_step"][t] for t in steps)
+    ])  # fmt: skip
+    for key, title in (("judge_nll", "judge NLL of samples"), ("unigram_entropy", "unigram entropy of samples"),
+                       ("distinct_2", "distinct-2 of samples"), ("seconds_per_sample", "seconds per sample")):  # fmt: skip
+        head = [f"T = {t}" for t in steps]
+        lines += ["", *_rows(title, head, found, lambda e, key=key: [e["quality"][t][key] for t in steps])]
+    reference = next(iter(found.values()))[0]["reference"]
+    lines += ["", "Held-out text: " + ", ".join(f"{key} {value:.3f}" for key, value in reference.items()) + "."]
+    return "\n".join(lines)
+
+
+def _rows(title: str, columns: list[str], found: dict[str, list[Any]], values: Any) -> list[str]:
+    lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for system, evaluations in found.items():
+        per_seed = list(zip(*(values(evaluation) for evaluation in evaluations), strict=True))
+        cells = [
+            f"{statistics.mean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.3f}" for v in per_seed
+        ]
+        lines.append(f"| {TITLES[system]} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    """Parses the command line and runs everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--out", type=Path, default=Path("runs/structure"), help="folder of the runs")
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
+    parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
+    arguments = parser.parse_args()
+    train_and_evaluate(JUDGE, 0, arguments)
+    jobs = [(system, seed) for seed in arguments.seeds for system in SYSTEMS if system != JUDGE]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda job: train_and_evaluate(*job, arguments), jobs))
+    text = table(arguments)
+    (arguments.out / "table.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
