@@ -27,15 +27,21 @@ def project():
 
 
 @pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory):
-    if importlib.util.find_spec("setuptools") is None:
-        pytest.skip("building a wheel without network needs setuptools in this environment")
+def source(tmp_path_factory):
+    """A copy of what is packaged, so that building leaves nothing in the checkout."""
     copy = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         if (CHECKOUT / name).is_file():
             shutil.copy(CHECKOUT / name, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel_names(source, tmp_path_factory):
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("building a wheel without network needs setuptools in this environment")
     out = tmp_path_factory.mktemp("wheel")
     command = [
         sys.executable,
@@ -48,7 +54,7 @@ def wheel_names(tmp_path_factory):
         "--no-index",
     ]
     built = subprocess.run(
-        [*command, "--wheel-dir", out, copy],
+        [*command, "--wheel-dir", out, source],
         capture_output=True,
         text=True,
         timeout=180,
@@ -64,12 +70,12 @@ def test_the_wheel_owns_one_top_level_name(wheel_names, project):
     assert top == {"hdiff", f"hdiff-{project['project']['version']}.dist-info"}
 
 
-def test_every_source_file_is_in_the_wheel(wheel_names):
+def test_every_source_file_is_in_the_wheel(wheel_names, source):
     expected = set()
     for folder, installed in (("hdiff", "hdiff"), ("parsers", "hdiff/parsers"), ("recipes", "hdiff/recipes")):
-        for file in (CHECKOUT / folder).rglob("*"):
+        for file in (source / folder).rglob("*"):
             if file.is_file() and file.suffix in {".py", ".yaml", ".html", ".css", ".js", ".typed"}:
-                expected.add(f"{installed}/{file.relative_to(CHECKOUT / folder).as_posix()}")
+                expected.add(f"{installed}/{file.relative_to(source / folder).as_posix()}")
     missing = expected - set(wheel_names)
     assert not missing, f"add these to packages or package-data in pyproject.toml: {sorted(missing)}"
     assert "hdiff/py.typed" in wheel_names
