@@ -29,4 +29,4 @@ class PlainParser(Parser):
             yield SpanTree.build(text, (*lines, *words))
 
     def fingerprint(self) -> dict[str, str]:
-        return {"parser": self.name, "rules": "1"}
+        return {"name": self.name, "rules": "1"}

@@ -123,11 +123,13 @@ class InverseDocumentFrequency:
         if missing:
             raise DataError(f"salience data lacks {sorted(missing)}; give what to_dict() returned")
         num_documents = int(data["num_documents"])
+        if num_documents < 0:
+            raise DataError(f"salience data has {num_documents} documents; give what to_dict() returned")
         counts = {str(word): int(count) for word, count in data["document_counts"].items()}
-        wrong = next((word for word, count in counts.items() if not 1 <= count <= num_documents), None)
-        if num_documents < 0 or wrong is not None:
-            raise DataError(
-                f"salience data has {num_documents} documents and '{wrong}' in {counts.get(wrong or '')} of them; "
-                "a word occurs in one to all documents: fit the salience again"
-            )
+        for word, count in counts.items():
+            if not 1 <= count <= num_documents:
+                raise DataError(
+                    f"salience data has '{word}' in {count} of {num_documents} documents; "
+                    "a word occurs in one to all of them: fit the salience again"
+                )
         return cls(num_documents, counts)

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -77,16 +78,14 @@ class SpacyParser(Parser):
                     spans = []
 
     def fingerprint(self) -> dict[str, str]:
-        import spacy
-
         meta = self._pipeline.meta
         rules = inspect.getsource(constituents) + inspect.getsource(dependency) + inspect.getsource(_spans)
         return {
-            "parser": self.name,
-            "model": f"{meta['lang']}_{meta['name']}",
+            "name": self.name,
+            "model": self.model,
             "model_version": str(meta["version"]),
             "model_sha256": _digest(self._pipeline.path),
-            "spacy": spacy.__version__,
+            "spacy": version("spacy"),
             "excluded": ",".join(EXCLUDED),
             "max_piece": str(MAX_PIECE),
             "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
