@@ -73,11 +73,14 @@ def own_validation(source: str) -> str | None:
 
 
 def _phrase_bank_documents(num_documents: int, *, seed: int) -> Iterator[str]:
-    """Lines of phrases drawn independently and uniformly; random.Random is stable across versions."""
+    """Phrases drawn independently and uniformly, one per line, so that PlainParser's sentences are phrases.
+
+    random.Random.random is the same in all versions of Python.
+    """
     generator = random.Random(seed)
     lines = [" ".join(phrase) for phrase in PHRASES]
     for _ in range(num_documents):
-        yield " ".join(lines[int(generator.random() * len(lines))] for _ in range(PHRASES_PER_DOCUMENT))
+        yield "\n".join(lines[int(generator.random() * len(lines))] for _ in range(PHRASES_PER_DOCUMENT))
 
 
 def _pydoc_documents() -> Iterator[str]:

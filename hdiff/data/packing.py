@@ -179,5 +179,3 @@ def _unit_starts(
     np.add.at(change, first[taken] + 1, 1)
     np.add.at(change, end[taken], -1)
     return change.cumsum()[: int(document_starts[-1])] <= 0
-
-

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdiff.data.shard import file_sha256
+from hdiff.data.durable_files import file_sha256
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 
@@ -58,7 +58,9 @@ class PreparedData:
         except ValueError as error:
             raise DataError(f"{file} is damaged ({error}); delete {path} and prepare again") from None
         if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-            raise DataError(f"{path} has another format than this hdiff reads; prepare it again into another folder")
+            raise DataError(
+                f"{path} has another format than this hdiff reads; prepare it again into another folder"
+            )
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         expected = manifest["tokenizer"]["sha256"]
         if tokenizer.sha256 != expected:
@@ -79,7 +81,9 @@ class PreparedData:
         """The word statistics its salience came from."""
         from hdiff.parsers import InverseDocumentFrequency
 
-        return InverseDocumentFrequency.from_dict(json.loads((self.path / "salience.json").read_text("utf-8")))
+        return InverseDocumentFrequency.from_dict(
+            json.loads((self.path / "salience.json").read_text("utf-8"))
+        )
 
     def split(self, name: str) -> Dataset:
         """One split, memory-mapped.

@@ -1,0 +1,51 @@
+"""Durable files: whole or not there, on the disk and not only in memory, known by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_READ_BYTES = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that under its name there is all of it or nothing, even after a power cut.
+
+    Args:
+        path: The file.
+        data: All of it.
+
+    Raises:
+        OSError: If it cannot be written, for example because the disk is full.
+    """
+    aside = path.with_name(f"{path.name}.part")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Waits until files are on the disk.
+
+    Args:
+        paths: Files that are written and closed.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,150 @@
+"""OutputFolder: a folder that holds either a finished data set, an unfinished one, or nothing. No torch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdiff.data.durable_files import write_atomically
+from hdiff.errors import DataError
+
+MANIFEST = "manifest.json"
+
+BYTES_PER_CHARACTER = 40
+"""Peak disk use of a prepare, per character of text (measured: 20 to 35, spaCy trees, all levels)."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """Where a data set is prepared; it counts as finished once manifest.json is there.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def staging(self) -> Path:
+        """Everything unfinished lies in this folder, which goes away at the end."""
+        return self.path / "unfinished"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a finished data set, None if there is none.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            DataError: If the folder holds something else, or its manifest is damaged.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise DataError(f"{self.path} is a file; give a folder with --out")
+        if (self.path / MANIFEST).exists():
+            return read_manifest(self.path)
+        if self.path.exists() and any(self.path.iterdir()) and not self.staging.exists():
+            raise DataError(f"{self.path} is not empty and holds no data set; give another --out")
+        return None
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Makes the staging folder and keeps other processes out of it.
+
+        Raises:
+            DataError: If another process prepares into this folder, or it cannot be written.
+        """
+        try:
+            self.staging.mkdir(parents=True, exist_ok=True)
+            lock = (self.staging / "lock").open("w")
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}; give another --out") from error
+        with lock:
+            _lock(lock, self.path)
+            yield
+
+    def finish(self, names: list[str], manifest: dict[str, Any]) -> None:
+        """Moves finished parts out of staging, then writes the manifest.
+
+        Args:
+            names: Files and folders in staging.
+            manifest: Facts of the data set.
+        """
+        for name in names:
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            (self.staging / name).replace(target)
+        write_atomically(self.path / MANIFEST, json.dumps(manifest, indent=1).encode("ascii"))
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    @contextmanager
+    def disk_errors(self, num_characters: int | None = None) -> Iterator[None]:
+        """Turns a full disk into an error that says how much is needed.
+
+        Args:
+            num_characters: Characters of text to prepare, None if not yet known.
+
+        Raises:
+            DataError: If the disk is full.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+            free = shutil.disk_usage(self.path).free / 1e6
+            needed = f"{BYTES_PER_CHARACTER} bytes are needed per character of text"
+            if num_characters is not None:
+                megabytes = num_characters * BYTES_PER_CHARACTER / 1e6
+                needed = f"{num_characters:,} characters need about {megabytes:,.0f} MB"
+            raise DataError(
+                f"cannot write {self.path}: {error.strerror or error}; {needed}, {free:,.0f} MB are free: "
+                "make room (or raise the quota) and run again, finished shards are kept; "
+                "or give another --out or a --limit"
+            ) from error
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads the manifest of a finished data set.
+
+    Args:
+        path: Folder of the data set.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataError: If it is missing or damaged.
+    """
+    remedy = f"hdiff prepare SOURCE --out {path}"
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise DataError(
+            f"no prepared data set in {path} ({MANIFEST} is missing); make one: {remedy}"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path / MANIFEST} is damaged: {error}; delete the folder, then: {remedy}") from None
+    if not isinstance(manifest, dict):
+        raise DataError(f"{path / MANIFEST} is damaged: no JSON object; delete the folder, then: {remedy}")
+    return manifest
+
+
+def _lock(lock: Any, path: Path) -> None:
+    """Takes a lock that goes away with the process, where the platform has such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"another process prepares into {path}; wait for it, or give another --out") from None

@@ -1,0 +1,72 @@
+"""Prepare: from raw text to parsed, aligned Arrow data. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hdiff.data.documents import Documents, Selection
+from hdiff.data.output_folder import OutputFolder
+from hdiff.data.preparation import Preparation, Progress
+from hdiff.data.prepare_request import Request
+from hdiff.errors import DataError
+
+
+def prepare(
+    source: str,
+    out: str | Path,
+    *,
+    validation: str | None = None,
+    validation_fraction: float = 0.05,
+    parser: str = "spacy",
+    levels: Sequence[str] = ("clause", "phrase"),
+    tokenizer: str = "train:4096",
+    workers: int = 1,
+    text_column: str = "text",
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Prepares a data set, or returns at once if `out` holds it already.
+
+    A killed run goes on where it stopped: parsed shards are kept. `out` counts as a data set only
+    once its manifest is there, which is written last. With several workers a script that calls this
+    needs `if __name__ == "__main__":`.
+
+    Args:
+        source: Training text, see `read_documents`.
+        out: Folder to write.
+        validation: Validation text; None splits documents off the source (or takes the built-in one).
+        validation_fraction: Share of documents to split off, by a hash of their text.
+        parser: As `load_parser` takes it.
+        levels: Levels to keep; `word` is always kept.
+        tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
+        workers: Parsing processes.
+        text_column: Column that holds the text.
+        limit: Most documents to read from each source.
+        progress: Called with a stage, how many of its documents are done, and how many there are.
+
+    Returns:
+        The manifest. Where `out` held the data set already, the only stage is `already prepared`.
+
+    Raises:
+        DataError: If a source, level, tokenizer or `out` does not fit, or the disk is full.
+        ParserError: If the parser is unknown or not installed.
+    """
+    if workers < 1:
+        raise DataError(f"workers is {workers}, expected at least 1")
+    selection = Selection(source, validation, validation_fraction, text_column, limit)
+    report = progress if progress is not None else _no_progress
+    request = Request.of(selection, parser, levels, tokenizer)
+    folder = OutputFolder(Path(out))
+    if (manifest := folder.manifest()) is not None:
+        request.check_same(manifest, Documents.read(selection, None), folder.path)
+        num_documents = sum(split["documents"] for split in manifest["counts"].values())
+        report("already prepared", num_documents, num_documents)
+        return manifest
+    with folder.claimed():
+        return Preparation(request, folder, report).run(workers)
+
+
+def _no_progress(stage: str, done: int, total: int | None) -> None:
+    """Says nothing."""
