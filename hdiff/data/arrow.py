@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +52,23 @@ def write_split(rows: Iterable[Mapping[str, Any]], path: Path) -> list[Path]:
         for row in rows:
             writer.write(dict(row))
         writer.finalize()
-    Dataset.from_file(str(whole)).save_to_disk(path)
+    with _no_progress_bars():
+        Dataset.from_file(str(whole)).save_to_disk(path)
     whole.unlink()
     return sorted(path.glob("*.arrow"))
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    were_disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_disabled:
+            enable_progress_bars()
 
 
 def open_split(path: Path) -> Dataset:

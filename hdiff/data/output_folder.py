@@ -15,6 +15,7 @@ from hdiff.data.durable_files import write_atomically
 from hdiff.errors import DataError
 
 MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
 
 BYTES_PER_CHARACTER = 40
 """Peak disk use of a prepare, per character of text (measured: 20 to 35, spaCy trees, all levels)."""
@@ -128,9 +129,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
-        raise DataError(
-            f"no prepared data set in {path} ({MANIFEST} is missing); make one: {remedy}"
-        ) from None
+        state = "is unfinished" if path.is_dir() else "does not exist"
+        raise DataError(f"the data set {path} {state} (no {MANIFEST}); make it with: {remedy}") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{path / MANIFEST} is damaged: {error}; delete the folder, then: {remedy}") from None
     if not isinstance(manifest, dict):

@@ -14,9 +14,9 @@ import hdiff
 from hdiff.data.arrow import write_split
 from hdiff.data.documents import SPLITS, Documents, Shard, read_texts
 from hdiff.data.durable_files import file_sha256, sync, write_atomically
-from hdiff.data.output_folder import OutputFolder
+from hdiff.data.output_folder import FORMAT_VERSION, OutputFolder
 from hdiff.data.parsing_pool import parse_shards
-from hdiff.data.prepare_request import FORMAT_VERSION, Request
+from hdiff.data.prepare_request import Request
 from hdiff.data.rows import RowWriter
 from hdiff.data.shard import read_trees
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
@@ -158,9 +158,7 @@ class Preparation:
         staging = self.folder.staging
         labels = sorted({label for shard in parsed for label in shard.report["labels"]})
         if len(labels) > MAX_LABELS:
-            raise DataError(
-                f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some of them"
-            )
+            raise DataError(f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some")
         counts: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
         files = []
         with (staging / REJECTED_FILE).open("w", encoding="ascii") as rejected_file:

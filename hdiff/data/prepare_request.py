@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdiff.data.documents import Documents, Selection
+from hdiff.data.output_folder import FORMAT_VERSION
 from hdiff.data.shard import loaded_parser
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.data.tokenizer_files import is_trainable, vocabulary_limit
@@ -16,8 +17,6 @@ from hdiff.structure import LEVELS, level_rank
 
 if TYPE_CHECKING:
     from hdiff.parsers import Parser
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ class Request:
         for level in (*levels, "word"):
             if level not in parser.levels:
                 raise DataError(
-                    f"parser '{parser_spec}' does not give level '{level}', it gives {', '.join(parser.levels)}; "
+                    f"parser '{parser_spec}' does not give level '{level}', "
+                    f"it gives {', '.join(parser.levels)}; "
                     "choose among these with --levels, or another --parser"
                 )
         kept = tuple(level for level in LEVELS if level in (*levels, "word"))

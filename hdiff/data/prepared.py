@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdiff.data.durable_files import file_sha256
+from hdiff.data.output_folder import FORMAT_VERSION, read_manifest
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
     from hdiff.parsers import InverseDocumentFrequency
 
-MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+SALIENCE_FILE = "salience.json"
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,10 @@ class PreparedData:
             DataError: If it is missing, unfinished, or its tokenizer is not the one it was made with.
         """
         path = Path(path)
-        file = path / MANIFEST
-        if not file.is_file():
-            state = "is unfinished" if path.is_dir() else "does not exist"
-            raise DataError(f"the data set {path} {state}; make it with: hdiff prepare SOURCE --out {path}")
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{file} is damaged ({error}); delete {path} and prepare again") from None
-        if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+        manifest = read_manifest(path)
+        if manifest.get("format_version") != FORMAT_VERSION:
             raise DataError(
-                f"{path} has another format than this hdiff reads; prepare it again into another folder"
+                f"{path} has another format than this hdiff reads; prepare it into another folder"
             )
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         expected = manifest["tokenizer"]["sha256"]
@@ -81,9 +74,8 @@ class PreparedData:
         """The word statistics its salience came from."""
         from hdiff.parsers import InverseDocumentFrequency
 
-        return InverseDocumentFrequency.from_dict(
-            json.loads((self.path / "salience.json").read_text("utf-8"))
-        )
+        data = json.loads((self.path / SALIENCE_FILE).read_text(encoding="utf-8"))
+        return InverseDocumentFrequency.from_dict(data)
 
     def split(self, name: str) -> Dataset:
         """One split, memory-mapped.
