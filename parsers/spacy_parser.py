@@ -35,7 +35,7 @@ EXCLUDED = ("ner", "lemmatizer")
 MAX_PIECE = 100_000
 """Longest stretch parsed at once, in characters. spaCy refuses more than a million."""
 
-MAX_BATCH = 400_000
+MAX_BATCH = 200_000
 """Most characters in one batch; bounds memory whatever the texts are."""
 
 _BORDERS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]['\")\]]*\s"), re.compile(r"\s"))
