@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hdiff.errors import RecipeError
 from hdiff.heads.base import Head, sample_categorical
 from hdiff.models.attention import span_attention
-from hdiff.models.trunk import FeedForward, initialise
+from hdiff.models.trunk import FeedForward, initialise, rotary_angles, rotate
 from hdiff.packed_spans import PackedSpans
 
 
@@ -35,7 +35,9 @@ class SpanLayer(nn.Module):
         """(P, D) -> (P, D)."""
         qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.unbind(1)  # (P, H, E) each
-        hidden = hidden + self.project(span_attention(query, key, value, spans).flatten(1))
+        angles = rotary_angles(spans.offset, query.shape[-1])
+        mixed = span_attention(rotate(query, angles), rotate(key, angles), value, spans)
+        hidden = hidden + self.project(mixed.flatten(1))
         return hidden + self.feed_forward(self.feed_forward_norm(hidden))
 
 
@@ -44,8 +46,7 @@ class AutoregressiveHead(Head):
     """p(x_S | x_t) = prod_i p(x_i | x_{<i in S}, x_t): an exact joint over the span's tokens.
 
     The trunk runs once; only these small layers run token by token when sampling. At a position the
-    layers read the trunk's output and the span's token before it, so order inside the span needs no
-    positional embedding.
+    layers read the trunk's output and the span's token before it; positions inside the span are rotary.
 
     Args:
         vocab_size: Vocabulary V, without the mask.
@@ -56,10 +57,10 @@ class AutoregressiveHead(Head):
 
     def __init__(self, vocab_size: int, width: int, *, num_layers: int = 1, num_heads: int = 4) -> None:
         super().__init__(vocab_size, width)
-        if width % num_heads or num_layers < 1:
+        if width % (2 * num_heads) or num_layers < 1:
             raise RecipeError(
                 f"autoregressive head with num_layers={num_layers}, num_heads={num_heads}, width={width}; "
-                f"num_layers is at least 1 and num_heads divides the width"
+                f"num_layers is at least 1 and the width a multiple of 2 * num_heads"
             )
         self.begin = nn.Parameter(torch.zeros(width))  # stands for the token before a span's first
         self.previous = nn.Linear(width, width, bias=False)
@@ -92,7 +93,9 @@ class AutoregressiveHead(Head):
             kept = (live[spans.span_index]) & (spans.offset <= offset)
             states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
             last = prefix.offset == offset
-            drawn = sample_categorical(self.logits(states[last]), generator=generator, temperature=temperature)
+            drawn = sample_categorical(
+                self.logits(states[last]), generator=generator, temperature=temperature
+            )
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens
 

@@ -130,7 +130,9 @@ def available_backends() -> dict[str, str]:
             found[backend] = "installed, but has kernels for CUDA only; torch is used here"
         else:
             error = (attention(query, key, value, causal=True, backend=backend) - expected).abs().max()
-            found[backend] = "ok" if float(error) < 1e-3 else f"differs from the reference by {float(error):.1e}"
+            found[backend] = (
+                "ok" if float(error) < 1e-3 else f"differs from the reference by {float(error):.1e}"
+            )
     return found
 
 
@@ -139,7 +141,7 @@ def _allowed(length: int, token_mask: Tensor | None, causal: bool, device: torch
     if token_mask is not None:
         # A row's own position stays visible so that padding rows have something to attend to.
         own = torch.eye(length, dtype=torch.bool, device=device)
-        allowed = (token_mask[:, None, None, :] | own)  # (B, 1, L, L)
+        allowed = token_mask[:, None, None, :] | own  # (B, 1, L, L)
     if causal:
         past = torch.ones(length, length, dtype=torch.bool, device=device).tril()
         allowed = past if allowed is None else allowed & past

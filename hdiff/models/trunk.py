@@ -17,30 +17,29 @@ from hdiff.errors import RecipeError
 from hdiff.models.attention import attention
 
 
-def rotary_angles(length: int, width: int, device: torch.device) -> Tensor:
+def rotary_angles(positions: Tensor, width: int) -> Tensor:
     """Angles of rotary position embeddings. Source: arXiv:2104.09864, base 10,000.
 
     Args:
-        length: Positions L.
+        positions: Positions, long (L,).
         width: Width of a head E.
-        device: Where to put them.
 
     Returns:
         float32 (L, E / 2).
     """
-    frequencies = 10_000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
-    return torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequencies
+    exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
+    return positions[:, None].float() * 10_000.0**-exponents
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
     """Turns each pair (first half, second half) of a head's width by its angle.
 
     Args:
-        x: (B, L, H, E).
+        x: (..., L, H, E).
         angles: (L, E / 2).
 
     Returns:
-        (B, L, H, E).
+        (..., L, H, E).
     """
     cos, sin = angles.cos()[:, None, :].to(x.dtype), angles.sin()[:, None, :].to(x.dtype)
     first, second = x.chunk(2, dim=-1)
@@ -103,7 +102,9 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         if width % (2 * num_heads):
-            raise RecipeError(f"width {width} with {num_heads} heads; width must be a multiple of {2 * num_heads}")
+            raise RecipeError(
+                f"width {width} with {num_heads} heads; width must be a multiple of {2 * num_heads}"
+            )
         self.causal = causal
         self.head_width = width // num_heads
         self.layers = nn.ModuleList(TrunkLayer(width, num_heads, dropout) for _ in range(depth))
@@ -121,7 +122,8 @@ class Trunk(nn.Module):
         Returns:
             float (B, L, D).
         """
-        angles = rotary_angles(hidden.shape[1], self.head_width, hidden.device)
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        angles = rotary_angles(positions, self.head_width)
         for layer in self.layers:
             hidden = layer(hidden, angles, token_mask, self.causal)
         return self.norm(hidden)  # type: ignore[no-any-return]

@@ -49,7 +49,13 @@ def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) ->
     if (out / "eval.json").exists():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    overrides = [f"output={out}", f"seed={seed}", f"data.path={arguments.data}", "resume=auto", *arguments.set]
+    overrides = [
+        f"output={out}",
+        f"seed={seed}",
+        f"data.path={arguments.data}",
+        "resume=auto",
+        *arguments.set,
+    ]
     log = arguments.out / f"{system}-{seed}.log"
     run(["train", str(arguments.recipe), *SYSTEMS[system], *overrides], log)
     judge = [] if system == JUDGE else ["--judge", str(arguments.out / f"{JUDGE}-0")]
@@ -59,7 +65,10 @@ def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) ->
 def table(arguments: argparse.Namespace) -> str:
     """Markdown: mean and standard deviation over seeds; the first system is the reference of the gaps."""
     found = {
-        system: [json.loads((arguments.out / f"{system}-{seed}" / "eval.json").read_text()) for seed in arguments.seeds]
+        system: [
+            json.loads((arguments.out / f"{system}-{seed}" / "eval.json").read_text())
+            for seed in arguments.seeds
+        ]
         for system in SYSTEMS
         if system != JUDGE
     }
@@ -74,7 +83,10 @@ def table(arguments: argparse.Namespace) -> str:
         head = [f"T = {t}" for t in steps]
         lines += ["", *_rows(title, head, found, lambda e, key=key: [e["quality"][t][key] for t in steps])]
     reference = next(iter(found.values()))[0]["reference"]
-    lines += ["", "Held-out text: " + ", ".join(f"{key} {value:.3f}" for key, value in reference.items()) + "."]
+    lines += [
+        "",
+        "Held-out text: " + ", ".join(f"{key} {value:.3f}" for key, value in reference.items()) + ".",
+    ]
     return "\n".join(lines)
 
 
@@ -83,7 +95,8 @@ def _rows(title: str, columns: list[str], found: dict[str, list[Any]], values: A
     for system, evaluations in found.items():
         per_seed = list(zip(*(values(evaluation) for evaluation in evaluations), strict=True))
         cells = [
-            f"{statistics.mean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.3f}" for v in per_seed
+            f"{statistics.mean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.3f}"
+            for v in per_seed
         ]
         lines.append(f"| {TITLES[system]} | " + " | ".join(cells) + " |")
     return lines
