@@ -41,7 +41,12 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], *, keep: int
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+    *,
+    keep: int,
 ) -> Path:
     """Writes `folder/step-NNNNNNNN` atomically, then prunes.
 
@@ -144,7 +149,9 @@ def write_atomically(path: Path, content: str) -> None:
     except OSError as error:
         aside.unlink(missing_ok=True)
         if error.errno in NO_ROOM:
-            raise CheckpointError(f"no room on the disk for {path} ({error.strerror}); free some space") from error
+            raise CheckpointError(
+                f"no room on the disk for {path} ({error.strerror}); free some space"
+            ) from error
         raise
 
 
@@ -159,7 +166,9 @@ def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:
         contents[name] = (path / name).read_bytes()
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             raise ValueError(f"{name} does not match its hash")
-    tensors = {name.split(".")[0]: load(data) for name, data in contents.items() if name.endswith(".safetensors")}
+    tensors = {
+        name.split(".")[0]: load(data) for name, data in contents.items() if name.endswith(".safetensors")
+    }
     state = json.loads(contents["state.json"])
     return Checkpoint(step=int(state["step"]), tensors=tensors, state=state)
 

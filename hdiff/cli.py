@@ -42,7 +42,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Version and commit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version and commit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Full traceback on errors.")] = False,
 ) -> None:
     """Options before the command."""
@@ -55,15 +57,23 @@ def _options(
 )
 def prepare(
     source: Annotated[
-        str, typer.Argument(help="builtin:pydoc, builtin:phrase_bank, a .txt/.jsonl/.parquet/.csv file, folder or glob, or hf:NAME[:CONFIG[:SPLIT]].")
+        str,
+        typer.Argument(
+            help="builtin:pydoc, builtin:phrase_bank, a .txt/.jsonl/.parquet/.csv file, folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data set.")],
-    validation: Annotated[str | None, typer.Option(help="Held-out source; otherwise a share of SOURCE.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Held-out source; otherwise a share of SOURCE.")
+    ] = None,
     validation_fraction: Annotated[float, typer.Option(help="Share of documents held out.")] = 0.05,
     parser: Annotated[str, typer.Option(help="spacy, spacy:MODEL or plain (words only).")] = "spacy",
-    levels: Annotated[str, typer.Option(help="Levels to keep besides word, comma-separated.")] = "clause,phrase",
+    levels: Annotated[
+        str, typer.Option(help="Levels to keep besides word, comma-separated.")
+    ] = "clause,phrase",
     tokenizer: Annotated[
-        str, typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE.")
+        str,
+        typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
     ] = "train:4096",
     workers: Annotated[int, typer.Option(help="Parser processes.", min=1)] = 1,
     text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
@@ -104,7 +114,9 @@ def prepare(
     )
     rejected = sum(manifest["rejected"].values())
     refused = f"; {rejected} documents rejected (see {out / 'rejected.jsonl'})" if rejected else ""
-    typer.echo(f"{out}: {counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}{refused}")
+    typer.echo(
+        f"{out}: {counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}{refused}"
+    )
 
 
 def _parser_name(manifest: dict[str, Any]) -> str:
@@ -120,7 +132,9 @@ def _parser_name(manifest: dict[str, Any]) -> str:
 )
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file.", metavar="RECIPE.yaml")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dotted for sections.", metavar="[KEY=VALUE ...]")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, dotted for sections.", metavar="[KEY=VALUE ...]")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model from a recipe; resume=auto goes on where a run stopped."""
@@ -140,7 +154,9 @@ def train(
         display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved, go on with resume=auto")
         raise typer.Exit(128 + stopped_by)
     if trainer.accelerator.is_main_process:
-        typer.echo(f"{resolved.output}: trained {resolved.train.steps} steps; next: hdiff eval {resolved.output}")
+        typer.echo(
+            f"{resolved.output}: trained {resolved.train.steps} steps; next: hdiff eval {resolved.output}"
+        )
 
 
 @app.command(
@@ -149,7 +165,9 @@ def train(
 )
 def evaluate(
     run: Run,
-    steps: Annotated[str | None, typer.Option(help="Step counts T, comma-separated; default: the recipe's.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Step counts T, comma-separated; default: the recipe's.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Prepared data set; default: the one trained on.")] = None,
     judge: Annotated[str | None, typer.Option(help="Run folder of an autoregressive judge.")] = None,
     given_structure: Annotated[
@@ -193,7 +211,9 @@ def _whole_numbers(text: str, option: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise DataError(f"{option} is '{text}'; give whole numbers separated by commas, for example 1,2,4") from error
+        raise DataError(
+            f"{option} is '{text}'; give whole numbers separated by commas, for example 1,2,4"
+        ) from error
     if any(number < 1 for number in numbers):
         raise DataError(f"{option} is '{text}'; step counts are at least 1")
     return sorted(set(numbers))
@@ -207,9 +227,13 @@ def sample(
     num: Annotated[int, typer.Option(help="Samples.")] = 8,
     steps: Annotated[int, typer.Option(help="Steps T of the sampler.")] = 16,
     seed: Seed = 0,
-    temperature: Annotated[float, typer.Option(help="Divides the logits; 1 samples the model as it is.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Divides the logits; 1 samples the model as it is.")
+    ] = 1.0,
     length: Annotated[int | None, typer.Option(help="Tokens per sample; default: the recipe's.")] = None,
-    trajectory: Annotated[Path | None, typer.Option(help="Also write a page that shows the filling step by step.")] = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Also write a page that shows the filling step by step.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw samples from a trained model."""
@@ -253,12 +277,21 @@ def _optional_parser(fingerprint: dict[str, str]) -> Any:
         return None
 
 
-@app.command(epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   hdiff inspect "A sentence." --html out.html --data data/pydoc')
+@app.command(
+    epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   hdiff inspect "A sentence." --html out.html --data data/pydoc'
+)
 def inspect(
     text: Annotated[str, typer.Argument(help="A sentence or two.")],
     parser: Annotated[str, typer.Option(help="spacy, spacy:MODEL or plain.")] = "spacy",
-    level: Annotated[str, typer.Option(help="Units that are masked together: clause, phrase or word.")] = "phrase",
-    data: Annotated[Path | None, typer.Option(help="Prepared data set whose word statistics give the salience; default: part of speech alone.")] = None,
+    level: Annotated[
+        str, typer.Option(help="Units that are masked together: clause, phrase or word.")
+    ] = "phrase",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prepared data set whose word statistics give the salience; default: part of speech alone."
+        ),
+    ] = None,
     seed: Seed = 0,
     html: Annotated[Path | None, typer.Option(help="Also write a page with a slider over t.")] = None,
 ) -> None:
@@ -275,7 +308,9 @@ def inspect(
         from hdiff.data.prepared import PreparedData
 
         salience = PreparedData.load(data).salience
-    exploration = inspect_sentence(text, parser=load_parser(parser), level=level, seed=seed, salience=salience)
+    exploration = inspect_sentence(
+        text, parser=load_parser(parser), level=level, seed=seed, salience=salience
+    )
     draw(exploration, Console())
     if html is not None:
         from hdiff.checkpoint import write_atomically
@@ -362,7 +397,10 @@ def run(arguments: Sequence[str]) -> int:
             return _say(error.format_message(), 2)
         if debug:
             raise
-        return _say(f"internal error, {type(error).__name__}: {error} (--debug shows the traceback; please report it)", 1)
+        return _say(
+            f"internal error, {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
+            1,
+        )
 
 
 def _say(message: str, code: int) -> int:

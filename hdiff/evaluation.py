@@ -53,7 +53,12 @@ def evaluation_rows(blocks: PackedBlocks, config: EvaluationConfig) -> list[int]
 
 @torch.no_grad()
 def evaluate_bound(
-    denoiser: Denoiser, blocks: PackedBlocks, corruption: Corruption, config: EvaluationConfig, *, seed: int = 0
+    denoiser: Denoiser,
+    blocks: PackedBlocks,
+    corruption: Corruption,
+    config: EvaluationConfig,
+    *,
+    seed: int = 0,
 ) -> Estimate:
     """The NELBO: revealing unit after unit in random order.
 
@@ -184,7 +189,9 @@ def draw_samples(
     Returns:
         The samples and the seconds per sample, wall clock.
     """
-    generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(derive_seed(seed, "sample", num_steps))
+    generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(
+        derive_seed(seed, "sample", num_steps)
+    )
     began = time.perf_counter()
     samples = AncestralSampler(num_steps).sample(
         denoiser, corruption.unconditional(), num_samples=num_samples, length=length, generator=generator

@@ -50,5 +50,9 @@ def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:
     if figures is None:
         return [""] * 5
     judge = figures["judge_nll"]
-    cells = ["–" if judge is None else f"{judge:.3f}", f"{figures['unigram_entropy']:.3f}", f"{figures['distinct_2']:.3f}"]
+    cells = [
+        "–" if judge is None else f"{judge:.3f}",
+        f"{figures['unigram_entropy']:.3f}",
+        f"{figures['distinct_2']:.3f}",
+    ]
     return cells + ([f"{figures['seconds_per_sample']:.3f}", str(figures["nfe"])] if speed else ["", ""])

@@ -26,7 +26,9 @@ def valid_phrase_rate(texts: Sequence[str], phrases: Sequence[Phrase]) -> float:
     """
     bank = set(phrases)
     size = len(phrases[0])
-    groups = [tuple(words[i : i + size]) for words in map(str.split, texts) for i in range(0, len(words), size)]
+    groups = [
+        tuple(words[i : i + size]) for words in map(str.split, texts) for i in range(0, len(words), size)
+    ]
     return sum(group in bank for group in groups) / len(groups) if groups else 0.0
 
 
@@ -71,7 +73,9 @@ def _ordered_patterns(sizes: Sequence[int], size: int) -> dict[tuple[int, ...], 
     """
     found: dict[tuple[int, ...], int] = {}
     for num_used in range(1, size + 1):
-        shapes = [p for p in itertools.product(range(num_used), repeat=size) if set(p) == set(range(num_used))]
+        shapes = [
+            p for p in itertools.product(range(num_used), repeat=size) if set(p) == set(range(num_used))
+        ]
         counts = {tuple(shape.count(step) for step in range(num_used)) for shape in shapes}
         ways = {count: _placements(tuple(sizes), count) for count in counts}
         for shape in shapes:

@@ -45,7 +45,12 @@ class Progress:
                 self.console.print(f"{self.title}: {done}{of} {note}", highlight=False)
             return
         if self.bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self.bar = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self.console)
             self.task = self.bar.add_task(self.title, total=total, note=note)
             self.bar.start()

@@ -77,7 +77,9 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:
-            raise RecipeError(f"'{override}' is not an override; write key=value, for example train.steps=100")
+            raise RecipeError(
+                f"'{override}' is not an override; write key=value, for example train.steps=100"
+            )
         _assign(values, key.split("."), parse_yaml(value, where=f"override '{override}'"), override)
         origins[key] = f"override '{override}'"
     return resolve(values, where=str(path), origins=origins)
@@ -118,7 +120,9 @@ def differences(one: Recipe, other: Recipe) -> list[str]:
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+        flat.update(
+            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        )
     return flat
 
 

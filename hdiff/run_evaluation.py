@@ -70,7 +70,12 @@ def evaluate_run(
         )
     if isinstance(run.model, Autoregressive):
         exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)
-        return {"bound": _bound_entry("exact", exact, False, run), "t_step": {}, "t_step_stderr": {}, "quality": {}}
+        return {
+            "bound": _bound_entry("exact", exact, False, run),
+            "t_step": {},
+            "t_step_stderr": {},
+            "quality": {},
+        }
     trained_with = run.corruption
     corruption = trained_with if given_structure else trained_with.unconditional()
     blocks = _blocks(run, prepared, corruption.required_levels() if given_structure else ())
@@ -108,7 +113,9 @@ def _quality(
     is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
     found: dict[str, Any] = {"quality": {}}
     if is_phrase_bank:
-        found.update({"phrase_valid": {}, "phrase_ceiling": {}, "entropy_nats_per_token": entropy_per_token(PHRASES)})
+        found.update(
+            {"phrase_valid": {}, "phrase_ceiling": {}, "entropy_nats_per_token": entropy_per_token(PHRASES)}
+        )
     for num_steps in steps:
         samples, seconds = draw_samples(
             run.denoiser,
@@ -138,7 +145,9 @@ def _load_judge(run: RunFolder, path: str | None) -> Autoregressive | None:
         return None
     judge = RunFolder.load(path)
     if not isinstance(judge.model, Autoregressive):
-        raise CheckpointError(f"{path} holds a {judge.recipe.model.kind}; a judge is a run of recipes/judge.yaml")
+        raise CheckpointError(
+            f"{path} holds a {judge.recipe.model.kind}; a judge is a run of recipes/judge.yaml"
+        )
     check_same_vocabulary(run.tokenizer.sha256, judge.tokenizer.sha256)
     return judge.model
 
@@ -205,9 +214,8 @@ def sample_run(
     Returns:
         `title`, `num_steps`, `nfe`, `seed` and `samples`: text and pieces {text, step, unit, level}.
     """
-    from hdiff.trajectory import trajectory
-
     from hdiff.samplers import AncestralSampler
+    from hdiff.trajectory import trajectory
 
     denoiser = run.denoiser
     length = run.recipe.data.sequence_length if length is None else length
@@ -216,4 +224,6 @@ def sample_run(
     samples = AncestralSampler(num_steps, temperature=temperature).sample(
         denoiser, corruption, num_samples=num_samples, length=length, generator=generator
     )
-    return trajectory(samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed)
+    return trajectory(
+        samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed
+    )

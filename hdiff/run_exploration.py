@@ -27,7 +27,9 @@ def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0
         Explorations as `hdiff.inspection` makes them; fewer if the split has few fitting sentences.
     """
     prepared = PreparedData.load(run.recipe.data.path)
-    level = run.recipe.corruption.get("level", "word" if run.recipe.corruption["kind"] == "token_masking" else "phrase")
+    level = run.recipe.corruption.get(
+        "level", "word" if run.recipe.corruption["kind"] == "token_masking" else "phrase"
+    )
     found: list[dict[str, Any]] = []
     for row in prepared.split("validation"):
         for tree in parser.parse([row["text"][:2000]]):

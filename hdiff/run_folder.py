@@ -92,7 +92,9 @@ class RunFolder:
         """The corruption it was trained with, span lengths of the corpus filled in."""
         lengths = self.record["unit_lengths"]
         return build_corruption(
-            self.recipe.corruption, mask_id=self.tokenizer.vocab_size, unit_lengths=lambda level: lengths[level]
+            self.recipe.corruption,
+            mask_id=self.tokenizer.vocab_size,
+            unit_lengths=lambda level: lengths[level],
         )
 
     @staticmethod

@@ -98,7 +98,9 @@ class SpanTree:
         last_word_end = 0
         for span in ordered:
             if not 0 <= span.start < span.end <= len(text):
-                raise DataError(f"span [{span.start}, {span.end}) does not fit a text of {len(text)} characters")
+                raise DataError(
+                    f"span [{span.start}, {span.end}) does not fit a text of {len(text)} characters"
+                )
             while stack and stack[-1].end <= span.start:
                 stack.pop()
             if stack and span.end > stack[-1].end:

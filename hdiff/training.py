@@ -48,7 +48,9 @@ class DiffusionLoss(nn.Module):
         self.denoiser = denoiser
         self.corruption = corruption
 
-    def forward(self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]) -> Tensor:
+    def forward(
+        self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]
+    ) -> Tensor:
         """Nats per token of one batch: an estimate of the bound.
 
         Args:
@@ -177,7 +179,9 @@ class Trainer:
         return {"loss": float(mean), "learning_rate": rate, "grad_norm": float(norm)}
 
     def _check_finite(self, step: int, loss: Tensor, norm: Tensor) -> None:
-        if math.isfinite(float(loss)) and (math.isfinite(float(norm)) or self.config.mixed_precision == "fp16"):
+        if math.isfinite(float(loss)) and (
+            math.isfinite(float(norm)) or self.config.mixed_precision == "fp16"
+        ):
             return
         raise DataError(
             f"the loss is {float(loss)} with gradient norm {float(norm)} at step {step}; lower train.learning_rate "
@@ -198,8 +202,12 @@ class Trainer:
         """This process's batches of one update; the order is a function of the seed and the step."""
         processes = self.accelerator.num_processes
         for index in range(self.config.gradient_accumulation):
-            first = ((step - 1) * self.config.gradient_accumulation + index) * self.config.batch_size * processes
-            places = range(first + self.accelerator.process_index, first + self.config.batch_size * processes, processes)
+            first = (
+                ((step - 1) * self.config.gradient_accumulation + index) * self.config.batch_size * processes
+            )
+            places = range(
+                first + self.accelerator.process_index, first + self.config.batch_size * processes, processes
+            )
             rows = [self._row(place) for place in places]
             yield self.blocks.batch(rows).to(self.accelerator.device)
 
@@ -275,7 +283,11 @@ class Trainer:
 
     def _resume(self) -> int:
         saved = load_recipe(self.path / RECIPE_FILE)
-        changed = [key for key in differences(saved, self.recipe) if key.split(".")[0] not in ("resume", "evaluation")]
+        changed = [
+            key
+            for key in differences(saved, self.recipe)
+            if key.split(".")[0] not in ("resume", "evaluation")
+        ]
         if changed:
             raise RecipeError(
                 f"{self.path} was trained with another recipe (different: {', '.join(changed)}); "
@@ -300,7 +312,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
-        tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer, self.model)}
+        tensors = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer, self.model),
+        }
         if self.config.ema_decay:
             tensors["ema"] = self.average.model.state_dict()
         state = {"recipe": self.recipe.name, "tokens_seen": self._tokens_seen(step)}
@@ -311,7 +326,9 @@ class Trainer:
 
     def _finish(self, first_step: int, seconds: float) -> None:
         if self.accelerator.is_main_process and first_step < self.config.steps:
-            earlier = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8")).get("train_seconds", 0.0)
+            earlier = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8")).get(
+                "train_seconds", 0.0
+            )
             self._record({"steps": self.config.steps, "train_seconds": round(earlier + seconds, 1)})
 
     def _record(self, facts: dict[str, Any]) -> None:
@@ -322,7 +339,11 @@ class Trainer:
             "commit": provenance.commit(),
             "seed": self.recipe.seed,
             "versions": provenance.versions(),
-            "machine": {**provenance.machine(), "device": str(self.accelerator.device), "threads": torch.get_num_threads()},
+            "machine": {
+                **provenance.machine(),
+                "device": str(self.accelerator.device),
+                "threads": torch.get_num_threads(),
+            },
             "processes": self.accelerator.num_processes,
             "parameters": count_parameters(self.model),
             "data": {

@@ -14,7 +14,9 @@ from hdiff.errors import CheckpointError
 
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:
-    return save_checkpoint(folder, step, {"model": {"w": torch.full((64,), float(step))}}, {"note": step}, keep=keep)
+    return save_checkpoint(
+        folder, step, {"model": {"w": torch.full((64,), float(step))}}, {"note": step}, keep=keep
+    )
 
 
 def test_newest_checkpoint_comes_back_whole(tmp_path: Path) -> None:
@@ -38,7 +40,9 @@ def test_flipped_bit_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> No
 
 def test_all_damaged_is_said_with_reasons(tmp_path: Path) -> None:
     (save(tmp_path, 1) / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"every checkpoint .* is damaged \(step-00000001: model.safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"every checkpoint .* is damaged \(step-00000001: model.safetensors"
+    ):
         load_checkpoint(tmp_path)
 
 
@@ -82,7 +86,9 @@ except CheckpointError as error:
 
 def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     """The kernel refuses to write past a limit, as it does on a full disk."""
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert "no room on the disk" in done.stdout
     assert "resume=auto" in done.stdout
     assert load_checkpoint(tmp_path).step == 1
@@ -104,7 +110,9 @@ def test_kill_in_the_middle_of_saving_loses_nothing(tmp_path: Path) -> None:
     """Killed three times during back-to-back saves that keep only one: the newest announced one loads."""
     for attempt in range(3):
         folder = tmp_path / str(attempt)
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout is not None
         announced = 0
         for _ in range(5 + 7 * attempt):

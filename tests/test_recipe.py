@@ -38,7 +38,9 @@ def test_there_are_the_recipes_the_readme_names() -> None:
 
 
 def test_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
-    recipe = load_recipe(write(tmp_path, MINIMAL), ["train.learning_rate=3e-4", "corruption={kind: span_masking}"])
+    recipe = load_recipe(
+        write(tmp_path, MINIMAL), ["train.learning_rate=3e-4", "corruption={kind: span_masking}"]
+    )
     again = load_recipe(write(tmp_path, to_yaml(recipe)))
     assert again == recipe
     assert differences(again, load_recipe(write(tmp_path, to_yaml(recipe)), ["seed=4"])) == ["seed"]
@@ -46,7 +48,9 @@ def test_resolved_recipe_reads_back_equal(tmp_path: Path) -> None:
 
 def test_exponents_that_yaml_reads_as_text_become_numbers(tmp_path: Path) -> None:
     assert yaml.safe_load("3e-4") == "3e-4", "the trap this test is about"
-    assert load_recipe(write(tmp_path, MINIMAL + "train: {learning_rate: 3e-4}\n")).train.learning_rate == 3e-4
+    assert (
+        load_recipe(write(tmp_path, MINIMAL + "train: {learning_rate: 3e-4}\n")).train.learning_rate == 3e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +95,9 @@ def test_missing_empty_and_binary_recipes_are_refused(tmp_path: Path) -> None:
 
 
 def test_component_keys_are_checked_against_the_signature() -> None:
-    with pytest.raises(RecipeError, match=r"no key 'lenghts' in corruption of kind 'span_masking'; did you mean 'lengths'"):
+    with pytest.raises(
+        RecipeError, match=r"no key 'lenghts' in corruption of kind 'span_masking'; did you mean 'lengths'"
+    ):
         build({"kind": "span_masking", "lenghts": {2: 1.0}}, CORRUPTIONS, section="corruption")
     with pytest.raises(RecipeError, match=r"no corruption 'span_maskin'; did you mean 'span_masking'"):
         build({"kind": "span_maskin"}, CORRUPTIONS, section="corruption")
@@ -105,7 +111,9 @@ def test_component_keys_are_checked_against_the_signature() -> None:
 
 def test_kind_reaches_a_class_of_the_users() -> None:
     built = build(
-        {"kind": "hdiff.corruption.span_masking:SpanMasking", "level": "clause"}, CORRUPTIONS, section="corruption"
+        {"kind": "hdiff.corruption.span_masking:SpanMasking", "level": "clause"},
+        CORRUPTIONS,
+        section="corruption",
     )
     assert isinstance(built, SpanMasking)
     assert built.level == "clause"

@@ -20,7 +20,9 @@ from hdiff.packed_spans import PackedSpans
 class ToyLanguage:
     """All strings of L tokens over V symbols, with random probabilities."""
 
-    def __init__(self, vocab_size: int = 3, length: int = 4, *, seed: int = 0, sharpness: float = 2.0) -> None:
+    def __init__(
+        self, vocab_size: int = 3, length: int = 4, *, seed: int = 0, sharpness: float = 2.0
+    ) -> None:
         self.vocab_size, self.length = vocab_size, length
         self.strings = torch.tensor(list(itertools.product(range(vocab_size), repeat=length)))  # (N, L)
         generator = torch.Generator().manual_seed(seed)
@@ -51,7 +53,8 @@ class ToyLanguage:
         for key, p in zip(map(tuple, keys.tolist()), posterior.tolist(), strict=True):
             joint[key] = joint.get(key, 0.0) + p
         marginals = [
-            [float(posterior[self.strings[:, i] == v].sum()) for v in range(self.vocab_size)] for i in positions
+            [float(posterior[self.strings[:, i] == v].sum()) for v in range(self.vocab_size)]
+            for i in positions
         ]
         return sum(
             p * (math.log(p) - sum(math.log(m[v]) for m, v in zip(marginals, key, strict=True)))
@@ -71,7 +74,7 @@ class ToyHead(nn.Module):
     def log_prob(self, hidden: Tensor, targets: Tensor, spans: PackedSpans) -> Tensor:
         strings, length = self.language.strings, self.language.length
         column = spans.token_index % length
-        matches = strings[:, column].T == targets[:, None]  # (P, N)
+        matches = targets[:, None] == strings[:, column].T  # (P, N)
         if not self.joint:
             posterior = self.language.posterior(hidden.long())
             return spans.sum_tokens((posterior * matches).sum(1).log())
@@ -81,7 +84,12 @@ class ToyHead(nn.Module):
         return (posterior * (misses == 0)).sum(1).log()
 
     def sample(
-        self, hidden: Tensor, spans: PackedSpans, *, generator: torch.Generator | None = None, temperature: float = 1.0
+        self,
+        hidden: Tensor,
+        spans: PackedSpans,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
         column = spans.token_index % self.language.length
         posterior = self.language.posterior(hidden.long())  # (P, N)

@@ -131,7 +131,9 @@ class Corruption(ABC):
         if self.mask_id is None:
             raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
         if t.shape != batch.input_ids.shape[:1]:
-            raise DataError(f"t has shape {tuple(t.shape)}; give one time per row, ({batch.input_ids.shape[0]},)")
+            raise DataError(
+                f"t has shape {tuple(t.shape)}; give one time per row, ({batch.input_ids.shape[0]},)"
+            )
         if not bool(((t > 0) & (t <= 1)).all()):
             raise DataError(f"t lies in [{float(t.min())}, {float(t.max())}]; times lie in (0, 1]")
         if not bool(batch.token_mask.any(1).all()):

@@ -61,7 +61,9 @@ class SpanMasking(Corruption):
         if isinstance(lengths, str) and lengths != "corpus":
             raise DataError(f"lengths is '{lengths}'; give {{length: probability}} or 'corpus'")
         if segmentation != "parsed" and lengths is None:
-            raise DataError(f"segmentation '{segmentation}' needs lengths: {{length: probability}} or 'corpus'")
+            raise DataError(
+                f"segmentation '{segmentation}' needs lengths: {{length: probability}} or 'corpus'"
+            )
         self.level = level
         self.segmentation = segmentation
         self.parsed_fraction = parsed_fraction

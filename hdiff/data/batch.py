@@ -63,7 +63,9 @@ class Batch:
             DataError: If the level was not prepared.
         """
         if level == "token":
-            return torch.arange(self.input_ids.shape[1], device=self.input_ids.device).expand_as(self.input_ids)
+            return torch.arange(self.input_ids.shape[1], device=self.input_ids.device).expand_as(
+                self.input_ids
+            )
         if level not in self.unit_ids:
             raise DataError(
                 f"corruption needs level '{level}', the data set keeps {sorted(self.unit_ids) or 'none'}; "

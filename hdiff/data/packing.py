@@ -68,8 +68,11 @@ class PackedBlocks:
             The rows.
 
         Raises:
-            DataError: If a level was not kept, or the split has no text.
+            DataError: If a level was not kept, the split has no text, or the length is below 1.
         """
+        if sequence_length < 1:
+            raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
+        levels = [level for level in levels if level != "token"]  # Batch.units needs no data for it
         kept = list(prepared.manifest["levels"])
         for level in levels:
             if level not in kept:
@@ -133,11 +136,13 @@ class PackedBlocks:
         """How often units of a level have 1, 2, 3 ... tokens, as shares that sum to 1.
 
         Args:
-            level: A level given to `build`.
+            level: `token` or a level given to `build`.
 
         Returns:
-            Shares by length.
+            Shares by length; separators are units of length 1.
         """
+        if level == "token":
+            return [1.0]
         starts = np.flatnonzero(self.unit_starts[level])
         lengths = np.diff(np.append(starts, len(self.tokens)))
         counts = np.bincount(lengths)[1:]

@@ -156,9 +156,7 @@ class Preparation:
         parsed: list[_Parsed],
     ) -> dict[str, Any]:
         staging = self.folder.staging
-        labels = sorted({label for shard in parsed for label in shard.report["labels"]})
-        if len(labels) > MAX_LABELS:
-            raise DataError(f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some")
+        labels = self._labels(parsed)
         counts: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
         files = []
         with (staging / REJECTED_FILE).open("w", encoding="ascii") as rejected_file:
@@ -180,6 +178,14 @@ class Preparation:
             "snapped": writer.snapped,
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
         }
+
+    def _labels(self, parsed: list[_Parsed]) -> list[str]:
+        reports = [shard.report["labels"] for shard in parsed]
+        levels = self.request.levels
+        labels = sorted({label for report in reports for level in levels for label in report.get(level, ())})
+        if len(labels) > MAX_LABELS:
+            raise DataError(f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some")
+        return labels
 
     def _facts(self, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
         selection = self.request.selection

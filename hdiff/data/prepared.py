@@ -51,9 +51,7 @@ class PreparedData:
         path = Path(path)
         manifest = read_manifest(path)
         if manifest.get("format_version") != FORMAT_VERSION:
-            raise DataError(
-                f"{path} has another format than this hdiff reads; prepare it into another folder"
-            )
+            raise DataError(f"{path} has another format than this hdiff reads; prepare it again elsewhere")
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         expected = manifest["tokenizer"]["sha256"]
         if tokenizer.sha256 != expected:

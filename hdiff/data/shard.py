@@ -36,7 +36,7 @@ def parse_shard(source: Path, out: Path, parser_spec: str) -> dict[str, Any]:
         parser_spec: As `load_parser` takes it.
 
     Returns:
-        What `.ok.json` holds: digests, number of documents and trees, labels, and counts of reasons.
+        What `.ok.json` holds: digests, numbers of documents and trees, labels per level, counts of reasons.
 
     Raises:
         ParserError: If the parser itself cannot be loaded.
@@ -48,12 +48,13 @@ def parse_shard(source: Path, out: Path, parser_spec: str) -> dict[str, Any]:
     if finished is not None and all(finished[key] == value for key, value in identity.items()):
         return finished
     texts = list(read_texts(source))
-    labels: set[str] = set()
+    labels: dict[str, set[str]] = {}
     reasons: Counter[str] = Counter()
     lines = []
     for text, result in zip(texts, _parse_or_reason(parser, texts), strict=True):
         if isinstance(result, SpanTree):
-            labels.update(span.label for span in result.spans)
+            for span in result.spans:
+                labels.setdefault(span.level, set()).add(span.label)
             spans = [[span.start, span.end, span.level, span.label] for span in result.spans]
             lines.append(json.dumps({"text": text, "spans": spans}))
         else:
@@ -66,7 +67,7 @@ def parse_shard(source: Path, out: Path, parser_spec: str) -> dict[str, Any]:
         "sha256": hashlib.sha256(data).hexdigest(),
         "documents": len(texts),
         "trees": len(texts) - reasons.total(),
-        "labels": sorted(labels),
+        "labels": {level: sorted(names) for level, names in labels.items()},
         "rejected": dict(reasons),
     }
     write_atomically(_ok_path(out), json.dumps(report).encode())

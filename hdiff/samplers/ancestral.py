@@ -47,7 +47,9 @@ class AncestralSampler(Sampler):
         if num_samples < 1 or length < 1:
             raise DataError(f"{num_samples} samples of {length} tokens; both must be at least 1")
         if corruption.conditional_on_structure:
-            raise DataError("units of parsed text do not exist before the text; use corruption.unconditional()")
+            raise DataError(
+                "units of parsed text do not exist before the text; use corruption.unconditional()"
+            )
         device = denoiser.head.embedding.weight.device
         tokens = torch.full((num_samples, length), denoiser.mask_id, device=device)
         blank = Batch.of(tokens)

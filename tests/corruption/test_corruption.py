@@ -56,7 +56,9 @@ def test_masking_frequency_is_one_minus_alpha(schedule, count: str, generator: t
     batch = Batch.of(torch.zeros(4000, num_units, dtype=torch.long))
     for time in (0.2, 0.5, 0.9):
         t = torch.full((4000,), time)
-        corrupted = TokenMasking(mask_id=1, schedule=schedule, count=count).corrupt(batch, t, generator=generator)
+        corrupted = TokenMasking(mask_id=1, schedule=schedule, count=count).corrupt(
+            batch, t, generator=generator
+        )
         excess = float(corrupted.is_masked.float().mean()) - float(schedule.p_mask(t)[0])
         assert -0.005 < excess < 0.005 + (1 / num_units if count == "exact" else 0)
 
@@ -68,7 +70,9 @@ def test_every_token_weighs_one_on_average(generator: torch.Generator) -> None:
         corruption = SpanMasking(mask_id=99, schedule=schedule)
         corrupted = corruption.corrupt(batch, sample_times(batch, generator=generator), generator=generator)
         spans = corrupted.spans
-        weight = torch.zeros(batch.input_ids.numel()).index_add(0, spans.token_index, corrupted.weight[spans.span_index])
+        weight = torch.zeros(batch.input_ids.numel()).index_add(
+            0, spans.token_index, corrupted.weight[spans.span_index]
+        )
         mean = weight.view_as(batch.input_ids)[::2].mean(0)  # rows without padding
         assert torch.allclose(mean, torch.ones(10), atol=0.05)
 
@@ -119,7 +123,8 @@ def test_masking_times_agree_within_units_and_are_uniform(generator: torch.Gener
 def test_times_are_stratified_over_all_processes() -> None:
     batch = Batch.of(torch.zeros(8, 4, dtype=torch.long))
     parts = [
-        sample_times(batch, generator=torch.Generator().manual_seed(5), rank=rank, world_size=4) for rank in range(4)
+        sample_times(batch, generator=torch.Generator().manual_seed(5), rank=rank, world_size=4)
+        for rank in range(4)
     ]
     cells = torch.cat(parts).mul(32).ceil().long()
     assert sorted(cells.tolist()) == list(range(1, 33))
@@ -134,7 +139,9 @@ def test_conditional_bounds_are_labelled(generator: torch.Generator) -> None:
 
 def test_missing_level_is_an_error_and_no_fall_back() -> None:
     corruption = SpanMasking(level="clause", mask_id=99)
-    with pytest.raises(DataError, match=r"needs level 'clause', the data set keeps \['phrase'\]; re-run hdiff prepare"):
+    with pytest.raises(
+        DataError, match=r"needs level 'clause', the data set keeps \['phrase'\]; re-run hdiff prepare"
+    ):
         corruption.corrupt(parsed_batch(), torch.full((64,), 0.5))
 
 

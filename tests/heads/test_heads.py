@@ -62,7 +62,9 @@ def test_samples_follow_the_scored_distribution(name: str, generator: torch.Gene
     drawn = head.sample(hidden.repeat(count, 1), spans_of([2] * count), generator=generator).view(count, 2)
     observed = torch.bincount(drawn[:, 0] * VOCAB + drawn[:, 1], minlength=VOCAB**2).double()
     strings = torch.tensor(list(itertools.product(range(VOCAB), repeat=2)))
-    expected = count * torch.stack([head.log_prob(hidden, s, spans_of([2]))[0] for s in strings]).exp().double()
+    expected = (
+        count * torch.stack([head.log_prob(hidden, s, spans_of([2]))[0] for s in strings]).exp().double()
+    )
     likely = expected > 5
     statistic = float(((observed - expected)[likely] ** 2 / expected[likely]).sum())
     assert statistic < 35  # the 99.99 % quantile for 8 degrees of freedom is 31.8
@@ -74,7 +76,9 @@ def test_autoregressive_head_sees_only_earlier_tokens_of_its_span(generator: tor
     hidden = torch.randn(3, 16, generator=generator)
     first = [head.log_prob(hidden[:1], torch.tensor([1]), spans_of([1]))]
     marginal = sum(
-        head.log_prob(hidden, torch.tensor([1, a, b]), spans_of([3])).exp() for a in range(3) for b in range(3)
+        head.log_prob(hidden, torch.tensor([1, a, b]), spans_of([3])).exp()
+        for a in range(3)
+        for b in range(3)
     )
     assert torch.allclose(first[0].exp(), marginal, atol=1e-5)
 

@@ -44,7 +44,9 @@ def test_hidden_tokens_of_other_spans_do_not_leak(head: str, generator: torch.Ge
 
 
 @pytest.mark.parametrize("head", list(HEADS))
-def test_structure_of_the_batch_changes_no_input_of_the_network(head: str, generator: torch.Generator) -> None:
+def test_structure_of_the_batch_changes_no_input_of_the_network(
+    head: str, generator: torch.Generator
+) -> None:
     """Other unit ids and salience, same masks and same spans: bit-equal scores (DESIGN 4.3)."""
     ids = torch.randint(0, VOCAB, (4, 12), generator=generator)
     units = torch.arange(12).div(3, rounding_mode="floor").expand(4, -1)
@@ -80,7 +82,9 @@ def test_autoregressive_model_sees_only_earlier_tokens(generator: torch.Generato
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-def test_torch_attention_equals_the_float64_reference(causal: bool, padded: bool, generator: torch.Generator) -> None:
+def test_torch_attention_equals_the_float64_reference(
+    causal: bool, padded: bool, generator: torch.Generator
+) -> None:
     query, key, value = torch.randn(3, 2, 9, 2, 8, generator=generator).unbind(0)
     mask = torch.arange(9).expand(2, -1) < torch.tensor([[9], [5]]) if padded else None
     results = []

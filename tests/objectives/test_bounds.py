@@ -34,13 +34,19 @@ def mean_and_error(values: torch.Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / math.sqrt(len(values)))
 
 
-def bound_per_row(denoiser: torch.nn.Module, corruption: Corruption, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+def bound_per_row(
+    denoiser: torch.nn.Module, corruption: Corruption, batch: Batch, generator: torch.Generator
+) -> torch.Tensor:
     corrupted = corruption.corrupt(batch, sample_times(batch, generator=generator), generator=generator)
     return nelbo(denoiser(corrupted), batch, corrupted).nats.double()
 
 
 def t_step_per_row(
-    denoiser: torch.nn.Module, corruption: Corruption, batch: Batch, num_steps: int, generator: torch.Generator
+    denoiser: torch.nn.Module,
+    corruption: Corruption,
+    batch: Batch,
+    num_steps: int,
+    generator: torch.Generator,
 ) -> torch.Tensor:
     u = torch.rand(batch.input_ids.shape[0], generator=generator, dtype=torch.float64)
     corrupted = t_step_corrupted(batch, corruption, u, num_steps=num_steps, generator=generator)
@@ -48,7 +54,9 @@ def t_step_per_row(
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_uniform_denoiser_scores_log_v_exactly_with_token_units(schedule: Schedule, generator: torch.Generator) -> None:
+def test_uniform_denoiser_scores_log_v_exactly_with_token_units(
+    schedule: Schedule, generator: torch.Generator
+) -> None:
     """Averaged over equally spaced times, exact counts give N log V to float precision."""
     num_times, length = 4096, 12
     batch = Batch.of(torch.zeros(num_times, length, dtype=torch.long))
@@ -57,12 +65,18 @@ def test_uniform_denoiser_scores_log_v_exactly_with_token_units(schedule: Schedu
     corrupted = corruption.corrupt(batch, t, generator=generator)
     loss = nelbo(UniformDenoiser(50)(corrupted), batch, corrupted)
     if isinstance(schedule, LinearSchedule):  # then every single draw is exact
-        assert torch.allclose(loss.nats.double(), torch.tensor(length * math.log(50), dtype=torch.float64), rtol=1e-6)
-    assert float(loss.mean) == pytest.approx(math.log(50), rel=1e-6 if isinstance(schedule, LinearSchedule) else 5e-3)
+        assert torch.allclose(
+            loss.nats.double(), torch.tensor(length * math.log(50), dtype=torch.float64), rtol=1e-6
+        )
+    assert float(loss.mean) == pytest.approx(
+        math.log(50), rel=1e-6 if isinstance(schedule, LinearSchedule) else 5e-3
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])
-def test_uniform_denoiser_scores_log_v_exactly_with_spans_of_one_length(length: int, generator: torch.Generator) -> None:
+def test_uniform_denoiser_scores_log_v_exactly_with_spans_of_one_length(
+    length: int, generator: torch.Generator
+) -> None:
     corruption = SpanMasking(segmentation="random", lengths={length: 1.0}, mask_id=50)
     batch = Batch.of(torch.zeros(64, 16, dtype=torch.long))
     nats = bound_per_row(UniformDenoiser(50), corruption, batch, generator)
@@ -72,7 +86,9 @@ def test_uniform_denoiser_scores_log_v_exactly_with_spans_of_one_length(length: 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("count", ["exact", "bernoulli"])
 @pytest.mark.parametrize("make", [token_masking, random_spans])
-def test_uniform_denoiser_scores_log_v_on_average(make, count: str, schedule: Schedule, generator: torch.Generator) -> None:
+def test_uniform_denoiser_scores_log_v_on_average(
+    make, count: str, schedule: Schedule, generator: torch.Generator
+) -> None:
     """For every corruption x schedule x count, within four standard errors."""
     batch = Batch.of(torch.zeros(40_000, 8, dtype=torch.long))
     corruption = make(50, schedule=schedule, count=count)
@@ -109,7 +125,9 @@ def test_product_of_exact_marginals_in_spans_is_above_the_entropy(generator: tor
     language = ToyLanguage()
     batch = language.sample(20_000, generator)
     corruption = random_spans(language.vocab_size)
-    mean, error = mean_and_error(bound_per_row(ToyDenoiser(language, joint=False), corruption, batch, generator))
+    mean, error = mean_and_error(
+        bound_per_row(ToyDenoiser(language, joint=False), corruption, batch, generator)
+    )
     assert mean > language.entropy + 4 * error
 
 
@@ -135,7 +153,9 @@ def test_any_network_is_bounded_by_the_entropy(head_class: type, generator: torc
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 9])
-def test_l_t_equals_entropy_for_exact_joint_over_whole_text(num_steps: int, generator: torch.Generator) -> None:
+def test_l_t_equals_entropy_for_exact_joint_over_whole_text(
+    num_steps: int, generator: torch.Generator
+) -> None:
     """One span as long as the text: the joint has no cost of parallel decoding at any T."""
     language = ToyLanguage()
     corruption = SpanMasking(segmentation="random", lengths={4: 1.0}, mask_id=language.vocab_size)
@@ -147,7 +167,9 @@ def test_l_t_equals_entropy_for_exact_joint_over_whole_text(num_steps: int, gene
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 4])
-def test_l_t_of_exact_product_is_entropy_plus_total_correlation(num_steps: int, generator: torch.Generator) -> None:
+def test_l_t_of_exact_product_is_entropy_plus_total_correlation(
+    num_steps: int, generator: torch.Generator
+) -> None:
     """H + sum_k TC(A_k | visible), the sum enumerated over all orders and all strings."""
     language = ToyLanguage()
     corruption = token_masking(language.vocab_size)

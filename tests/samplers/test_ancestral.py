@@ -37,7 +37,9 @@ def test_exact_posterior_reproduces_the_language(
     assert statistic < 150  # 80 degrees of freedom: mean 80, sd 12.6
 
 
-def test_product_at_one_step_draws_from_the_marginals_and_not_from_the_language(generator: torch.Generator) -> None:
+def test_product_at_one_step_draws_from_the_marginals_and_not_from_the_language(
+    generator: torch.Generator,
+) -> None:
     language = ToyLanguage()
     samples = AncestralSampler(1).sample(
         ToyDenoiser(language, joint=False),
@@ -47,12 +49,15 @@ def test_product_at_one_step_draws_from_the_marginals_and_not_from_the_language(
         generator=generator,
     )
     marginals = [
-        torch.stack([language.probability[language.strings[:, i] == v].sum() for v in range(3)]) for i in range(4)
+        torch.stack([language.probability[language.strings[:, i] == v].sum() for v in range(3)])
+        for i in range(4)
     ]
     product = torch.stack([marginals[i][language.strings[:, i]] for i in range(4)]).prod(0)
     observed = counts_of(language, samples.tokens)
     assert float(((observed - 20_000 * product) ** 2 / (20_000 * product)).sum()) < 150
-    assert float(((observed - 20_000 * language.probability) ** 2 / (20_000 * language.probability)).sum()) > 500
+    assert (
+        float(((observed - 20_000 * language.probability) ** 2 / (20_000 * language.probability)).sum()) > 500
+    )
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 50])
@@ -75,9 +80,11 @@ def test_same_seed_same_samples_and_no_mask_left() -> None:
 
     def draw(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return AncestralSampler(3).sample(
-            small_denoiser(), corruption, num_samples=5, length=14, generator=generator
-        ).tokens
+        return (
+            AncestralSampler(3)
+            .sample(small_denoiser(), corruption, num_samples=5, length=14, generator=generator)
+            .tokens
+        )
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))

@@ -1,0 +1,49 @@
+"""Tokenizers and a small prepared data set for the data tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hdiff.data.prepare import prepare
+from hdiff.data.prepared import PreparedData
+from hdiff.data.tokenizer import Tokenizer
+
+STORY = (
+    "The old dog that barked all night slept in the garden. When the rain came, it ran home.\n"
+    "“I don't know,” said Zoë – and naïve 👩‍👩‍👧 漢字 e\u0301 were 3.14% of it!"
+)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Tokenizer:
+    return Tokenizer.train([STORY] * 3, "train:300")
+
+
+@pytest.fixture(scope="session")
+def word_list() -> Tokenizer:
+    return Tokenizer.train([STORY], "words")
+
+
+@pytest.fixture(scope="session", params=["trained", "word_list", "gpt2", "bert-base-uncased"])
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    if request.param in ("trained", "word_list"):
+        found: Tokenizer = request.getfixturevalue(request.param)
+        return found
+    shared: Path = request.getfixturevalue("shared_data")
+    return Tokenizer.load(shared / "tokenizers" / request.param)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """40 short documents, parsed by spaCy."""
+    folder = tmp_path_factory.mktemp("prepared")
+    source = folder / "text.txt"
+    subjects = ["The old dog", "My sister", "A man who sings", "Every child in the village", "It"]
+    verbs = ["slept", "ate the red apple", "said that the rain came", "ran home when it rained"]
+    places = ["in the garden.", "near the river that flows north."]
+    lines = [f"{subject} {verb} {place}" for subject in subjects for verb in verbs for place in places]
+    source.write_text("\n\n".join(lines), encoding="utf-8")
+    prepare(str(source), folder / "data", validation_fraction=0.2, tokenizer="train:300")
+    return PreparedData.load(folder / "data")
