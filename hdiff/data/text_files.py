@@ -92,7 +92,8 @@ def _read_jsonl(path: Path, text_column: str) -> Iterator[str]:
             raise DataError(f"{path} line {number} is not JSON: {error}; write one object per line") from None
         if not isinstance(row, dict):
             raise DataError(
-                f"{path} line {number} is a {type(row).__name__}, expected an object with '{text_column}'"
+                f"{path} line {number} is a {type(row).__name__}, expected an object; "
+                f"write one object with '{text_column}' per line"
             )
         yield text_of(row, text_column, where=f"{path} line {number}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +38,7 @@ def trees(draw: st.DrawFn) -> SpanTree:
         if depth >= 3:
             return
         borders = sorted(draw(st.lists(st.integers(start, end), min_size=2, max_size=5)))
-        for left, right in zip(borders, borders[1:], strict=False):
+        for left, right in pairwise(borders):
             split(left, right, depth + 1)
 
     split(0, len(text), 0)

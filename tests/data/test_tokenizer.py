@@ -86,9 +86,9 @@ def test_formats_on_disk_are_recognised(shared_data: Path, tmp_path: Path) -> No
 
 
 def test_bad_tokenizers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no tokenizer .*; give a file, a folder, train:N or words"):
+    with pytest.raises(DataError, match=r"no tokenizer .*; give a file, a folder, train:N or words"):
         Tokenizer.load(tmp_path / "missing")
-    with pytest.raises(DataError, match="holds no tokenizer; expected tokenizer.json"):
+    with pytest.raises(DataError, match=r"holds no tokenizer; expected tokenizer.json"):
         Tokenizer.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="cannot read the tokenizer"):
