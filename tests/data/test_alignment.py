@@ -21,7 +21,7 @@ TEXTS = st.lists(st.tuples(WORDS, st.sampled_from([" ", "", "\n", "  ", "\u00a0"
     lambda parts: "".join(word + space for word, space in parts)
 )
 ANY_TOKENIZER = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

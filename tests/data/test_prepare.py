@@ -305,7 +305,8 @@ def progress(stage, done, total):
     if stage == sys.argv[3]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
 try:
-    prepare(sys.argv[1], sys.argv[2], parser="plain", levels=("sentence",), tokenizer="words", progress=progress)
+    options = dict(parser="plain", levels=("sentence",), tokenizer="words")
+    prepare(sys.argv[1], sys.argv[2], **options, progress=progress)
 except DataError as error:
     sys.exit(f"DataError: {error}")
 """
@@ -313,8 +314,14 @@ except DataError as error:
 
 @pytest.mark.parametrize(
     ("stage", "limit"),
-    [("read", 100), ("train tokenizer", 100), ("parse", 9_000), ("fit salience", 100), ("write train", 9_000)]
-    + [("write train", 100), ("write validation", 100)],
+    [
+        ("read", 100),
+        ("train tokenizer", 100),
+        ("parse", 9_000),
+        ("fit salience", 100),
+        ("write train", 9_000),
+        ("write validation", 100),
+    ],
 )
 def test_a_full_disk_is_explained_and_leaves_no_data_set(tmp_path: Path, stage: str, limit: int) -> None:
     source = tmp_path / "text.txt"
