@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("hdiff", "torch", "spacy", "benepar", "nltk", "xformers", "accelerate", "datasets", "tokenizers")
 
@@ -48,3 +50,13 @@ def machine() -> dict[str, str | int]:
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         processor = names[0].partition(":")[2].strip() if names else processor
     return {"system": platform.system(), "processor": processor, "cores": os.cpu_count() or 1}
+
+
+def facts() -> dict[str, Any]:
+    """When, from which commit, with which versions and on which machine something was made."""
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+    }

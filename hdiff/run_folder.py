@@ -82,8 +82,8 @@ class RunFolder:
         """
         if not isinstance(self.model, Denoiser):
             raise CheckpointError(
-                f"{self.path} holds an autoregressive model; it judges samples (hdiff eval RUN --judge {self.path}) "
-                f"but does not diffuse: give a run with model.kind: denoiser"
+                f"{self.path} holds an autoregressive model, which judges samples "
+                f"(hdiff eval RUN --judge {self.path}); give a run with model.kind: denoiser"
             )
         return self.model
 

@@ -10,27 +10,28 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hdiff import provenance
 from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
-from hdiff.corruption import Corruption, sample_times
+from hdiff.corruption import Corruption
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.data_order import DataOrder
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
 from hdiff.factory import build_corruption, build_model, count_parameters
+from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
-from hdiff.objectives import nelbo
 from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
 from hdiff.recipe import differences, load_recipe, to_yaml
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
@@ -38,46 +39,6 @@ from hdiff.seeds import derive_seed
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress
-
-
-class DiffusionLoss(nn.Module):
-    """The training step of a diffusion model: times, corruption, denoiser, objective."""
-
-    def __init__(self, denoiser: Denoiser, corruption: Corruption) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.corruption = corruption
-
-    def forward(
-        self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]
-    ) -> Tensor:
-        """Nats per token of one batch: an estimate of the bound.
-
-        Args:
-            batch: Clean tokens.
-            times: Generator of times, in the same state on every process.
-            noise: Generator of this process's noise.
-            place: (rank, world size).
-
-        Returns:
-            Scalar.
-        """
-        t = sample_times(batch, generator=times, rank=place[0], world_size=place[1])
-        corrupted = self.corruption.corrupt(batch, t, generator=noise)
-        output = self.denoiser(corrupted)
-        return nelbo(output, batch, corrupted).mean
-
-
-class AutoregressiveLoss(nn.Module):
-    """The training step of the autoregressive model: nats per token, exact."""
-
-    def __init__(self, model: Autoregressive) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch, *_: Any) -> Tensor:
-        """Nats per token of one batch, a scalar."""
-        return -self.model(batch).sum() / batch.num_tokens  # type: ignore[no-any-return]
 
 
 class Trainer:
@@ -105,9 +66,10 @@ class Trainer:
         self.corruption = self._build_corruption()
         self.blocks = self._blocks("train")
         self._check_data()
+        self.order = DataOrder(len(self.blocks), recipe.seed)
         self.average = Average(self.model, self.config.ema_decay)
         self.optimizer = make_optimizer(self.model, self.config)
-        loss: nn.Module = (
+        loss = (
             DiffusionLoss(self.model, self.corruption)
             if isinstance(self.model, Denoiser)
             else AutoregressiveLoss(self.model)
@@ -184,8 +146,9 @@ class Trainer:
         ):
             return
         raise DataError(
-            f"the loss is {float(loss)} with gradient norm {float(norm)} at step {step}; lower train.learning_rate "
-            f"(now {self.config.learning_rate}) or raise train.warmup_steps; the last checkpoint is intact"
+            f"the loss is {float(loss)} with gradient norm {float(norm)} at step {step}; "
+            f"lower train.learning_rate (now {self.config.learning_rate}) or raise train.warmup_steps; "
+            f"the last checkpoint is intact"
         )
 
     def _generators(self, step: int, index: int) -> tuple[torch.Generator, torch.Generator, tuple[int, int]]:
@@ -205,19 +168,9 @@ class Trainer:
             first = (
                 ((step - 1) * self.config.gradient_accumulation + index) * self.config.batch_size * processes
             )
-            places = range(
-                first + self.accelerator.process_index, first + self.config.batch_size * processes, processes
-            )
-            rows = [self._row(place) for place in places]
+            last = first + self.config.batch_size * processes
+            rows = self.order.rows(range(first + self.accelerator.process_index, last, processes))
             yield self.blocks.batch(rows).to(self.accelerator.device)
-
-    def _row(self, place: int) -> int:
-        epoch, position = divmod(place, len(self.blocks))
-        if getattr(self, "_epoch", None) != epoch:
-            generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, "order", epoch))
-            self._order = torch.randperm(len(self.blocks), generator=generator)
-            self._epoch = epoch
-        return int(self._order[position])
 
     def _validate(self) -> float:
         model = self.average.model if self.config.ema_decay else self.model
@@ -228,29 +181,20 @@ class Trainer:
         corruption = self.corruption.unconditional()
         return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
 
-    def _blocks(self, split: str) -> PackedBlocks:
+    def _blocks(self, split: str, levels: Sequence[str] | None = None) -> PackedBlocks:
         data = self.recipe.data
         return PackedBlocks.build(
             self.prepared,
             split,
             sequence_length=data.sequence_length,
             separator=data.separator,
-            levels=self.corruption.required_levels(),
+            levels=self.corruption.required_levels() if levels is None else levels,
             max_unit_tokens=data.max_unit_tokens,
         )
 
     def _build_corruption(self) -> Corruption:
         def unit_lengths(level: str) -> list[float]:
-            data = self.recipe.data
-            blocks = PackedBlocks.build(
-                self.prepared,
-                "train",
-                sequence_length=data.sequence_length,
-                separator=data.separator,
-                levels=(level,),
-                max_unit_tokens=data.max_unit_tokens,
-            )
-            self.unit_lengths[level] = blocks.unit_length_histogram(level)
+            self.unit_lengths[level] = self._blocks("train", (level,)).unit_length_histogram(level)
             return self.unit_lengths[level]
 
         vocab_size = self.prepared.tokenizer.vocab_size
@@ -270,7 +214,8 @@ class Trainer:
         if RunFolder.has_checkpoint(self.path):
             if self.recipe.resume != "auto":
                 raise CheckpointError(
-                    f"{self.path} already holds a run; add resume=auto to go on with it, or output=DIR for another folder"
+                    f"{self.path} already holds a run; add resume=auto to go on with it, "
+                    f"or output=DIR for another folder"
                 )
             return self._resume()
         if self.accelerator.is_main_process:
@@ -332,33 +277,31 @@ class Trainer:
             self._record({"steps": self.config.steps, "train_seconds": round(earlier + seconds, 1)})
 
     def _record(self, facts: dict[str, Any]) -> None:
-        manifest = self.prepared.manifest
         record = {
             "name": self.recipe.name,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "commit": provenance.commit(),
             "seed": self.recipe.seed,
-            "versions": provenance.versions(),
-            "machine": {
-                **provenance.machine(),
-                "device": str(self.accelerator.device),
-                "threads": torch.get_num_threads(),
-            },
+            **provenance.facts(),
+            "device": str(self.accelerator.device),
+            "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
             "parameters": count_parameters(self.model),
-            "data": {
-                "source": manifest["source"],
-                "parser": manifest["parser"],
-                "levels": manifest["levels"],
-                "train_tokens": self.blocks.num_tokens,
-                "sha256": self.prepared.fingerprint,
-            },
+            "data": self._data_facts(),
             "unit_lengths": self.unit_lengths,
             "vocab_size": self.prepared.tokenizer.vocab_size,
             "tokens_seen": self._tokens_seen(facts["steps"]),
             **facts,
         }
         write_atomically(self.path / RECORD_FILE, json.dumps(record, indent=1))
+
+    def _data_facts(self) -> dict[str, Any]:
+        manifest = self.prepared.manifest
+        return {
+            "source": manifest["source"],
+            "parser": manifest["parser"],
+            "levels": manifest["levels"],
+            "train_tokens": self.blocks.num_tokens,
+            "sha256": self.prepared.fingerprint,
+        }
 
     def _catch_signals(self) -> dict[int, Any]:
         def stop(number: int, _frame: Any) -> None:

@@ -32,6 +32,12 @@ TITLES = {
     "parsed_and_random_spans": "half parsed, half random spans, joint head",
     "parsed_spans": "parsed spans, joint head",
 }
+QUALITY = {
+    "judge_nll": "judge NLL of samples, nats/token",
+    "unigram_entropy": "unigram entropy of samples, nats",
+    "distinct_2": "distinct-2 of samples",
+    "seconds_per_sample": "seconds per sample",
+}
 
 
 def run(command: list[str], log: Path) -> None:
@@ -75,11 +81,9 @@ def table(arguments: argparse.Namespace) -> str:
     judge = json.loads((arguments.out / f"{JUDGE}-0" / "eval.json").read_text())
     steps = list(next(iter(found.values()))[0]["t_step"])
     lines = [f"Autoregressive judge, exact: {judge['bound']['nats_per_token']:.3f} nats/token.", ""]
-    lines += _rows("nats/token", ["NELBO", *(f"L_{t}" for t in steps)], found, lambda e: [
-        e["bound"]["nats_per_token"], *(e["t_step"][t] for t in steps)
-    ])  # fmt: skip
-    for key, title in (("judge_nll", "judge NLL of samples"), ("unigram_entropy", "unigram entropy of samples"),
-                       ("distinct_2", "distinct-2 of samples"), ("seconds_per_sample", "seconds per sample")):  # fmt: skip
+    bounds = lambda e: [e["bound"]["nats_per_token"], *(e["t_step"][t] for t in steps)]  # noqa: E731
+    lines += _rows("nats/token", ["NELBO", *(f"L_{t}" for t in steps)], found, bounds)
+    for key, title in QUALITY.items():
         head = [f"T = {t}" for t in steps]
         lines += ["", *_rows(title, head, found, lambda e, key=key: [e["quality"][t][key] for t in steps])]
     reference = next(iter(found.values()))[0]["reference"]

@@ -1,0 +1,1 @@
+"""The commands of `hdiff`, one file each; heavy imports happen inside them."""

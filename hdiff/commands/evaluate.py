@@ -1,0 +1,67 @@
+"""The `hdiff eval` command."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from hdiff.commands.options import AsJson, Quiet, Run, Seed
+from hdiff.errors import DataError
+
+
+def evaluate(
+    run: Run,
+    steps: Annotated[
+        str | None, typer.Option(help="Step counts T, comma-separated; default: the recipe's.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Prepared data set; default: the one trained on.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Run folder of an autoregressive judge.")] = None,
+    given_structure: Annotated[
+        bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bound on -log p, T-step bounds and sample quality on held-out text."""
+    from hdiff.checkpoint import write_atomically
+    from hdiff.progress import Progress
+    from hdiff.run_evaluation import evaluate_run
+    from hdiff.run_folder import RunFolder
+
+    wanted = _whole_numbers(steps, "--steps") if steps is not None else None
+    display = Progress(f"eval {run}", quiet=quiet)
+    try:
+        result = evaluate_run(
+            RunFolder.load(run),
+            steps=wanted,
+            data=data,
+            judge=judge,
+            given_structure=given_structure,
+            seed=seed,
+            progress=display,
+        )
+    finally:
+        display.close()
+    name = "eval_given_structure.json" if given_structure else "eval.json"
+    write_atomically(run / name, json.dumps(result, indent=1))
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        from hdiff.evaluation_table import print_evaluation
+
+        print_evaluation(result, title=str(run))
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise DataError(
+            f"{option} is '{text}'; give whole numbers separated by commas, for example 1,2,4"
+        ) from error
+    if any(number < 1 for number in numbers):
+        raise DataError(f"{option} is '{text}'; step counts are at least 1")
+    return sorted(set(numbers))

@@ -1,0 +1,79 @@
+"""The `hdiff prepare` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hdiff.commands.options import Quiet
+
+
+def prepare(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="builtin:pydoc, builtin:phrase_bank, a .txt/.jsonl/.parquet/.csv file, folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the prepared data set.")],
+    validation: Annotated[
+        str | None, typer.Option(help="Held-out source; otherwise a share of SOURCE.")
+    ] = None,
+    validation_fraction: Annotated[float, typer.Option(help="Share of documents held out.")] = 0.05,
+    parser: Annotated[str, typer.Option(help="spacy, spacy:MODEL or plain (words only).")] = "spacy",
+    levels: Annotated[
+        str, typer.Option(help="Levels to keep besides word, comma-separated.")
+    ] = "clause,phrase",
+    tokenizer: Annotated[
+        str,
+        typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
+    ] = "train:4096",
+    workers: Annotated[int, typer.Option(help="Parser processes.", min=1)] = 1,
+    text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
+    limit: Annotated[int | None, typer.Option(help="At most this many documents.", min=1)] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Parse text into nested spans and store it as an Arrow data set."""
+    from hdiff.data.prepare import prepare as prepare_data
+    from hdiff.progress import Progress
+
+    display = Progress("prepare", quiet=quiet)
+
+    def show(stage: str, done: int, total: int | None) -> None:
+        if display.title != stage:
+            display.close()
+            display.title = stage
+        display.update(done, total)
+
+    try:
+        manifest = prepare_data(
+            source,
+            out,
+            validation=validation,
+            validation_fraction=validation_fraction,
+            parser=parser,
+            levels=[level.strip() for level in levels.split(",") if level.strip()],
+            tokenizer=tokenizer,
+            workers=workers,
+            text_column=text_column,
+            limit=limit,
+            progress=show,
+        )
+    finally:
+        display.close()
+    counts = ", ".join(
+        f"{split}: {c['documents']:,} documents, {c['words']:,} words, {c['tokens']:,} tokens"
+        for split, c in manifest["counts"].items()
+    )
+    rejected = sum(manifest["rejected"].values())
+    refused = f"; {rejected} documents rejected (see {out / 'rejected.jsonl'})" if rejected else ""
+    typer.echo(
+        f"{out}: {counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}{refused}"
+    )
+
+
+def _parser_name(manifest: dict[str, Any]) -> str:
+    parser = manifest["parser"]
+    return " ".join(str(parser[key]) for key in ("name", "model") if parser.get(key))

@@ -1,0 +1,39 @@
+"""The `hdiff train` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdiff.commands.options import Quiet
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, a YAML file.", metavar="RECIPE.yaml")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, dotted for sections.", metavar="[KEY=VALUE ...]")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model from a recipe; resume=auto goes on where a run stopped."""
+    from hdiff.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or [])
+    from hdiff.progress import Progress
+    from hdiff.training import Trainer
+
+    display = Progress(f"train {resolved.name}", quiet=quiet)
+    try:
+        trainer = Trainer(resolved, progress=display)
+        stopped_by = trainer.run()
+    finally:
+        display.close()
+    if stopped_by is not None:
+        display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved, go on with resume=auto")
+        raise typer.Exit(128 + stopped_by)
+    if trainer.accelerator.is_main_process:
+        typer.echo(
+            f"{resolved.output}: trained {resolved.train.steps} steps; next: hdiff eval {resolved.output}"
+        )

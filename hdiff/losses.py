@@ -1,0 +1,54 @@
+"""Losses: one training step of each kind of model, as modules that Accelerate can wrap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hdiff.corruption import Corruption, sample_times
+from hdiff.data.batch import Batch
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
+from hdiff.objectives import nelbo
+
+
+class DiffusionLoss(nn.Module):
+    """The training step of a diffusion model: times, corruption, denoiser, objective."""
+
+    def __init__(self, denoiser: Denoiser, corruption: Corruption) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.corruption = corruption
+
+    def forward(
+        self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]
+    ) -> Tensor:
+        """Nats per token of one batch: an estimate of the bound.
+
+        Args:
+            batch: Clean tokens.
+            times: Generator of times, in the same state on every process.
+            noise: Generator of this process's noise.
+            place: (rank, world size).
+
+        Returns:
+            Scalar.
+        """
+        t = sample_times(batch, generator=times, rank=place[0], world_size=place[1])
+        corrupted = self.corruption.corrupt(batch, t, generator=noise)
+        output = self.denoiser(corrupted)
+        return nelbo(output, batch, corrupted).mean
+
+
+class AutoregressiveLoss(nn.Module):
+    """The training step of the autoregressive model: nats per token, exact."""
+
+    def __init__(self, model: Autoregressive) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, *_: Any) -> Tensor:
+        """Nats per token of one batch, a scalar."""
+        return -self.model(batch).sum() / batch.num_tokens  # type: ignore[no-any-return]
