@@ -86,8 +86,8 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         if error.errno in NO_ROOM:
             raise CheckpointError(
-                f"no room on the disk for checkpoint {target} ({error.strerror}); free some space and start again "
-                f"with resume=auto: earlier checkpoints are intact"
+                f"no room on the disk for checkpoint {target} ({error.strerror}); free some space and "
+                f"start again with resume=auto: earlier checkpoints are intact"
             ) from error
         raise
     for old in _complete(folder)[:-keep]:

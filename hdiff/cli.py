@@ -63,13 +63,16 @@ app.command(
 )(train)
 app.command(
     name="eval",
-    epilog="Examples:  hdiff eval runs/quickstart   |   hdiff eval runs/quickstart --steps 1,4,16 --judge runs/judge --json",
+    epilog="Examples:  hdiff eval runs/quickstart   |   "
+    "hdiff eval runs/quickstart --steps 1,4,16 --judge runs/judge --json",
 )(evaluate)
 app.command(
-    epilog="Examples:  hdiff sample runs/quickstart --num 2 --steps 8   |   hdiff sample runs/quickstart --trajectory out.html"
+    epilog="Examples:  hdiff sample runs/quickstart --num 2 --steps 8   |   "
+    "hdiff sample runs/quickstart --trajectory out.html"
 )(sample)
 app.command(
-    epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   hdiff inspect "A sentence." --html out.html --data data/pydoc'
+    epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   '
+    'hdiff inspect "A sentence." --html out.html --data data/pydoc'
 )(inspect)
 app.command(epilog="Example:  hdiff report runs/quickstart")(report)
 app.command(epilog="Example:  hdiff doctor --json")(doctor)
@@ -106,7 +109,8 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return _say(
-            f"internal error, {type(error).__name__}: {error} (--debug shows the traceback; please report it)",
+            f"internal error, {type(error).__name__}: {error} "
+            f"(--debug shows the traceback; please report it)",
             1,
         )
 

@@ -40,7 +40,7 @@ class PackedSpans:
         Returns:
             The packed spans.
         """
-        num_rows, length = unit_ids.shape
+        length = unit_ids.shape[1]
         token_index = selected.flatten().nonzero().squeeze(1)  # (P,)
         rows = torch.div(token_index, length, rounding_mode="floor")
         key = rows * (length + 1) + unit_ids.flatten()[token_index]

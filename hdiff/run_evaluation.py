@@ -65,8 +65,8 @@ def evaluate_run(
     prepared = PreparedData.load(data or run.recipe.data.path)
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
         raise DataError(
-            f"{data or run.recipe.data.path} was prepared with another tokenizer than {run.path} was trained with; "
-            f"prepare it with --tokenizer {run.path / 'tokenizer.json'}"
+            f"{data or run.recipe.data.path} was prepared with another tokenizer than {run.path} was "
+            f"trained with; prepare it with --tokenizer {run.path / 'tokenizer.json'}"
         )
     if isinstance(run.model, Autoregressive):
         exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)

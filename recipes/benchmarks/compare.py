@@ -75,8 +75,7 @@ def table(arguments: argparse.Namespace) -> str:
             json.loads((arguments.out / f"{system}-{seed}" / "eval.json").read_text())
             for seed in arguments.seeds
         ]
-        for system in SYSTEMS
-        if system != JUDGE
+        for system in arguments.systems
     }
     judge = json.loads((arguments.out / f"{JUDGE}-0" / "eval.json").read_text())
     steps = list(next(iter(found.values()))[0]["t_step"])
@@ -113,11 +112,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/structure"), help="folder of the runs")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--systems", nargs="*", default=list(TITLES), choices=list(TITLES))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
     parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
     arguments = parser.parse_args()
     train_and_evaluate(JUDGE, 0, arguments)
-    jobs = [(system, seed) for seed in arguments.seeds for system in SYSTEMS if system != JUDGE]
+    jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(lambda job: train_and_evaluate(*job, arguments), jobs))
     text = table(arguments)
