@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ def rate_factor(step: int, config: TrainConfig) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-class Average:
+class Average(Generic[Model]):
     """Exponential moving average of a model's weights, with a warmup of the decay.
 
     The decay at update n is min(decay, (1 + n) / (10 + n)), so short runs are averaged too.
@@ -54,9 +54,12 @@ class Average:
         decay: Decay of the average; 0 keeps none.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False) if decay else model
+        self.model: Model = model
+        if decay:
+            self.model = copy.deepcopy(model)
+            self.model.requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
         """Moves the averaged weights."""
@@ -64,7 +67,7 @@ class Average:
             self.model.to(device)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, model: Model, step: int) -> None:
         """Takes in the weights after update `step`."""
         if self.decay:
             decay = min(self.decay, (1 + step) / (10 + step))

@@ -159,7 +159,8 @@ class Trainer:
         return times, noise, (rank, world_size)
 
     def _rows_per_update(self) -> int:
-        return self.config.batch_size * self.config.gradient_accumulation * self.accelerator.num_processes
+        processes: int = self.accelerator.num_processes
+        return self.config.batch_size * self.config.gradient_accumulation * processes
 
     def _batches(self, step: int) -> Iterator[Batch]:
         """This process's batches of one update; the order is a function of the seed and the step."""

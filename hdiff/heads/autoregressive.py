@@ -38,7 +38,8 @@ class SpanLayer(nn.Module):
         angles = rotary_angles(spans.offset, query.shape[-1])
         mixed = span_attention(rotate(query, angles), rotate(key, angles), value, spans)
         hidden = hidden + self.project(mixed.flatten(1))
-        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
+        hidden = hidden + self.feed_forward(self.feed_forward_norm(hidden))
+        return hidden
 
 
 @final

@@ -57,7 +57,8 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return self.contract(F.gelu(self.expand(hidden), approximate="tanh"))
+        contracted: Tensor = self.contract(F.gelu(self.expand(hidden), approximate="tanh"))
+        return contracted
 
 
 @final
@@ -82,7 +83,8 @@ class TrunkLayer(nn.Module):
             rotate(query, angles), rotate(key, angles), value, token_mask=token_mask, causal=causal
         )
         hidden = hidden + self.dropout(self.project(mixed.flatten(2)))
-        return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
+        hidden = hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
+        return hidden
 
 
 @final
