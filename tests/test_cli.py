@@ -1,0 +1,232 @@
+"""The command line: the whole way on real text, JSON that others rely on, one clear line on bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hdiff.cli import run as hdiff
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TINY = [
+    "model={width: 16, depth: 1, num_heads: 2}",
+    "train={steps: 6, batch_size: 4, warmup_steps: 2}",
+    "data.sequence_length=32",
+    "evaluation={steps: [1, 4], blocks: 6, draws: 1, samples: 4}",
+]
+SPANS = ["head={kind: autoregressive, num_heads: 2}"]
+
+
+@pytest.fixture(scope="module")
+def runs(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart and its judge, cut down to seconds, by the commands a person types."""
+    folder = tmp_path_factory.mktemp("runs")
+    tiny = [*TINY, f"data.path={prepared_folder}"]
+    recipes = CHECKOUT / "recipes"
+    judge = ["model={kind: autoregressive, width: 16, depth: 1, num_heads: 2}"]
+    quick = ["train", str(recipes / "quickstart.yaml"), *tiny, *SPANS, f"output={folder / 'quick'}", "-q"]
+    assert hdiff(quick) == 0
+    assert hdiff(["train", str(recipes / "judge.yaml"), *tiny, *judge, f"output={folder / 'judge'}", "-q"]) == 0
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = hdiff(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_eval_prints_the_promised_object_and_nothing_else(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", str(runs / "quick"), "--steps", "1,2,4", "--judge", str(runs / "judge"), "--json"]
+    code, out, _ = said(capsys, arguments)
+    assert code == 0
+    result = json.loads(out)
+    assert set(result["bound"]) >= {"kind", "nats_per_token", "stderr", "tokens", "conditional_on_structure"}
+    assert result["bound"]["conditional_on_structure"] is False
+    assert list(result["t_step"]) == ["1", "2", "4"]
+    for figures in result["quality"].values():
+        assert set(figures) == {"judge_nll", "unigram_entropy", "distinct_2", "seconds_per_sample", "nfe"}
+        assert figures["judge_nll"] > 0
+    assert [figures["nfe"] for figures in result["quality"].values()] == [1, 2, 4]
+    assert result["bound"]["nats_per_token"] < result["bound"]["uniform_nats_per_token"] + 0.1
+    assert json.loads((runs / "quick" / "eval.json").read_text()) == result
+
+
+def test_eval_without_a_judge_says_null(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, ["eval", str(runs / "quick"), "--steps", "2", "--json", "-q"])
+    assert code == 0
+    assert json.loads(out)["quality"]["2"]["judge_nll"] is None
+
+
+def test_eval_given_structure_is_labelled_and_kept_apart(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", str(runs / "quick"), "--steps", "1", "--given-structure", "-q"]
+    code, out, _ = said(capsys, arguments)
+    assert code == 0
+    assert "NOT comparable" in out
+    assert json.loads((runs / "quick" / "eval_given_structure.json").read_text())["bound"]["conditional_on_structure"]
+
+
+def test_eval_of_a_judge_is_exact(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, ["eval", str(runs / "judge"), "--json", "-q"])
+    assert code == 0
+    assert json.loads(out)["bound"]["kind"] == "exact"
+
+
+def test_same_seed_gives_the_same_figures(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", str(runs / "quick"), "--steps", "2", "--json", "-q"]
+    first, second = (json.loads(said(capsys, arguments)[1]) for _ in range(2))
+    assert first["bound"] == second["bound"]
+    assert first["t_step"] == second["t_step"]
+    assert first["quality"]["2"]["unigram_entropy"] == second["quality"]["2"]["unigram_entropy"]
+
+
+def test_sample_is_seeded_and_draws_its_trajectory(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "trajectory.html"
+    arguments = ["sample", str(runs / "quick"), "--num", "2", "--steps", "4", "--seed", "3"]
+    code, first, _ = said(capsys, [*arguments, "--trajectory", str(page)])
+    assert code == 0
+    assert first.count("--- sample") == 2
+    assert said(capsys, arguments)[1] == first
+    assert "<svg" in page.read_text() or "<script" in page.read_text()
+    record = json.loads((runs / "quick" / "samples.json").read_text())
+    steps = [piece["step"] for piece in record["samples"][0]["pieces"]]
+    assert min(steps) == 1
+    assert max(steps) == 4
+    assert {piece["level"] for piece in record["samples"][0]["pieces"]} <= {
+        "word", "phrase", "clause", "sentence", "crossing",
+    }  # fmt: skip
+
+
+def test_report_is_one_offline_page(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, ["report", str(runs / "quick")])[0] == 0
+    page = (runs / "quick" / "report.html").read_text()
+    assert "span_masking" in page
+    assert json.loads((runs / "quick" / "exploration.json").read_text()), "validation sentences were explored"
+
+
+def test_inspect_draws_tree_salience_and_corruption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "inspect.html"
+    code, out, _ = said(capsys, ["inspect", "The old dog that barked slept.", "--html", str(page)])
+    assert code == 0
+    for part in ("relcl", "NP", "0.1", "0.9", "dog"):
+        assert part in out
+    assert "The old dog" in page.read_text()
+
+
+def test_doctor_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, ["doctor", "--json"])
+    assert code == 0
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert checks["torch"]["status"] == "ok"
+
+
+def test_prepare_again_is_at_once_and_other_inputs_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "text.txt"
+    source.write_text("\n\n".join(f"The cat number {i} sat on a mat." for i in range(40)))
+    arguments = ["prepare", str(source), "--out", str(tmp_path / "out"), "--tokenizer", "train:300", "-q"]
+    assert said(capsys, arguments)[0] == 0
+    assert said(capsys, arguments)[0] == 0
+    code, _, err = said(capsys, [*arguments[:-2], "words", "-q"])
+    assert code == 2
+    assert "other inputs" in err
+
+
+BAD_INPUT = {
+    "no such file": (["prepare", "none.txt", "--out", "out"], "none.txt"),
+    "empty file": (["prepare", "empty.txt", "--out", "out"], "empty"),
+    "not UTF-8": (["prepare", "latin.txt", "--out", "out"], "UTF-8"),
+    "binary": (["prepare", "binary.txt", "--out", "out"], "binary"),
+    "no word": (["prepare", "blank.txt", "--out", "out"], "word"),
+    "unknown parser": (["prepare", "good.txt", "--out", "out", "--parser", "spay"], "spacy"),
+    "unknown level": (["prepare", "good.txt", "--out", "out", "--levels", "phrases"], "phrases"),
+    "no such tokenizer": (["prepare", "good.txt", "--out", "out", "--tokenizer", "none"], "none"),
+    "no such recipe": (["train", "none.yaml"], "no recipe none.yaml"),
+    "misspelt key": (["train", str(CHECKOUT / "recipes/quickstart.yaml"), "train.stpes=4"], "did you mean 'steps'"),
+    "no data set": (["train", str(CHECKOUT / "recipes/quickstart.yaml"), "data.path=none"], "hdiff prepare"),
+    "no run folder": (["eval", "none"], "not a run folder"),
+    "folder that is no run": (["sample", "."], "not a run folder"),
+    "report of nothing": (["report", "none"], "none"),
+    "inspect nothing": (["inspect", "  "], "no word"),
+    "unknown inspect level": (["inspect", "A dog.", "--level", "phrases"], "phrases"),
+    "unknown option": (["train", "--stpes"], "--stpes"),
+    "unknown command": (["trian"], "trian"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_INPUT))
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.txt").write_text("The cat sat on the mat.\n\nA dog barked.\n")
+    Path("empty.txt").write_text("")
+    Path("blank.txt").write_text(" \n\t\n\n")
+    Path("latin.txt").write_bytes("Le café était fermé.".encode("latin-1"))
+    Path("binary.txt").write_bytes(bytes(range(256)) * 4)
+    arguments, expected = BAD_INPUT[case]
+    code, _, err = said(capsys, arguments)
+    assert code == 2
+    lines = [line for line in err.splitlines() if line.startswith("hdiff: ")]
+    assert len(lines) == 1, err
+    assert expected in lines[0]
+    assert "Traceback" not in err
+    assert not Path("out/manifest.json").exists()
+
+
+def test_run_options_out_of_range_are_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = str(runs / "quick")
+    for arguments, expected in (
+        (["eval", quick, "--steps", "1,x"], "whole numbers"),
+        (["eval", quick, "--steps", "0"], "at least 1"),
+        (["sample", quick, "--steps", "0"], "at least 1 step"),
+        (["sample", quick, "--num", "0"], "at least 1"),
+        (["sample", quick, "--temperature", "0"], "temperature is 0"),
+        (["sample", str(runs / "judge")], "autoregressive"),
+        (["eval", quick, "--judge", quick], "judge"),
+    ):
+        code, _, err = said(capsys, arguments)
+        assert code == 2, arguments
+        assert expected in err
+
+
+def test_another_tokenizer_is_refused(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = str(tmp_path / "other")
+    assert hdiff(["prepare", "builtin:phrase_bank", "--out", other, "--parser", "plain", "--levels", "sentence",
+                  "--tokenizer", "words", "--limit", "50", "-q"]) == 0  # fmt: skip
+    code, _, err = said(capsys, ["eval", str(runs / "quick"), "--data", other])
+    assert code == 2
+    assert "another tokenizer" in err
+
+
+def test_damaged_checkpoint_is_named(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(runs / "quick", broken)
+    for part in broken.glob("checkpoints/*/ema.safetensors"):
+        part.write_bytes(part.read_bytes()[:-7])
+    code, _, err = said(capsys, ["sample", str(broken)])
+    assert code == 2
+    assert "does not match its hash" in err
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hdiff", "eval", "none", "--debug"], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" in done.stderr
+
+
+def test_help_is_quick_and_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("prepare", "train", "eval", "sample", "inspect", "report", "doctor"):
+        code, out, _ = said(capsys, [command, "--help"])
+        assert code == 0
+        assert "xample" in out
