@@ -6,7 +6,6 @@ kills the process, the newest complete checkpoint loads.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -20,9 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from hdiff.data.durable_files import NO_ROOM, write_synced
 from hdiff.errors import CheckpointError
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -122,14 +120,6 @@ def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Ch
 def has_checkpoint(folder: Path) -> bool:
     """Whether a complete checkpoint lies in the folder."""
     return bool(_complete(folder))
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Writes a file and waits until it is on the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, content: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hdiff.data.durable_files import write_atomically
+from hdiff.data.durable_files import NO_ROOM, write_atomically
 from hdiff.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -19,8 +18,6 @@ FORMAT_VERSION = 1
 
 BYTES_PER_CHARACTER = 40
 """Peak disk use of a prepare, per character of text (measured: 30 with spaCy and all levels; 9 remain)."""
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class OutputFolder:
         try:
             yield
         except OSError as error:
-            if error.errno not in _DISK_FULL:
+            if error.errno not in NO_ROOM:
                 raise
             free = shutil.disk_usage(self.path).free / 1e6
             needed = f"{BYTES_PER_CHARACTER} bytes are needed per character of text"
