@@ -17,7 +17,9 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=140)  # a pipe or a file has no width of its own; wrapped figures are unreadable
+        console = Console(
+            width=140
+        )  # a pipe or a file has no width of its own; wrapped figures are unreadable
     bound = result["bound"]
     if bound["kind"] == "exact":
         meaning = "exact -log p(x_0)"
@@ -27,7 +29,8 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         meaning = "upper bound on -log p(x_0)"
     console.print(
         f"{title}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token "
-        f"over {bound['tokens']:,} tokens ({meaning}; a uniform guess has {bound['uniform_nats_per_token']:.4f})",
+        f"over {bound['tokens']:,} tokens "
+        f"({meaning}; a uniform guess has {bound['uniform_nats_per_token']:.4f})",
         highlight=False,
     )
     if not result["t_step"]:

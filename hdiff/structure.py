@@ -70,27 +70,41 @@ class SpanTree:
         text: The text all offsets refer to.
         spans: Spans of the levels sentence, clause, phrase and word; no two cross.
         salience: One score in [0, 1] per word-level span, in text order.
+        heads: Index of each word's syntactic head, -1 for a root; None if the parser gives no heads.
+        entities: Type of the named entity each word is in, "" for none; None if the parser gives none.
     """
 
     text: str
     spans: tuple[Span, ...]
     salience: tuple[float, ...]
+    heads: tuple[int, ...] | None = None
+    entities: tuple[str, ...] | None = None
 
     @classmethod
-    def build(cls, text: str, spans: Iterable[Span], salience: Sequence[float] | None = None) -> SpanTree:
+    def build(
+        cls,
+        text: str,
+        spans: Iterable[Span],
+        salience: Sequence[float] | None = None,
+        *,
+        heads: Sequence[int] | None = None,
+        entities: Sequence[str] | None = None,
+    ) -> SpanTree:
         """Sorts and validates spans into a tree.
 
         Args:
             text: The text.
             spans: Spans in any order.
             salience: One score in [0, 1] per word-level span in text order; 1.0 for each if None.
+            heads: Index of the head of each word in text order, -1 for a root.
+            entities: Entity type of each word in text order, "" for none.
 
         Returns:
             The tree.
 
         Raises:
             DataError: If a span is empty or out of range, two spans cross, words overlap, or the
-                number or range of the salience scores is wrong.
+                number or range of the salience scores, heads or entities is wrong.
         """
         ordered = tuple(sorted(spans, key=_nesting_order))
         stack: list[Span] = []
@@ -116,7 +130,20 @@ class SpanTree:
             raise DataError(f"{len(scores)} salience scores for {num_words} words; give one per word")
         if any(not 0.0 <= s <= 1.0 for s in scores):
             raise DataError("salience must lie in [0, 1]; rescale the scores")
-        return cls(text=text, spans=ordered, salience=scores)
+        for name, given in (("heads", heads), ("entities", entities)):
+            if given is not None and len(given) != num_words:
+                raise DataError(f"{len(given)} {name} for {num_words} words; give one per word")
+        if heads is not None and any(not -1 <= head < num_words for head in heads):
+            raise DataError(
+                f"a head lies outside of -1..{num_words - 1}; heads are word indexes, -1 is a root"
+            )
+        return cls(
+            text=text,
+            spans=ordered,
+            salience=scores,
+            heads=None if heads is None else tuple(heads),
+            entities=None if entities is None else tuple(entities),
+        )
 
     def at(self, level: str) -> tuple[Span, ...]:
         """Spans of one level in text order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -48,18 +49,20 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_EXPORTS[name], __name__), name)
 
 
-def load_parser(spec: str) -> Parser:
+def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     """The parser a specification names.
 
     Args:
         spec: A name from `PARSERS`, with a model after a colon where the parser takes one:
             `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`.
+        annotations: What its trees must tell of each word besides spans, out of `heads` and `entities`.
 
     Returns:
         The parser, its model loaded.
 
     Raises:
-        ParserError: If the name is unknown, the parser takes no model, or the model is missing.
+        ParserError: If the name is unknown, the parser takes no model or gives no such annotation, or
+            the model is missing.
     """
     name, colon, model = spec.partition(":")
     if name not in PARSERS:
@@ -68,10 +71,18 @@ def load_parser(spec: str) -> Parser:
         raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(sorted(PARSERS))}")
     module, _, class_name = PARSERS[name].partition(":")
     parser_class: type[Parser] = getattr(import_module(module, __name__), class_name)
+    for annotation in annotations:
+        if annotation not in parser_class.annotations:
+            given = ", ".join(parser_class.annotations) or "none"
+            raise ParserError(
+                f"parser '{name}' gives no {annotation} (it gives {given}); "
+                "take another parser, for example spacy, or a salience that does without"
+            )
+    options: dict[str, Any] = {"annotations": tuple(annotations)} if annotations else {}
     if not colon:
-        return parser_class()
+        return parser_class(**options)
     if not parser_class.takes_model:
         raise ParserError(f"parser '{name}' takes no model, got '{model}'; write just '{name}'")
     if not model:
         raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
-    return parser_class(model)  # type: ignore[call-arg]
+    return parser_class(model, **options)  # type: ignore[call-arg]

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from hdiff.errors import ParserError
 from hdiff.structure import SpanTree
 
+ANNOTATIONS: tuple[str, ...] = ("heads", "entities")
+"""Fields of a SpanTree that hold one entry per word and that not every parser gives."""
+
 
 class Parser(ABC):
     """Finds the spans of a text.
@@ -16,11 +19,13 @@ class Parser(ABC):
         name: Name in `hdiff.parsers.PARSERS`.
         levels: Levels it can produce, coarse to fine.
         takes_model: Whether a model may follow the name, as in `spacy:en_core_web_sm`.
+        annotations: What it can tell of each word besides spans, out of `ANNOTATIONS`, if asked.
     """
 
     name: str
     levels: tuple[str, ...]
     takes_model: bool = False
+    annotations: tuple[str, ...] = ()
 
     @abstractmethod
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:

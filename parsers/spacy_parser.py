@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +15,10 @@ from hdiff.errors import ParserError
 from hdiff.structure import Span, SpanTree
 
 from . import constituents, dependency
-from .base import Parser, check_text
+from .base import ANNOTATIONS, Parser, check_text
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc
     from spacy.tokens import Span as Sentence
 
 MODELS = (
@@ -47,6 +46,7 @@ class SpacyParser(Parser):
 
     Args:
         model: Name of an installed model or path to one; None takes the first installed of `MODELS`.
+        annotations: What the trees also tell of each word, out of `heads` and `entities`.
         batch_size: Texts per batch.
 
     Raises:
@@ -59,34 +59,54 @@ class SpacyParser(Parser):
     name = "spacy"
     levels = ("sentence", "clause", "phrase", "word")
     takes_model = True
+    annotations = ANNOTATIONS
 
-    def __init__(self, model: str | None = None, *, batch_size: int = 64) -> None:
+    def __init__(
+        self, model: str | None = None, *, annotations: Collection[str] = (), batch_size: int = 64
+    ) -> None:
         if batch_size < 1:
             raise ParserError(f"batch_size is {batch_size}; it counts texts and is at least 1")
         self.model = _installed_model() if model is None else model
         self.batch_size = batch_size
-        self._pipeline = _load(self.model)
+        self.wanted = tuple(name for name in ANNOTATIONS if name in annotations)
+        self._pipeline = _load(self.model, "entities" in annotations)
 
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
         spans: list[Span] = []
+        heads: list[int] | None = [] if "heads" in self.wanted else None
+        entities: list[str] | None = [] if "entities" in self.wanted else None
         for batch in self._batches(texts):
             docs = self._pipeline.pipe((piece for _, _, piece, _ in batch), batch_size=self.batch_size)
             for (text, offset, _, is_last), doc in zip(batch, docs, strict=True):
-                spans.extend(_spans(doc, text, offset))
+                for sentence in doc.sents:
+                    tree = _dependency_tree(sentence, text, offset)
+                    spans.extend(constituents.constituents(tree))
+                    if heads is not None:
+                        first = len(heads)
+                        heads.extend(head if head == dependency.ROOT else first + head for head in tree.heads)
+                if entities is not None:
+                    entities.extend(token.ent_type_ for token in doc if not token.is_space)
                 if is_last:
-                    yield SpanTree.build(text, spans)
+                    yield SpanTree.build(text, spans, heads=heads, entities=entities)
                     spans = []
+                    heads = None if heads is None else []
+                    entities = None if entities is None else []
 
     def fingerprint(self) -> dict[str, str]:
         meta = self._pipeline.meta
-        rules = inspect.getsource(constituents) + inspect.getsource(dependency) + inspect.getsource(_spans)
+        rules = (
+            inspect.getsource(constituents)
+            + inspect.getsource(dependency)
+            + inspect.getsource(_dependency_tree)
+        )
         return {
             "name": self.name,
             "model": self.model,
             "model_version": str(meta["version"]),
             "model_sha256": _digest(self._pipeline.path),
             "spacy": version("spacy"),
-            "excluded": ",".join(EXCLUDED),
+            "components": ",".join(self._pipeline.pipe_names),
+            "annotations": ",".join(self.wanted),
             "max_piece": str(MAX_PIECE),
             "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
         }
@@ -131,12 +151,6 @@ def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:
     yield start, text[start:]
 
 
-def _spans(doc: Doc, text: str, offset: int) -> Iterator[Span]:
-    """Spans of a parsed piece that starts at `offset` of the text."""
-    for sentence in doc.sents:
-        yield from constituents.constituents(_dependency_tree(sentence, text, offset))
-
-
 def _dependency_tree(sentence: Sentence, text: str, offset: int) -> dependency.DependencyTree:
     """The sentence without its whitespace tokens; their dependents go to the next head up."""
     words = [token for token in sentence if not token.is_space]
@@ -166,15 +180,16 @@ def _installed_model() -> str:
     )
 
 
-def _load(model: str) -> Language:
+def _load(model: str, entities: bool) -> Language:
     try:
         import spacy
     except ImportError as error:
         raise ParserError(
             f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run: pip install 'hdiff[spacy]'"
         ) from error
+    excluded = [name for name in EXCLUDED if not (entities and name == "ner")]
     try:
-        pipeline = spacy.load(model, exclude=list(EXCLUDED))
+        pipeline = spacy.load(model, exclude=excluded)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ParserError(
@@ -185,6 +200,10 @@ def _load(model: str) -> Language:
         raise ParserError(
             f"spaCy model '{model}' has the components {pipeline.pipe_names}; "
             "a dependency parser is needed: take a model with a 'parser', for example en_core_web_sm"
+        )
+    if entities and "ner" not in pipeline.pipe_names:
+        raise ParserError(
+            f"spaCy model '{model}' has the components {pipeline.pipe_names}; entities need 'ner'"
         )
     return pipeline
 

@@ -31,7 +31,9 @@ def runs(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     judge = ["model={kind: autoregressive, width: 16, depth: 1, num_heads: 2}"]
     quick = ["train", str(recipes / "quickstart.yaml"), *tiny, *SPANS, f"output={folder / 'quick'}", "-q"]
     assert hdiff(quick) == 0
-    assert hdiff(["train", str(recipes / "judge.yaml"), *tiny, *judge, f"output={folder / 'judge'}", "-q"]) == 0
+    assert (
+        hdiff(["train", str(recipes / "judge.yaml"), *tiny, *judge, f"output={folder / 'judge'}", "-q"]) == 0
+    )
     return folder
 
 
@@ -42,7 +44,9 @@ def said(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int,
     return code, captured.out, captured.err
 
 
-def test_eval_prints_the_promised_object_and_nothing_else(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_prints_the_promised_object_and_nothing_else(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["eval", str(runs / "quick"), "--steps", "1,2,4", "--judge", str(runs / "judge"), "--json"]
     code, out, _ = said(capsys, arguments)
     assert code == 0
@@ -64,12 +68,16 @@ def test_eval_without_a_judge_says_null(runs: Path, capsys: pytest.CaptureFixtur
     assert json.loads(out)["quality"]["2"]["judge_nll"] is None
 
 
-def test_eval_given_structure_is_labelled_and_kept_apart(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_given_structure_is_labelled_and_kept_apart(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["eval", str(runs / "quick"), "--steps", "1", "--given-structure", "-q"]
     code, out, _ = said(capsys, arguments)
     assert code == 0
     assert "NOT comparable" in out
-    assert json.loads((runs / "quick" / "eval_given_structure.json").read_text())["bound"]["conditional_on_structure"]
+    assert json.loads((runs / "quick" / "eval_given_structure.json").read_text())["bound"][
+        "conditional_on_structure"
+    ]
 
 
 def test_eval_of_a_judge_is_exact(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +120,9 @@ def test_report_is_one_offline_page(runs: Path, capsys: pytest.CaptureFixture[st
     assert json.loads((runs / "quick" / "exploration.json").read_text()), "validation sentences were explored"
 
 
-def test_inspect_draws_tree_salience_and_corruption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_draws_tree_salience_and_corruption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = tmp_path / "inspect.html"
     code, out, _ = said(capsys, ["inspect", "The old dog that barked slept.", "--html", str(page)])
     assert code == 0
@@ -151,7 +161,10 @@ BAD_INPUT = {
     "unknown level": (["prepare", "good.txt", "--out", "out", "--levels", "phrases"], "phrases"),
     "no such tokenizer": (["prepare", "good.txt", "--out", "out", "--tokenizer", "none"], "none"),
     "no such recipe": (["train", "none.yaml"], "no recipe none.yaml"),
-    "misspelt key": (["train", str(CHECKOUT / "recipes/quickstart.yaml"), "train.stpes=4"], "did you mean 'steps'"),
+    "misspelt key": (
+        ["train", str(CHECKOUT / "recipes/quickstart.yaml"), "train.stpes=4"],
+        "did you mean 'steps'",
+    ),
     "no data set": (["train", str(CHECKOUT / "recipes/quickstart.yaml"), "data.path=none"], "hdiff prepare"),
     "no run folder": (["eval", "none"], "not a run folder"),
     "folder that is no run": (["sample", "."], "not a run folder"),
@@ -201,8 +214,8 @@ def test_run_options_out_of_range_are_refused(runs: Path, capsys: pytest.Capture
 
 def test_another_tokenizer_is_refused(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = str(tmp_path / "other")
-    assert hdiff(["prepare", "builtin:phrase_bank", "--out", other, "--parser", "plain", "--levels", "sentence",
-                  "--tokenizer", "words", "--limit", "50", "-q"]) == 0  # fmt: skip
+    plain = ["--parser", "plain", "--levels", "sentence", "--tokenizer", "words", "--limit", "50", "-q"]
+    assert hdiff(["prepare", "builtin:phrase_bank", "--out", other, *plain]) == 0
     code, _, err = said(capsys, ["eval", str(runs / "quick"), "--data", other])
     assert code == 2
     assert "another tokenizer" in err
@@ -220,7 +233,10 @@ def test_damaged_checkpoint_is_named(runs: Path, tmp_path: Path, capsys: pytest.
 
 def test_debug_shows_the_traceback() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "hdiff", "eval", "none", "--debug"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "hdiff", "eval", "none", "--debug"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" in done.stderr
 

@@ -76,7 +76,7 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_override_errors_name_the_override(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="override 'train.steps=x'"):
+    with pytest.raises(RecipeError, match=r"override 'train\.steps=x'"):
         load_recipe(write(tmp_path, MINIMAL), ["train.steps=x"])
     with pytest.raises(RecipeError, match="not an override"):
         load_recipe(write(tmp_path, MINIMAL), ["train.steps"])

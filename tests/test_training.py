@@ -52,7 +52,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def assert_equal_runs(one: Path, other: Path) -> None:
     for name, tensor in weights(one).items():
         assert torch.equal(tensor, weights(other)[name]), name
-    losses = [[(line["step"], line["loss"]) for line in read_metrics(run / "metrics.jsonl")] for run in (one, other)]
+    losses = [
+        [(line["step"], line["loss"]) for line in read_metrics(run / "metrics.jsonl")] for run in (one, other)
+    ]
     assert losses[0] == losses[1]
 
 
@@ -92,7 +94,15 @@ def test_killed_run_goes_on_with_the_same_numbers(recipe_file: Path, tmp_path: P
     """SIGKILL at an arbitrary moment, from outside, then resume=auto."""
     longer = ["train.steps=60", "train.checkpoint_every=5"]
     Trainer(recipe_of(recipe_file, *longer, f"output={tmp_path / 'whole'}")).run()
-    command = [sys.executable, "-m", "hdiff", "train", str(recipe_file), *longer, f"output={tmp_path / 'killed'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "hdiff",
+        "train",
+        str(recipe_file),
+        *longer,
+        f"output={tmp_path / 'killed'}",
+    ]
     process = subprocess.Popen([*command, "resume=auto", "-q"])
     deadline = time.monotonic() + 120
     while not RunFolder.has_checkpoint(tmp_path / "killed") and time.monotonic() < deadline:
@@ -147,7 +157,7 @@ def test_level_that_was_not_prepared_is_refused(recipe_file: Path) -> None:
 
 
 def test_too_little_text_for_a_batch_is_refused(recipe_file: Path) -> None:
-    with pytest.raises(DataError, match="prepare more text, or lower train.batch_size"):
+    with pytest.raises(DataError, match=r"prepare more text, or lower train\.batch_size"):
         Trainer(recipe_of(recipe_file, "train.batch_size=100000"))
 
 
@@ -172,11 +182,22 @@ def test_two_processes_really_are_two(recipe_file: Path, tmp_path: Path) -> None
     """torchrun with gloo: world size 2, half the rows each, one set of files."""
     one = ["train.batch_size=4", "train.steps=2", "model.dropout=0.0", f"output={tmp_path / 'one'}"]
     Trainer(recipe_of(recipe_file, *one)).run()
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29533"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "29533",
+    ]
     two = ["train.batch_size=2", "train.steps=2", "model.dropout=0.0", f"output={tmp_path / 'two'}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     subprocess.run(
-        [*command, "-m", "hdiff", "train", str(recipe_file), *two, "-q"], check=True, env=environment, timeout=300
+        [*command, "-m", "hdiff", "train", str(recipe_file), *two, "-q"],
+        check=True,
+        env=environment,
+        timeout=300,
     )
     record = json.loads((tmp_path / "two" / "run.json").read_text())
     assert record["processes"] == 2
