@@ -14,6 +14,9 @@ LEVELS: tuple[str, ...] = ("sentence", "clause", "phrase", "word", "token")
 """All levels, coarse to fine. A parser yields the first four; `token` exists after alignment."""
 
 
+_RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+
+
 def level_rank(level: str) -> int:
     """Position of a level in `LEVELS`: 0 is the coarsest.
 
@@ -26,9 +29,9 @@ def level_rank(level: str) -> int:
     Raises:
         DataError: If the name is not a level.
     """
-    if level not in LEVELS:
+    if level not in _RANKS:
         raise DataError(f"unknown level '{level}'; levels are {', '.join(LEVELS)} (coarse to fine)")
-    return LEVELS.index(level)
+    return _RANKS[level]
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ class Span:
         return self.start <= other.start and other.end <= self.end
 
 
-def _nesting_order(span: Span) -> tuple[int, int, int]:
-    return (span.start, -span.end, level_rank(span.level))
+def nesting_order(span: Span) -> tuple[int, int, int]:
+    """Sort key of the spans of a tree: by start, longest first, coarse level first."""
+    return (span.start, -span.end, _RANKS[span.level])
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class SpanTree:
             DataError: If a span is empty or out of range, two spans cross, words overlap, or the
                 number or range of the salience scores, heads or entities is wrong.
         """
-        ordered = tuple(sorted(spans, key=_nesting_order))
+        ordered = tuple(sorted(spans, key=nesting_order))
         stack: list[Span] = []
         num_words = 0
         last_word_end = 0

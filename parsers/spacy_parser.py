@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from hdiff.errors import ParserError
-from hdiff.structure import Span, SpanTree
+from hdiff.structure import Span, SpanTree, nesting_order
 
-from . import constituents, dependency
+from . import constituents, dependency, spacy_words
 from .base import ANNOTATIONS, Parser, check_text
+from .dependency import ROOT
+from .spacy_words import WordReader
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Span as Sentence
 
 MODELS = (
     "en_core_web_sm",
@@ -54,6 +55,7 @@ class SpacyParser(Parser):
 
     Attributes:
         model: The model that was loaded.
+        wanted: The annotations, in the order of `ANNOTATIONS`.
     """
 
     name = "spacy"
@@ -69,43 +71,43 @@ class SpacyParser(Parser):
         self.model = _installed_model() if model is None else model
         self.batch_size = batch_size
         self.wanted = tuple(name for name in ANNOTATIONS if name in annotations)
-        self._pipeline = _load(self.model, "entities" in annotations)
+        self._pipeline = _load(self.model, entities="entities" in annotations)
+        self._components = tuple(self._pipeline.pipe_names)
+        self._words = WordReader.taking_over(self._pipeline)
 
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
         spans: list[Span] = []
-        heads: list[int] | None = [] if "heads" in self.wanted else None
-        entities: list[str] | None = [] if "entities" in self.wanted else None
+        heads: list[int] = []
+        entities: list[str] = []
         for batch in self._batches(texts):
             docs = self._pipeline.pipe((piece for _, _, piece, _ in batch), batch_size=self.batch_size)
             for (text, offset, _, is_last), doc in zip(batch, docs, strict=True):
-                for sentence in doc.sents:
-                    tree = _dependency_tree(sentence, text, offset)
-                    spans.extend(constituents.constituents(tree))
-                    if heads is not None:
-                        first = len(heads)
-                        heads.extend(head if head == dependency.ROOT else first + head for head in tree.heads)
-                if entities is not None:
+                for sentence in self._words.sentences(doc, text, offset):
+                    first = len(heads)
+                    heads.extend([head if head == ROOT else first + head for head in sentence.heads])
+                    spans.extend(constituents.constituents(sentence))
+                if "entities" in self.wanted:
                     entities.extend(token.ent_type_ for token in doc if not token.is_space)
                 if is_last:
-                    yield SpanTree.build(text, spans, heads=heads, entities=entities)
-                    spans = []
-                    heads = None if heads is None else []
-                    entities = None if entities is None else []
+                    yield SpanTree(
+                        text,
+                        tuple(sorted(spans, key=nesting_order)),
+                        (1.0,) * len(heads),
+                        heads=tuple(heads) if "heads" in self.wanted else None,
+                        entities=tuple(entities) if "entities" in self.wanted else None,
+                    )
+                    spans, heads, entities = [], [], []
 
     def fingerprint(self) -> dict[str, str]:
         meta = self._pipeline.meta
-        rules = (
-            inspect.getsource(constituents)
-            + inspect.getsource(dependency)
-            + inspect.getsource(_dependency_tree)
-        )
+        rules = "".join(inspect.getsource(module) for module in (constituents, dependency, spacy_words))
         return {
             "name": self.name,
             "model": self.model,
             "model_version": str(meta["version"]),
             "model_sha256": _digest(self._pipeline.path),
             "spacy": version("spacy"),
-            "components": ",".join(self._pipeline.pipe_names),
+            "components": ",".join(self._components),
             "annotations": ",".join(self.wanted),
             "max_piece": str(MAX_PIECE),
             "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
@@ -151,25 +153,6 @@ def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:
     yield start, text[start:]
 
 
-def _dependency_tree(sentence: Sentence, text: str, offset: int) -> dependency.DependencyTree:
-    """The sentence without its whitespace tokens; their dependents go to the next head up."""
-    words = [token for token in sentence if not token.is_space]
-    index = {token.i: position for position, token in enumerate(words)}
-    heads = []
-    for token in words:
-        head = token.head
-        while head.is_space and head.head.i != head.i:
-            head = head.head
-        heads.append(dependency.ROOT if head.i == token.i else index.get(head.i, dependency.ROOT))
-    return dependency.DependencyTree.build(
-        text,
-        [(offset + token.idx, offset + token.idx + len(token)) for token in words],
-        heads,
-        [token.dep_ for token in words],
-        [token.pos_ for token in words],
-    )
-
-
 def _installed_model() -> str:
     for model in MODELS:
         if find_spec(model) is not None:
@@ -180,7 +163,7 @@ def _installed_model() -> str:
     )
 
 
-def _load(model: str, entities: bool) -> Language:
+def _load(model: str, *, entities: bool) -> Language:
     try:
         import spacy
     except ImportError as error:

@@ -1,0 +1,101 @@
+"""WordReader: the words of a parsed spaCy document, sentence by sentence, as dependency trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .dependency import ROOT, DependencyTree
+from .part_of_speech import PartOfSpeech, can_replace
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+_RULER = "attribute_ruler"
+_INDEPENDENT_OF_RULER = frozenset(("ner", "senter"))
+
+
+@dataclass(frozen=True)
+class WordReader:
+    """Reads documents through their arrays; a token object per word would cost a tenth of the parse.
+
+    Attributes:
+        string: Text of a hash of the pipeline.
+        parts: Tells parts of speech in place of the attribute ruler; None takes what the documents say.
+    """
+
+    string: Callable[[int], str]
+    parts: PartOfSpeech | None
+
+    @classmethod
+    def taking_over(cls, pipeline: Language) -> WordReader:
+        """The reader of a pipeline; takes the attribute ruler out of it if its work can be done here.
+
+        Args:
+            pipeline: A pipeline with a dependency parser; changed.
+
+        Returns:
+            The reader of documents that this pipeline parses from now on.
+        """
+        names = pipeline.pipe_names
+        parts = None
+        if _RULER in names and set(names[names.index(_RULER) + 1 :]) <= _INDEPENDENT_OF_RULER:
+            ruler = pipeline.get_pipe(_RULER)
+            if can_replace(ruler):
+                pipeline.remove_pipe(_RULER)
+                parts = PartOfSpeech(pipeline, ruler)
+        return cls(pipeline.vocab.strings.__getitem__, parts)
+
+    def sentences(self, doc: Doc, text: str, offset: int) -> Iterator[DependencyTree]:
+        """Sentences without their whitespace tokens; dependents of these go to the next head up.
+
+        Args:
+            doc: A parsed piece of the text.
+            text: The text.
+            offset: Where the piece starts in it.
+
+        Yields:
+            One tree per sentence that has a word.
+        """
+        columns = ["ORTH", "TAG", "DEP", "HEAD", "SENT_START", "IDX", "LENGTH", "IS_SPACE", "POS"]
+        array = doc.to_array(columns).astype("int64")  # (tokens, columns); signed: heads are relative
+        if not len(array):
+            return
+        texts, tags, relations, heads, starts, begins, lengths, spaces, pos_ids = array.T.tolist()
+        if self.parts is None:
+            parts = [self.string(pos) if pos else "" for pos in pos_ids]
+        else:
+            texts, tags, relations = doc.to_array(columns[:3]).T.tolist()  # hashes are unsigned
+            parts = self.parts.of(doc, list(zip(texts, tags, relations, strict=True)))
+        names = {relation: self.string(relation) for relation in set(relations)}
+        borders = [token for token, is_start in enumerate(starts) if is_start == 1 or token == 0]
+        for first, end in zip(borders, [*borders[1:], len(starts)], strict=True):
+            words = [token for token in range(first, end) if not spaces[token]]
+            if not words:
+                continue
+            yield DependencyTree(
+                text,
+                tuple([(offset + begins[word], offset + begins[word] + lengths[word]) for word in words]),
+                _heads(words, heads, spaces, end - first),
+                tuple([names[relations[word]] for word in words]),
+                tuple([parts[word] for word in words]),
+            )
+
+
+def _heads(
+    words: Sequence[int], heads: Sequence[int], spaces: Sequence[int], num_tokens: int
+) -> tuple[int, ...]:
+    """Indexes of the heads among the words of a sentence; `heads` are relative to each token."""
+    if len(words) == num_tokens:
+        first = words[0]
+        return tuple([word + heads[word] - first if heads[word] else ROOT for word in words])
+    index = {token: position for position, token in enumerate(words)}
+    found = []
+    for word in words:
+        head = word + heads[word]
+        while spaces[head] and heads[head]:
+            head += heads[head]
+        found.append(ROOT if head == word else index.get(head, ROOT))
+    return tuple(found)
