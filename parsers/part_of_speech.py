@@ -116,7 +116,7 @@ class PartOfSpeech:
 
         matcher = Matcher(self._vocab, validate=False)
         for number, alternatives in patterns:
-            matcher.add(str(number), alternatives)  # type: ignore[arg-type]
+            matcher.add(str(number), alternatives)
         return matcher
 
     def _number(self, match: Any) -> int:

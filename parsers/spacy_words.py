@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .dependency import ROOT, DependencyTree
 from .part_of_speech import PartOfSpeech, can_replace
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
+_COLUMNS: list[int | str] = [
+    *("ORTH", "TAG", "DEP", "POS"),
+    *("HEAD", "SENT_START", "IDX", "LENGTH", "IS_SPACE"),
+]
 _RULER = "attribute_ruler"
 _INDEPENDENT_OF_RULER = frozenset(("ner", "senter"))
 
@@ -42,7 +46,7 @@ class WordReader:
         names = pipeline.pipe_names
         parts = None
         if _RULER in names and set(names[names.index(_RULER) + 1 :]) <= _INDEPENDENT_OF_RULER:
-            ruler = pipeline.get_pipe(_RULER)
+            ruler: Any = pipeline.get_pipe(_RULER)
             if can_replace(ruler):
                 pipeline.remove_pipe(_RULER)
                 parts = PartOfSpeech(pipeline, ruler)
@@ -59,15 +63,14 @@ class WordReader:
         Yields:
             One tree per sentence that has a word.
         """
-        columns = ["ORTH", "TAG", "DEP", "HEAD", "SENT_START", "IDX", "LENGTH", "IS_SPACE", "POS"]
-        array = doc.to_array(columns).astype("int64")  # (tokens, columns); signed: heads are relative
+        array = doc.to_array(_COLUMNS)  # (tokens, columns), hashes
         if not len(array):
             return
-        texts, tags, relations, heads, starts, begins, lengths, spaces, pos_ids = array.T.tolist()
+        texts, tags, relations, pos = array[:, :4].T.tolist()
+        heads, starts, begins, lengths, spaces = array[:, 4:].astype("int64").T.tolist()  # heads are relative
         if self.parts is None:
-            parts = [self.string(pos) if pos else "" for pos in pos_ids]
+            parts = [self.string(value) if value else "" for value in pos]
         else:
-            texts, tags, relations = doc.to_array(columns[:3]).T.tolist()  # hashes are unsigned
             parts = self.parts.of(doc, list(zip(texts, tags, relations, strict=True)))
         names = {relation: self.string(relation) for relation in set(relations)}
         borders = [token for token, is_start in enumerate(starts) if is_start == 1 or token == 0]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import spacy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -164,7 +165,7 @@ def test_the_fingerprint_is_json_and_names_what_matters(spacy_parser):
 
 
 def test_a_model_can_be_given_by_path(spacy_parser, tmp_path):
-    spacy_parser._pipeline.to_disk(tmp_path)
+    spacy.load(spacy_parser.model).to_disk(tmp_path)
     parser = SpacyParser(str(tmp_path))
     assert list(parser.parse([SENTENCE])) == list(spacy_parser.parse([SENTENCE]))
 
