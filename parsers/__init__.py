@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .plain import PlainParser
     from .salience import InverseDocumentFrequency
     from .spacy_parser import SpacyParser
+    from .word_statistics import WordStatistics
 
 PARSERS: dict[str, str] = {
     "spacy": ".spacy_parser:SpacyParser",
@@ -29,6 +30,7 @@ _EXPORTS: dict[str, str] = {
     "PlainParser": ".plain",
     "InverseDocumentFrequency": ".salience",
     "SpacyParser": ".spacy_parser",
+    "WordStatistics": ".word_statistics",
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Parser",
     "PlainParser",
     "SpacyParser",
+    "WordStatistics",
     "check_text",
     "load_parser",
 ]
@@ -54,7 +57,8 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
 
     Args:
         spec: A name from `PARSERS`, with a model after a colon where the parser takes one:
-            `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`.
+            `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`; or a class of your own,
+            `mypackage.module:Class`, with `:MODEL` after it where it takes one.
         annotations: What its trees must tell of each word besides spans, out of `heads` and `entities`.
 
     Returns:
@@ -65,12 +69,17 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
             the model is missing.
     """
     name, colon, model = spec.partition(":")
-    if name not in PARSERS:
+    parser_class: type[Parser]
+    if "." in name:  # mypackage.module:Class[:MODEL]
+        class_name, colon, model = model.partition(":")
+        parser_class = _own_class(name, class_name)
+    elif name not in PARSERS:
         nearest = get_close_matches(name, PARSERS, n=1, cutoff=0.5)
         hint = f"did you mean '{nearest[0]}'? " if nearest else ""
         raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(sorted(PARSERS))}")
-    module, _, class_name = PARSERS[name].partition(":")
-    parser_class: type[Parser] = getattr(import_module(module, __name__), class_name)
+    else:
+        module, _, class_name = PARSERS[name].partition(":")
+        parser_class = getattr(import_module(module, __name__), class_name)
     for annotation in annotations:
         if annotation not in parser_class.annotations:
             given = ", ".join(parser_class.annotations) or "none"
@@ -86,3 +95,18 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     if not model:
         raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
     return parser_class(model, **options)  # type: ignore[call-arg]
+
+
+def _own_class(module: str, class_name: str) -> type[Parser]:
+    from .base import Parser
+
+    try:
+        found = getattr(import_module(module), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ParserError(
+            f"parser '{module}:{class_name}' cannot be imported: {error}; "
+            "write mypackage.module:Class and run where Python finds the package"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Parser)):
+        raise ParserError(f"'{module}:{class_name}' is no parser; subclass hdiff.parsers.Parser")
+    return found

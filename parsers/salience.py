@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import log
@@ -10,6 +9,8 @@ from typing import Any
 
 from hdiff.errors import DataError
 from hdiff.structure import SpanTree
+
+from .word_statistics import WordStatistics
 
 POS_PRIOR: Mapping[str, float] = {
     "NOUN": 1.0,
@@ -67,12 +68,20 @@ class InverseDocumentFrequency:
         Returns:
             The fitted scores.
         """
-        counts: Counter[str] = Counter()
-        num_documents = 0
-        for tree in trees:
-            num_documents += 1
-            counts.update({tree.text[word.start : word.end].lower() for word in tree.words})
-        return cls(num_documents, {word: count for word, count in sorted(counts.items()) if count >= 2})
+        return cls.of(WordStatistics.of(trees))
+
+    @classmethod
+    def of(cls, statistics: WordStatistics) -> InverseDocumentFrequency:
+        """The scores that counts give.
+
+        Args:
+            statistics: Counts over documents.
+
+        Returns:
+            The fitted scores.
+        """
+        counts = sorted(statistics.document_counts.items())
+        return cls(statistics.num_documents, {word: count for word, count in counts if count >= 2})
 
     def score(self, word: str, pos: str) -> float:
         """Salience of one word.

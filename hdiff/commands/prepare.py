@@ -31,7 +31,14 @@ def prepare(
         str,
         typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
     ] = "train:4096",
-    workers: Annotated[int, typer.Option(help="Parser processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that parse and align.", min=1)] = 1,
+    engine: Annotated[str, typer.Option(help="Who runs them: local, ray or datatrove.")] = "local",
+    timeout: Annotated[
+        float, typer.Option(help="Seconds a document may take (with two workers or more).", min=1)
+    ] = 600.0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of parsed shards to use again for other data sets.")
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
     limit: Annotated[int | None, typer.Option(help="At most this many documents.", min=1)] = None,
     quiet: Quiet = False,
@@ -58,6 +65,9 @@ def prepare(
             levels=[level.strip() for level in levels.split(",") if level.strip()],
             tokenizer=tokenizer,
             workers=workers,
+            engine=engine,
+            timeout=timeout,
+            cache=cache,
             text_column=text_column,
             limit=limit,
             progress=show,

@@ -1,14 +1,20 @@
-"""Alignment: character spans to token spans, exact for any tokenizer. No torch."""
+"""Alignment: character spans to token spans, exact for any tokenizer. No torch.
+
+Dimensions: C characters, L tokens, S spans, W words.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hdiff.structure import SpanTree
 
 _NOWHERE = -1
+_SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], dtype=np.uint32)
 
 
 @dataclass(frozen=True)
@@ -16,20 +22,30 @@ class AlignedSpans:
     """The spans of a text in token positions.
 
     Attributes:
-        starts: First token of each span, in nesting order.
-        ends: Last token of each span, exclusive; every span has a token.
-        levels: Level of each span.
-        labels: Label of each span.
-        salience: Salience of the word a token belongs to, 0 outside of words; one per token.
+        tree: The spans in characters.
+        kept: Which of `tree.spans` have a token, in their order, int (S,).
+        starts: First token of each kept span, int32 (S,).
+        ends: Last token of each kept span, exclusive, int32 (S,).
+        salience: Salience of the word a token belongs to, 0 outside of words, float (L,).
         snapped: Number of spans of the text with a border inside a token.
     """
 
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
-    levels: tuple[str, ...]
-    labels: tuple[str, ...]
-    salience: tuple[float, ...]
+    tree: SpanTree
+    kept: NDArray[np.intp]
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+    salience: NDArray[np.float64]
     snapped: int
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Level of each kept span."""
+        return tuple(self.tree.spans[span].level for span in self.kept)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label of each kept span."""
+        return tuple(self.tree.spans[span].label for span in self.kept)
 
 
 def align(tree: SpanTree, offsets: Sequence[tuple[int, int]]) -> AlignedSpans:
@@ -45,23 +61,22 @@ def align(tree: SpanTree, offsets: Sequence[tuple[int, int]]) -> AlignedSpans:
     Returns:
         The aligned spans.
     """
-    anchors = token_anchors(tree.text, offsets)
-    ends = [max(end, start) for start, end in offsets]
-    salience = [0.0] * len(anchors)
-    kept: list[tuple[int, int, str, str]] = []
-    word = 0
-    snapped = 0
-    for span in tree.spans:
-        start = bisect_left(anchors, span.start)
-        end = bisect_left(anchors, span.end, lo=start)
-        snapped += any(_is_inside(tree.text, anchors, ends, border) for border in (span.start, span.end))
-        if span.level == "word":
-            salience[start:end] = [tree.salience[word]] * (end - start)
-            word += 1
-        if start < end:
-            kept.append((start, end, span.level, span.label))
-    starts, stops, levels, labels = zip(*kept, strict=True) if kept else ((), (), (), ())
-    return AlignedSpans(starts, stops, levels, labels, tuple(salience), snapped)
+    borders = np.array(offsets, dtype=np.int64).reshape(-1, 2)  # (L, 2)
+    next_word = _next_non_space(tree.text)
+    anchors = _anchors(borders, next_word)
+    first = np.array([span.start for span in tree.spans], dtype=np.int64)
+    last = np.array([span.end for span in tree.spans], dtype=np.int64)
+    starts, ends = np.searchsorted(anchors, first), np.searchsorted(anchors, last)
+    kept = np.flatnonzero(starts < ends)
+    cut = _is_inside(borders, anchors, next_word, first) | _is_inside(borders, anchors, next_word, last)
+    return AlignedSpans(
+        tree=tree,
+        kept=kept,
+        starts=starts[kept].astype(np.int32),
+        ends=ends[kept].astype(np.int32),
+        salience=_token_salience(tree, anchors),
+        snapped=int(cut.sum()),
+    )
 
 
 def token_anchors(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
@@ -78,20 +93,53 @@ def token_anchors(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     Returns:
         One character position per token, non-decreasing; -1 for all if the text has no anchor.
     """
-    anchors: list[int] = []
-    last = _NOWHERE
-    for start, end in offsets:
-        position = start
-        while position < end and text[position].isspace():
-            position += 1
-        if position < end:
-            last = max(last, position)
-        anchors.append(last)
-    first = next((anchor for anchor in anchors if anchor != _NOWHERE), _NOWHERE)
-    return [first if anchor == _NOWHERE else anchor for anchor in anchors]
+    borders = np.array(offsets, dtype=np.int64).reshape(-1, 2)
+    anchors: list[int] = _anchors(borders, _next_non_space(text)).tolist()
+    return anchors
 
 
-def _is_inside(text: str, anchors: Sequence[int], ends: Sequence[int], border: int) -> bool:
-    """Whether a border cuts the token before it: it lies after its anchor, and text of it follows."""
-    token = bisect_left(anchors, border) - 1
-    return token >= 0 and anchors[token] < border < ends[token] and not text[border : ends[token]].isspace()
+def _next_non_space(text: str) -> NDArray[np.int64]:
+    """For each character, and the end of the text, the next position that is no whitespace, (C + 1,)."""
+    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    positions = np.arange(len(codes) + 1)
+    positions[:-1][np.isin(codes, _SPACES)] = len(codes)
+    following: NDArray[np.int64] = np.minimum.accumulate(positions[::-1])[::-1]
+    return following
+
+
+def _anchors(borders: NDArray[np.int64], next_word: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Anchor of each token, (L,)."""
+    if not len(borders):
+        return np.zeros(0, dtype=np.int64)
+    positions = next_word[borders[:, 0]]
+    found = np.maximum.accumulate(np.where(positions < borders[:, 1], positions, _NOWHERE))
+    has_anchor = found != _NOWHERE
+    first = found[np.argmax(has_anchor)]  # _NOWHERE if there is none
+    return np.where(has_anchor, found, first)
+
+
+def _is_inside(
+    borders: NDArray[np.int64],
+    anchors: NDArray[np.int64],
+    next_word: NDArray[np.int64],
+    positions: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Whether a position cuts the token before it: it lies after its anchor, and text of it follows."""
+    if not len(anchors):
+        return np.zeros(len(positions), dtype=np.bool_)
+    token = np.searchsorted(anchors, positions) - 1
+    inside: NDArray[np.bool_] = (token >= 0) & (next_word[positions] < borders[token, 1])
+    return inside
+
+
+def _token_salience(tree: SpanTree, anchors: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Salience of each token's word, (L,)."""
+    words = tree.words
+    if not words:
+        return np.zeros(len(anchors), dtype=np.float64)
+    starts = np.array([word.start for word in words])
+    ends = np.array([word.end for word in words])
+    word = np.searchsorted(starts, anchors, side="right") - 1
+    is_in_word = (word >= 0) & (anchors < ends[word])
+    salience: NDArray[np.float64] = np.where(is_in_word, np.array(tree.salience)[word], 0.0)
+    return salience

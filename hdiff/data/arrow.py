@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hdiff.data.durable_files import file_sha256
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 _ROWS_PER_BATCH = 1_000
+_MAX_FILE_BYTES = 500_000_000
 _REMEDY = "pip install 'hdiff[train]'"
 
 
@@ -33,29 +39,99 @@ def features() -> Features:
     )
 
 
-def write_split(rows: Iterable[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Writes rows as a data set that `datasets.load_from_disk` reads; same rows, same bytes.
+def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Rows as an Arrow stream; the same rows give the same bytes.
 
     Args:
-        rows: One mapping per document with the columns of `features`.
-        path: Folder to write, must not exist.
+        columns: For each column of `features` one array, or string, per row; empty if there is no row.
 
     Returns:
-        Its Arrow files.
+        The stream.
     """
-    from datasets import Dataset
-    from datasets.arrow_writer import ArrowWriter
+    import pyarrow
 
-    columns = features()
-    whole = path.with_name(f"{path.name}.arrow")
-    with ArrowWriter(path=str(whole), features=columns, writer_batch_size=_ROWS_PER_BATCH) as writer:
-        for row in rows:
-            writer.write(dict(row))
-        writer.finalize()
+    schema = features().arrow_schema
+    arrays = []
+    for field in schema:
+        values = columns.get(field.name, [])
+        if pyarrow.types.is_string(field.type):
+            arrays.append(pyarrow.array(values, field.type))
+            continue
+        borders = np.cumsum([0, *map(len, values)]).astype(np.int32)
+        flat: Any = np.concatenate(values) if len(values) else []
+        items = pyarrow.array(flat, field.type.value_type)
+        arrays.append(pyarrow.ListArray.from_arrays(borders, items, type=field.type))
+    table = pyarrow.Table.from_arrays(arrays, schema=schema)
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table, max_chunksize=_ROWS_PER_BATCH)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def write_split(shards: Iterable[Path], path: Path, *, on_shard: Callable[[int], None]) -> list[Path]:
+    """Puts shards of rows together as a data set that `datasets.load_from_disk` reads.
+
+    Args:
+        shards: Files with what `encode_rows` gave, in order.
+        path: Folder to write, must not exist.
+        on_shard: Called with the number of shards written so far.
+
+    Returns:
+        Its Arrow files, none much larger than 500 MB.
+    """
+    import pyarrow
+    from datasets import Dataset
+
     with _no_progress_bars():
-        Dataset.from_file(str(whole)).save_to_disk(path)
-    whole.unlink()
-    return sorted(path.glob("*.arrow"))
+        Dataset.from_dict({name: [] for name in features()}, features=features()).save_to_disk(path)
+    for empty in path.glob("*.arrow"):
+        empty.unlink()
+    files = []
+    done = 0
+    for number, group in enumerate(_groups(shards)):
+        files.append(path / f"part-{number:05d}.arrow")
+        with (
+            pyarrow.OSFile(str(files[-1]), "wb") as sink,
+            pyarrow.ipc.new_stream(sink, features().arrow_schema) as writer,
+        ):
+            for shard in group:
+                with pyarrow.memory_map(str(shard)) as source:
+                    for batch in pyarrow.ipc.open_stream(source):
+                        writer.write_batch(batch)
+                done += 1
+                on_shard(done)
+    return _named(path, files)
+
+
+def _groups(shards: Iterable[Path]) -> Iterator[list[Path]]:
+    """Shards that go into one file each."""
+    group: list[Path] = []
+    size = 0
+    for shard in shards:
+        if size > _MAX_FILE_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(shard)
+        size += shard.stat().st_size
+    yield group
+
+
+def _named(path: Path, files: Sequence[Path]) -> list[Path]:
+    """Gives the files of a split their final names and enters them in its state."""
+    named = []
+    for number, file in enumerate(files):
+        named.append(path / f"data-{number:05d}-of-{len(files):05d}.arrow")
+        file.replace(named[-1])
+    digest = hashlib.sha256()
+    for file in named:
+        digest.update(file_sha256(file).encode())
+    state_file = path / "state.json"
+    state = json.loads(state_file.read_bytes())
+    state["_data_files"] = [{"filename": file.name} for file in named]
+    state["_fingerprint"] = digest.hexdigest()[:16]
+    state_file.write_text(json.dumps(state, indent=2, sort_keys=True), encoding="ascii")
+    return named
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hdiff.data.durable_files import NO_ROOM, write_atomically
 from hdiff.errors import DataError
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 BYTES_PER_CHARACTER = 40
 """Peak disk use of a prepare, per character of text (measured: 30 with spaCy and all levels; 9 remain)."""

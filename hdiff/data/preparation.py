@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 import hdiff
+from hdiff.data.align_step import rejected_path, token_salience_path
 from hdiff.data.arrow import write_split
 from hdiff.data.documents import SPLITS, Documents, Shard, read_texts
 from hdiff.data.durable_files import file_sha256, sync, write_atomically
+from hdiff.data.engines import Engine
+from hdiff.data.job import Job, Report
 from hdiff.data.output_folder import FORMAT_VERSION, OutputFolder
-from hdiff.data.parsing_pool import parse_shards
 from hdiff.data.prepare_request import Request
-from hdiff.data.rows import RowWriter
-from hdiff.data.shard import read_trees
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
 from hdiff.data.tokenizer import Tokenizer
+from hdiff.data.trees import read_statistics
 from hdiff.errors import DataError
-from hdiff.parsers import InverseDocumentFrequency
-from hdiff.structure import SpanTree
+from hdiff.parsers import InverseDocumentFrequency, WordStatistics
 
 SALIENCE_FILE = "salience.json"
 REJECTED_FILE = "rejected.jsonl"
+TOKEN_SALIENCE_FILE = "token_salience.npy"
+_FILES = (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE, TOKEN_SALIENCE_FILE)
 MAX_LABELS = 2**15
 """Label ids are int16."""
 
-Progress = Callable[[str, int, "int | None"], None]
-"""Called with a stage, how many documents are done, and how many there are (None: not known)."""
+TOKENIZER_CHARACTERS = 50_000_000
+"""A tokenizer is learned from about as many characters at most, taken evenly from all the text."""
+
+
+class Progress(Protocol):
+    """Told how far a preparation is."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Called with a stage, how many documents are done, and how many there are (None: not known)."""
 
 
 @dataclass(frozen=True)
-class _Parsed:
-    """A parsed shard: its split, its file of trees, and what `parse_shard` reported."""
+class _Done:
+    """A step of a shard that is done: its split, its output, and the report of the job."""
 
     split: str
     path: Path
-    report: dict[str, Any]
+    report: Report
 
 
 @dataclass(frozen=True)
@@ -57,27 +71,29 @@ class Preparation:
     folder: OutputFolder
     progress: Progress
 
-    def run(self, workers: int) -> dict[str, Any]:
+    def run(self, engine: Engine) -> dict[str, Any]:
         """Does all the work.
 
         Args:
-            workers: Parsing processes.
+            engine: Who parses and aligns.
 
         Returns:
             The manifest.
         """
         staging = self.folder.staging
-        (staging / "documents").mkdir(exist_ok=True)
-        (staging / "trees").mkdir(exist_ok=True)
+        for name in ("documents", "trees", "rows"):
+            (staging / name).mkdir(exist_ok=True)
         with self.folder.disk_errors():
             documents = self._read(staging / "documents")
         with self.folder.disk_errors(documents.num_characters):
             tokenizer = self._tokenizer(documents)
             tokenizer.save(staging)
-            reports = self._parse(documents, workers)
-            salience = self._salience(reports)
-            facts = self._write(documents, tokenizer, salience, reports)
-            self.folder.finish([*SPLITS, TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE], facts)
+            parsed = self._parse(documents, engine)
+            salience = self._salience(parsed)
+            aligned = self._align(parsed, tokenizer, engine)
+            facts = self._write(documents, tokenizer, parsed, aligned)
+            assert salience.num_documents == sum(s.report["trees"] for s in parsed if s.split == "train")
+            self.folder.finish([*SPLITS, *_FILES], facts)
         return facts
 
     def _read(self, folder: Path) -> Documents:
@@ -90,36 +106,27 @@ class Preparation:
     def _tokenizer(self, documents: Documents) -> Tokenizer:
         if self.request.given_tokenizer is not None:
             return self.request.given_tokenizer
-        total = documents.num_documents["train"]
+        shards = _evenly(
+            [shard for shard in documents.shards if shard.split == "train"], TOKENIZER_CHARACTERS
+        )
+        total = sum(shard.num_documents for shard in shards)
         self.progress("train tokenizer", 0, total)
-        shards = [shard.path for shard in documents.shards if shard.split == "train"]
         # Lone surrogates are refused later, by the parser, with a count.
-        texts = (text.encode(errors="replace").decode() for path in shards for text in read_texts(path))
+        texts = (
+            text.encode(errors="replace").decode() for shard in shards for text in read_texts(shard.path)
+        )
         tokenizer = Tokenizer.train(texts, self.request.tokenizer_spec)
         self.progress("train tokenizer", total, total)
         return tokenizer
 
-    def _parse(self, documents: Documents, workers: int) -> list[_Parsed]:
-        total = sum(documents.num_documents.values())
-        done = 0
-        self.progress("parse", 0, total)
-
-        def on_shard(shard: Shard) -> None:
-            nonlocal done
-            done += shard.num_documents
-            self.progress("parse", done, total)
-
-        reports = parse_shards(
-            documents.shards,
-            self.folder.staging / "trees",
-            self.request.parser_spec,
-            workers=workers,
-            on_shard=on_shard,
-        )
-        parsed = [
-            _Parsed(shard.split, path, report)
-            for shard, (path, report) in zip(documents.shards, reports.items(), strict=True)
-        ]
+    def _parse(self, documents: Documents, engine: Engine) -> list[_Done]:
+        settings: dict[str, Any] = {
+            "parser": self.request.parser_spec,
+            "annotations": [],
+            "cache": None if self.request.cache is None else str(self.request.cache.resolve()),
+        }
+        sources = [(shard.split, shard.path, shard.num_documents) for shard in documents.shards]
+        parsed = self._do("parse", sources, self.folder.staging / "trees", settings, engine)
         for split in SPLITS:
             of_split = [shard.report for shard in parsed if shard.split == split]
             if not any(report["trees"] for report in of_split):
@@ -130,56 +137,126 @@ class Preparation:
                 )
         return parsed
 
-    def _salience(self, parsed: list[_Parsed]) -> InverseDocumentFrequency:
+    def _salience(self, parsed: list[_Done]) -> InverseDocumentFrequency:
         train = [shard for shard in parsed if shard.split == "train"]
         total = sum(shard.report["trees"] for shard in train)
-
-        def trees() -> Iterator[SpanTree]:
-            done = 0
-            for shard in train:
-                for item in read_trees(shard.path):
-                    if isinstance(item, SpanTree):
-                        yield item
-                done += shard.report["trees"]
-                self.progress("fit salience", done, total)
-
-        salience = InverseDocumentFrequency.fit(trees())
+        statistics = WordStatistics()
+        done = 0
+        for shard in train:
+            self.progress("fit salience", done, total)
+            statistics.add(WordStatistics.from_dict(read_statistics(shard.path)))
+            done += shard.report["trees"]
+        self.progress("fit salience", done, total)
+        salience = InverseDocumentFrequency.of(statistics)
         data = json.dumps(salience.to_dict()).encode("ascii")
         write_atomically(self.folder.staging / SALIENCE_FILE, data)
         return salience
 
-    def _write(
+    def _align(self, parsed: list[_Done], tokenizer: Tokenizer, engine: Engine) -> list[_Done]:
+        staging = self.folder.staging
+        settings = {
+            "tokenizer": str(staging.resolve() / TOKENIZER_FILE),
+            "tokenizer_sha256": tokenizer.sha256,
+            "salience": str(staging.resolve() / SALIENCE_FILE),
+            "salience_sha256": file_sha256(staging / SALIENCE_FILE),
+            "levels": list(self.request.levels),
+            "labels": self._labels(parsed),
+        }
+        sources = [(shard.split, shard.path, shard.report["documents"]) for shard in parsed]
+        return self._do("align", sources, staging / "rows", settings, engine)
+
+    def _do(
         self,
-        documents: Documents,
-        tokenizer: Tokenizer,
-        salience: InverseDocumentFrequency,
-        parsed: list[_Parsed],
+        step: str,
+        sources: Sequence[tuple[str, Path, int]],
+        folder: Path,
+        settings: dict[str, Any],
+        engine: Engine,
+    ) -> list[_Done]:
+        """Does one step of all shards, given as (split, file, number of documents)."""
+        data = json.dumps(settings).encode("ascii")
+        settings_file = folder / f"{hashlib.sha256(data).hexdigest()[:16]}.settings"
+        write_atomically(settings_file, data)
+        numbers = {folder / path.name: number for _, path, number in sources}
+        total, done = sum(numbers.values()), 0
+        reports: dict[Path, Report] = {}
+        self.progress(step, 0, total)
+
+        def on_job(job: Job, report: Report) -> None:
+            nonlocal done
+            done += numbers[job.out]
+            reports[job.out] = report
+            self.progress(step, done, total)
+
+        engine.run([Job(step, path, folder / path.name, settings_file) for _, path, _ in sources], on_job)
+        return [_Done(split, folder / path.name, reports[folder / path.name]) for split, path, _ in sources]
+
+    def _write(
+        self, documents: Documents, tokenizer: Tokenizer, parsed: list[_Done], aligned: list[_Done]
     ) -> dict[str, Any]:
         staging = self.folder.staging
-        labels = self._labels(parsed)
-        counts: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
         files = []
-        with (staging / REJECTED_FILE).open("w", encoding="ascii") as rejected_file:
-            writer = RowWriter(tokenizer, salience, self.request.levels, labels, rejected_file)
-            for split in SPLITS:
-                shards = [shard.path for shard in parsed if shard.split == split]
-                total = sum(shard.report["trees"] for shard in parsed if shard.split == split)
-                self.progress(f"write {split}", 0, total)
-                shutil.rmtree(staging / split, ignore_errors=True)
-                files += write_split(writer.rows(split, shards, counts[split]), staging / split)
-                self.progress(f"write {split}", total, total)
-        files += [staging / name for name in (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE)]
+        for split in SPLITS:
+            shards = [shard.path for shard in aligned if shard.split == split]
+            stage = f"write {split}"
+            self.progress(stage, 0, len(shards))
+            shutil.rmtree(staging / split, ignore_errors=True)
+            files += write_split(
+                shards,
+                staging / split,
+                on_shard=partial(self.progress, stage, total=len(shards)),
+            )
+        rejected = self._write_rejected(aligned)
+        self._write_token_salience(aligned, tokenizer.vocab_size)
+        files += [staging / name for name in _FILES]
         sync(files)
         return {
             **self._facts(documents, tokenizer),
-            "labels": labels,
-            "counts": counts,
-            "rejected": dict(writer.rejected.most_common()),
-            "snapped": writer.snapped,
+            "labels": self._labels(parsed),
+            "counts": {split: self._counts(aligned, split) for split in SPLITS},
+            "rejected": rejected,
+            "fallbacks": sum(shard.report["fallbacks"] for shard in parsed),
+            "snapped": sum(shard.report["snapped"] for shard in aligned),
+            "salience_histogram": _sum([shard.report["salience_histogram"] for shard in aligned]),
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
         }
 
-    def _labels(self, parsed: list[_Parsed]) -> list[str]:
+    def _counts(self, aligned: list[_Done], split: str) -> dict[str, Any]:
+        reports = [shard.report for shard in aligned if shard.split == split]
+        counts: dict[str, Any] = {
+            name: sum(report[name] for report in reports)
+            for name in ("documents", "tokens", "words", "characters")
+        }
+        counts["spans"] = {
+            level: sum(report["spans"][level] for report in reports) for level in self.request.levels
+        }
+        return counts
+
+    def _write_rejected(self, aligned: list[_Done]) -> dict[str, int]:
+        """Puts the rejected documents of all shards into one file and counts the reasons."""
+        counts: Counter[str] = Counter()
+        with (self.folder.staging / REJECTED_FILE).open("w", encoding="ascii") as file:
+            for shard in aligned:
+                for line in rejected_path(shard.path).read_text(encoding="ascii").splitlines():
+                    row = json.loads(line)
+                    counts[row["reason"]] += 1
+                    file.write(json.dumps({"split": shard.split, **row}) + "\n")
+        return dict(counts.most_common())
+
+    def _write_token_salience(self, aligned: list[_Done], vocab_size: int) -> None:
+        """Mean salience of each token id over the training split; an id that never occurs gets the mean."""
+        sums, counts = np.zeros(vocab_size), np.zeros(vocab_size)
+        for shard in aligned:
+            if shard.split == "train":
+                ids, shard_sums, shard_counts = np.load(token_salience_path(shard.path), allow_pickle=False)
+                sums[ids.astype(int)] += shard_sums
+                counts[ids.astype(int)] += shard_counts
+        mean = np.full(vocab_size, sums.sum() / max(1.0, counts.sum()))
+        np.divide(sums, counts, out=mean, where=counts > 0)
+        with (self.folder.staging / TOKEN_SALIENCE_FILE).open("wb") as file:
+            np.save(file, mean.astype(np.float32))
+
+    def _labels(self, parsed: list[_Done]) -> list[str]:
         reports = [shard.report["labels"] for shard in parsed]
         levels = self.request.levels
         labels = sorted({label for report in reports for level in levels for label in report.get(level, ())})
@@ -207,3 +284,13 @@ class Preparation:
                 "eos_id": tokenizer.eos_id,
             },
         }
+
+
+def _evenly(shards: Sequence[Shard], max_characters: int) -> list[Shard]:
+    """Every k-th shard, so that they hold about as many characters as allowed at most."""
+    total = sum(shard.num_characters for shard in shards)
+    return list(shards[:: max(1, -(-total // max_characters))])
+
+
+def _sum(histograms: Sequence[Sequence[int]]) -> list[int]:
+    return [sum(counts) for counts in zip(*histograms, strict=True)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.data.documents import Documents, Selection
+from hdiff.data.engines import load_engine
 from hdiff.data.output_folder import OutputFolder
 from hdiff.data.preparation import Preparation, Progress
 from hdiff.data.prepare_request import Request
@@ -23,6 +24,9 @@ def prepare(
     levels: Sequence[str] = ("clause", "phrase"),
     tokenizer: str = "train:4096",
     workers: int = 1,
+    engine: str = "local",
+    timeout: float = 600.0,
+    cache: str | Path | None = None,
     text_column: str = "text",
     limit: int | None = None,
     progress: Progress | None = None,
@@ -41,7 +45,10 @@ def prepare(
         parser: As `load_parser` takes it.
         levels: Levels to keep; `word` is always kept.
         tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
-        workers: Parsing processes.
+        workers: Processes that parse and align.
+        engine: Who runs them: `local`, `ray` or `datatrove`.
+        timeout: Seconds a document may take before its process counts as hanging and is replaced.
+        cache: Folder of parsed shards; the same text parsed by the same parser is taken from there.
         text_column: Column that holds the text.
         limit: Most documents to read from each source.
         progress: Called with a stage, how many of its documents are done, and how many there are.
@@ -57,7 +64,8 @@ def prepare(
         raise DataError(f"workers is {workers}, expected at least 1")
     selection = Selection(source, validation, validation_fraction, text_column, limit)
     report = progress if progress is not None else _no_progress
-    request = Request.of(selection, parser, levels, tokenizer)
+    runner = load_engine(engine, workers=workers, timeout=timeout)
+    request = Request.of(selection, parser, levels, tokenizer, None if cache is None else Path(cache))
     folder = OutputFolder(Path(out))
     if (manifest := folder.manifest()) is not None:
         request.check_same(manifest, Documents.read(selection, None), folder.path)
@@ -65,7 +73,7 @@ def prepare(
         report("already prepared", num_documents, num_documents)
         return manifest
     with folder.claimed():
-        return Preparation(request, folder, report).run(workers)
+        return Preparation(request, folder, report).run(runner)
 
 
 def _no_progress(stage: str, done: int, total: int | None) -> None:

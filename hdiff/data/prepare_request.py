@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.data.documents import Documents, Selection
 from hdiff.data.output_folder import FORMAT_VERSION
-from hdiff.data.shard import loaded_parser
+from hdiff.data.parse_step import loaded_parser
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.data.tokenizer_files import is_trainable, vocabulary_limit
 from hdiff.errors import DataError
@@ -30,6 +30,7 @@ class Request:
         levels: Levels to keep, coarse to fine, `word` among them.
         tokenizer_spec: What the user named.
         given_tokenizer: The tokenizer if one was given, None if it is to be trained.
+        cache: Folder of parsed shards that other data sets may use too, None for none.
     """
 
     selection: Selection
@@ -38,9 +39,17 @@ class Request:
     levels: tuple[str, ...]
     tokenizer_spec: str
     given_tokenizer: Tokenizer | None
+    cache: Path | None = None
 
     @classmethod
-    def of(cls, selection: Selection, parser_spec: str, levels: Sequence[str], tokenizer: str) -> Request:
+    def of(
+        cls,
+        selection: Selection,
+        parser_spec: str,
+        levels: Sequence[str],
+        tokenizer: str,
+        cache: Path | None = None,
+    ) -> Request:
         """Loads what is named.
 
         Args:
@@ -48,6 +57,7 @@ class Request:
             parser_spec: As `load_parser` takes it.
             levels: Levels to keep besides `word`.
             tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
+            cache: Folder of parsed shards.
 
         Returns:
             The request.
@@ -72,7 +82,7 @@ class Request:
                     "choose among these with --levels, or another --parser"
                 )
         kept = tuple(level for level in LEVELS if level in (*levels, "word"))
-        return cls(selection, parser_spec, parser, kept, tokenizer, given)
+        return cls(selection, parser_spec, parser, kept, tokenizer, given, cache)
 
     def inputs(self, documents: Documents) -> dict[str, Any]:
         """Everything that decides what the data set holds.

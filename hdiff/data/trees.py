@@ -1,0 +1,114 @@
+"""TreeFile: parsed documents of a shard on disk, and the counts of their words. No torch.
+
+One JSON value per line: a header, the documents, the statistics. A span is three numbers: start, end,
+and its kind, an index into the header's list of (level, label).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdiff.structure import Span, SpanTree
+
+TREES_FORMAT = 2
+"""Changes whenever the same trees are written differently."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A document that gives no tree.
+
+    Attributes:
+        text: The document.
+        reason: Why, the same for documents that fail alike.
+    """
+
+    text: str
+    reason: str
+
+
+def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, Any] | None) -> bytes:
+    """The content of a file of trees.
+
+    Args:
+        items: The documents in order.
+        statistics: Counts of their words, JSON-able; None if nobody needs them.
+
+    Returns:
+        ASCII lines.
+    """
+    kinds: dict[tuple[str, str], int] = {}
+    lines = [""]
+    for item in items:
+        if isinstance(item, Rejected):
+            lines.append(json.dumps({"text": item.text, "rejected": item.reason}))
+            continue
+        flat: list[int] = []
+        for span in item.spans:
+            kind = kinds.setdefault((span.level, span.label), len(kinds))
+            flat += (span.start, span.end, kind)
+        row: dict[str, Any] = {"text": item.text, "spans": flat}
+        if item.heads is not None:
+            row["heads"] = item.heads
+        if item.entities is not None:
+            row["entities"] = item.entities
+        lines.append(json.dumps(row))
+    lines[0] = json.dumps({"trees": TREES_FORMAT, "kinds": list(kinds)})
+    lines.append(json.dumps({"statistics": statistics}))
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def read_trees(path: Path) -> Iterator[SpanTree | Rejected]:
+    """The documents of a file of trees.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Trees (salience 1) and rejected documents, in order.
+    """
+    with path.open(encoding="ascii") as file:
+        header = json.loads(next(file))
+        kinds = [(level, label) for level, label in header["kinds"]]
+        is_word = [level == "word" for level, _ in kinds]
+        for line in file:
+            row = json.loads(line)
+            if "statistics" in row:
+                return
+            if "rejected" in row:
+                yield Rejected(row["text"], row["rejected"])
+                continue
+            flat = row["spans"]
+            spans = []
+            num_words = 0
+            for start, end, kind in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+                level, label = kinds[kind]
+                spans.append(Span(start, end, label, level))
+                num_words += is_word[kind]
+            heads, entities = row.get("heads"), row.get("entities")
+            yield SpanTree(
+                row["text"],
+                tuple(spans),
+                (1.0,) * num_words,
+                heads=None if heads is None else tuple(heads),
+                entities=None if entities is None else tuple(entities),
+            )
+
+
+def read_statistics(path: Path) -> Any:
+    """The counts of a file of trees, None if it has none.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What was given to `encode_trees`.
+    """
+    with path.open("rb") as file:
+        last_line = deque(file, maxlen=1).pop()
+    return json.loads(last_line)["statistics"]
