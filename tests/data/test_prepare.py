@@ -337,49 +337,6 @@ def test_a_full_disk_is_explained_and_leaves_no_data_set(tmp_path: Path, stage: 
     PreparedData.load(tmp_path / "out").verify()
 
 
-KILLED_WORKERS = """
-import os, signal, sys
-from pathlib import Path
-from hdiff.data import documents, parsing_pool
-from hdiff.data.prepare import prepare
-from hdiff.data.shard import parse_shard
-from hdiff.errors import DataError
-
-def killed(source, out, spec):
-    marks = out.parent / "killed"
-    marks.mkdir(exist_ok=True)
-    if len(list(marks.iterdir())) < int(sys.argv[3]):
-        (marks / str(os.getpid())).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return parse_shard(source, out, spec)
-
-if __name__ == "__main__":
-    documents.SHARD_CHARACTERS = 500
-    parsing_pool.parse_shard = killed
-    options = dict(parser="plain", levels=("sentence",), tokenizer="train:300", workers=2)
-    try:
-        prepare(sys.argv[1], sys.argv[2], **options)
-    except DataError as error:
-        sys.exit(f"DataError: {error}")
-"""
-
-
-def test_killed_workers_are_replaced(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "script.py").write_text(KILLED_WORKERS, encoding="utf-8")
-    healed = run(tmp_path / "script.py", source, str(tmp_path / "out"), "1")
-    assert healed.returncode == 0, healed.stderr
-    monkeypatch.setattr(documents, "SHARD_CHARACTERS", 500)
-    prepare(source, tmp_path / "whole", **PLAIN)
-    assert arrow_digests(tmp_path / "out") == arrow_digests(tmp_path / "whole")
-
-
-def test_workers_that_keep_dying_are_reported(source: str, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(KILLED_WORKERS, encoding="utf-8")
-    failed = run(tmp_path / "script.py", source, str(tmp_path / "out"), "1000")
-    assert "DataError: parsing workers were killed 3 times" in failed.stderr
-    assert "fewer than 2 --workers" in failed.stderr
-
-
 def test_damage_is_named(source: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare(source, out, **PLAIN)
