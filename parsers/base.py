@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from hdiff.errors import ParserError
 from hdiff.structure import SpanTree
 
 ANNOTATIONS: tuple[str, ...] = ("heads", "entities")
 """Fields of a SpanTree that hold one entry per word and that not every parser gives."""
+
+
+class Words(NamedTuple):
+    """A sentence with its words.
+
+    Attributes:
+        text: The sentence.
+        offsets: Half-open character offsets of each word.
+    """
+
+    text: str
+    offsets: tuple[tuple[int, int], ...]
 
 
 class Parser(ABC):
@@ -40,6 +53,20 @@ class Parser(ABC):
         Raises:
             ParserError: If a text is not valid Unicode; `check_text` tells beforehand.
         """
+
+    def parse_words(self, sentences: Iterable[Words]) -> Iterator[SpanTree]:
+        """Parses sentences whose words are given, as gold trees give them.
+
+        Args:
+            sentences: The sentences.
+
+        Yields:
+            One tree of one sentence each, with exactly these words.
+
+        Raises:
+            ParserError: If this parser finds its words itself.
+        """
+        raise ParserError(f"parser '{self.name}' cannot take given words; take another one, or raw text")
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from hdiff.structure import Span, level_rank
 
 from .dependency import DependencyTree
+from .universal import function_headed, is_universal
 
 CLAUSE_RELATIONS = frozenset(
     ("ROOT", "ccomp", "xcomp", "advcl", "relcl", "acl", "csubj", "csubjpass", "pcomp", "parataxis", "conj")
@@ -45,7 +46,7 @@ def constituents(tree: DependencyTree) -> list[Span]:
     """Nested spans of one sentence.
 
     Args:
-        tree: The sentence.
+        tree: The sentence, in ClearNLP relations or Universal Dependencies.
 
     Returns:
         One sentence, its clauses and phrases (two words or more, no outer punctuation, no extent
@@ -53,6 +54,8 @@ def constituents(tree: DependencyTree) -> list[Span]:
     """
     if not len(tree):
         return []
+    if is_universal(tree):
+        tree = function_headed(tree)
     whole = Candidate(0, len(tree) - 1, "S", "sentence")
     spans = [
         Span(tree.offsets[kept.first][0], tree.offsets[kept.last][1], kept.label, kept.level)

@@ -6,16 +6,18 @@ import hashlib
 import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import pairwise, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from hdiff.errors import ParserError
 from hdiff.structure import Span, SpanTree, nesting_order
 
-from . import constituents, dependency, spacy_words
-from .base import ANNOTATIONS, Parser, check_text
+from . import constituents, dependency, spacy_words, universal
+from .base import ANNOTATIONS, Parser, Words, check_text
 from .dependency import ROOT
 from .spacy_words import WordReader
 
@@ -98,9 +100,30 @@ class SpacyParser(Parser):
                     )
                     spans, heads, entities = [], [], []
 
+    def parse_words(self, sentences: Iterable[Words]) -> Iterator[SpanTree]:
+        from spacy.tokens import Doc
+
+        given, to_parse = tee(sentences)
+        docs = (
+            Doc(
+                self._pipeline.vocab,
+                words=[text[start:end] for start, end in offsets],
+                spaces=[end < next_start for (_, end), (next_start, _) in pairwise([*offsets, offsets[-1]])],
+                sent_starts=[position == 0 for position in range(len(offsets))],
+            )
+            for text, offsets in to_parse
+        )
+        parsed = self._pipeline.pipe(docs, batch_size=self.batch_size)
+        for (text, offsets), doc in zip(given, parsed, strict=True):
+            (sentence,) = self._words.sentences(doc, text, 0)
+            sentence = replace(sentence, offsets=offsets)
+            yield SpanTree.build(text, constituents.constituents(sentence))
+
     def fingerprint(self) -> dict[str, str]:
         meta = self._pipeline.meta
-        rules = "".join(inspect.getsource(module) for module in (constituents, dependency, spacy_words))
+        rules = "".join(
+            inspect.getsource(module) for module in (constituents, dependency, universal, spacy_words)
+        )
         return {
             "name": self.name,
             "model": self.model,

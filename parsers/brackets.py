@@ -1,0 +1,321 @@
+"""Brackets: Penn Treebank trees read from text and written to it, as SpanTrees. No torch, no NLTK.
+
+The reader is iterative, so that no depth of nesting is too deep. Conventions: words are joined by single
+spaces; traces (-NONE-) go, with the nodes they leave empty; function tags go (NP-SBJ-1 is NP); an outer
+ROOT, TOP or unnamed node goes; -LRB- and its kin become brackets, \\/ and \\* lose the backslash.
+Source: Bies et al., "Bracketing guidelines for Treebank II style" (1995).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hdiff.errors import ParserError
+from hdiff.structure import Span, SpanTree
+
+CLAUSE_LABELS = frozenset(("S", "SBAR", "SBARQ", "SINV", "SQ"))
+OUTER_LABELS = frozenset(("", "ROOT", "TOP"))
+TRACE = "-NONE-"
+
+ESCAPES = {
+    "-LRB-": "(",
+    "-RRB-": ")",
+    "-LSB-": "[",
+    "-RSB-": "]",
+    "-LCB-": "{",
+    "-RCB-": "}",
+}
+_PENN_TAGS = {
+    "NOUN": "NN NNS",
+    "PROPN": "NNP NNPS",
+    "PRON": "PRP PRP$ WP WP$ EX",
+    "DET": "DT PDT WDT",
+    "NUM": "CD",
+    "ADJ": "JJ JJR JJS AFX",
+    "ADV": "RB RBR RBS WRB",
+    "AUX": "MD",
+    "VERB": "VB VBD VBG VBN VBP VBZ",
+    "ADP": "IN RP",
+    "PART": "TO POS",
+    "CCONJ": "CC",
+    "INTJ": "UH",
+    "SYM": "SYM $ #",
+    "X": "FW LS ADD GW XX NIL",
+    "PUNCT": ", . : `` '' \" -LRB- -RRB- HYPH NFP ( )",
+}
+UNIVERSAL_POS = {tag: pos for pos, tags in _PENN_TAGS.items() for tag in tags.split()}
+"""Universal part of speech of a Penn tag, without looking at the word; X for a tag that is not here."""
+
+_TOKEN = re.compile(r"\(|\)|[^\s()]+")
+
+
+@dataclass
+class Node:
+    """A node of a bracketed tree.
+
+    Attributes:
+        label: Category, or the tag of a word; as written.
+        word: The word of a leaf, as written; None for a constituent.
+        children: Nodes below.
+    """
+
+    label: str
+    word: str | None = None
+    children: list[Node] = field(default_factory=list)
+
+    def leaves(self) -> Iterator[Node]:
+        """Words below, in order."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            if node.word is not None:
+                yield node
+            stack.extend(reversed(node.children))
+
+
+def read_brackets(path: Path) -> Iterator[Node]:
+    """Trees of a file.
+
+    Args:
+        path: A .ptb or .mrg file.
+
+    Yields:
+        One node per outermost bracket, as written.
+
+    Raises:
+        ParserError: Naming file and line, if a bracket is missing or something stands outside of them.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from parse_brackets(file, where=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParserError(f"cannot read {path}: {error}; give a UTF-8 file of bracketed trees") from error
+
+
+def parse_brackets(lines: Iterator[str] | Sequence[str], *, where: str) -> Iterator[Node]:
+    """Trees of lines; a tree may go over many of them.
+
+    Args:
+        lines: The lines.
+        where: What to name in errors.
+
+    Yields:
+        One node per outermost bracket.
+
+    Raises:
+        ParserError: Naming the line, if brackets do not match.
+    """
+    stack: list[Node] = []
+    opened_at = 0
+    is_named = True
+    for number, line in enumerate(lines, start=1):
+        for token in _TOKEN.findall(line):
+            if token == "(":
+                opened_at = opened_at if stack else number
+                stack.append(Node(""))
+                is_named = False
+            elif token == ")":
+                if not stack:
+                    raise ParserError(f"{where}, line {number}: a ')' without '('; every tree is one bracket")
+                node = stack.pop()
+                is_named = True
+                if node.word is None and not node.children:
+                    raise ParserError(f"{where}, line {number}: ({node.label}) has neither word nor children")
+                if stack:
+                    if stack[-1].word is not None:
+                        raise ParserError(f"{where}, line {number}: a word and a bracket in one node")
+                    stack[-1].children.append(node)
+                else:
+                    yield node
+            elif not stack:
+                raise ParserError(
+                    f"{where}, line {number}: '{token[:40]}' outside of brackets; expected '(LABEL ...)'"
+                )
+            elif not is_named:
+                stack[-1].label = token
+                is_named = True
+            elif stack[-1].word is None and not stack[-1].children:
+                stack[-1].word = token
+            else:
+                raise ParserError(
+                    f"{where}, line {number}: '{token[:40]}' is a second word in ({stack[-1].label} ...); "
+                    "every word needs a bracket with its tag"
+                )
+    if stack:
+        raise ParserError(f"{where}: the tree that begins in line {opened_at} lacks {len(stack)} ')'")
+
+
+def clean(node: Node) -> Node | None:
+    """The tree without traces, function tags, escapes and outer node.
+
+    Args:
+        node: A tree as written; not changed.
+
+    Returns:
+        A new tree; None if only traces were there.
+    """
+    done: dict[int, Node | None] = {}
+    stack = [(node, False)]
+    while stack:
+        current, is_seen = stack.pop()
+        if not is_seen:
+            stack.append((current, True))
+            stack.extend((child, False) for child in current.children)
+        elif current.word is not None:
+            is_trace = current.label == TRACE
+            done[id(current)] = None if is_trace else Node(current.label, unescape(current.word))
+        else:
+            children = [child for child in (done[id(child)] for child in current.children) if child]
+            done[id(current)] = Node(_category(current.label), None, children) if children else None
+    result = done[id(node)]
+    while result is not None and result.label in OUTER_LABELS and len(result.children) == 1:
+        result = result.children[0]
+    return result
+
+
+def to_span_tree(node: Node, text: str | None = None) -> SpanTree:
+    """A cleaned tree as a SpanTree of one sentence.
+
+    Args:
+        node: What `clean` gave.
+        text: The text its words stand in, in order; None joins the words by spaces.
+
+    Returns:
+        The sentence; S and its kin are clauses, other constituents phrases. Words have universal parts of
+        speech.
+
+    Raises:
+        ParserError: If a word is not in the text.
+    """
+    leaves = list(node.leaves())
+    words = [leaf.word or "" for leaf in leaves]
+    text = " ".join(words) if text is None else text
+    offsets = locate(words, text)
+    spans = [Span(offsets[0][0], offsets[-1][1], "S" if node.word else node.label, "sentence")]
+    position = 0
+    # Nodes are entered in text order, so counting leaves gives each node its first word.
+    stack: list[tuple[Node, int]] = [(node, -1)]
+    while stack:
+        current, first = stack.pop()
+        if first >= 0:
+            level = "clause" if current.label in CLAUSE_LABELS else "phrase"
+            spans.append(Span(offsets[first][0], offsets[position - 1][1], current.label, level))
+        elif current.word is not None:
+            pos = UNIVERSAL_POS.get(current.label, current.label if current.label.isalpha() else "X")
+            spans.append(Span(*offsets[position], pos, "word"))
+            position += 1
+        else:
+            if current is not node:
+                stack.append((current, position))
+            stack.extend((child, -1) for child in reversed(current.children))
+    # Unary chains are appended child before parent; SpanTree keeps ties in the order given.
+    return SpanTree.build(text, [spans[0], *reversed(spans[1:])])
+
+
+def to_brackets(tree: SpanTree) -> str:
+    """A SpanTree as one line of brackets per sentence, in one outer node.
+
+    Args:
+        tree: A tree whose spans lie in sentences.
+
+    Returns:
+        Brackets that `from_brackets` reads back: labels carry their level, as in (NP|phrase ...).
+    """
+    parts: list[str] = ["(ROOT"]
+    ends: list[int] = []
+    for span in tree.spans:
+        while ends and ends[-1] <= span.start:
+            parts.append(")")
+            ends.pop()
+        if span.level == "word":
+            parts.append(f" ({span.label} {escape(tree.text[span.start : span.end])})")
+        else:
+            parts.append(f" ({span.label}|{span.level}")
+            ends.append(span.end)
+    return "".join([*parts, ")" * len(ends), ")"])
+
+
+def from_brackets(line: str, text: str) -> SpanTree:
+    """What `to_brackets` wrote.
+
+    Args:
+        line: The brackets.
+        text: The text of the tree.
+
+    Returns:
+        The tree.
+
+    Raises:
+        ParserError: If the brackets do not match, or their words are not in the text.
+    """
+    (root,) = parse_brackets([line], where="brackets")
+    offsets = locate([unescape(leaf.word or "") for leaf in root.leaves()], text)
+    spans: list[Span | None] = []
+    position = 0
+    stack: list[tuple[Node, int, int]] = [(child, -1, -1) for child in reversed(root.children)]
+    while stack:
+        node, place, first = stack.pop()
+        if place >= 0:
+            label, _, level = node.label.rpartition("|")
+            spans[place] = Span(offsets[first][0], offsets[position - 1][1], label, level)
+        elif node.word is not None:
+            spans.append(Span(*offsets[position], node.label, "word"))
+            position += 1
+        else:
+            stack.append((node, len(spans), position))
+            spans.append(None)
+            stack.extend((child, -1, -1) for child in reversed(node.children))
+    return SpanTree.build(text, [span for span in spans if span is not None])
+
+
+def locate(words: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Where words stand in a text, one after another.
+
+    Args:
+        words: The words.
+        text: The text; between words there may only be whitespace.
+
+    Returns:
+        Half-open character offsets.
+
+    Raises:
+        ParserError: If the text does not go on with the next word.
+    """
+    offsets = []
+    end = 0
+    for word in words:
+        start = end
+        while start < len(text) and text[start].isspace():
+            start += 1
+        if not text.startswith(word, start):
+            raise ParserError(
+                f"the text goes on with '{text[start : start + 20]}' where the tree has '{word}'; "
+                "tree and text must have the same words"
+            )
+        end = start + len(word)
+        offsets.append((start, end))
+    return offsets
+
+
+def escape(word: str) -> str:
+    """A word without brackets and whitespace, so that it can stand in brackets."""
+    for name, character in ESCAPES.items():
+        if character in "()":
+            word = word.replace(character, name)
+    return re.sub(r"\s", lambda match: f"-U{ord(match.group()):04X}-", word)
+
+
+def unescape(word: str) -> str:
+    """A word as it stands in the text."""
+    word = re.sub(r"-U([0-9A-F]{4,6})-", lambda match: chr(int(match.group(1), 16)), word)
+    for name, character in ESCAPES.items():
+        word = word.replace(name, character)
+    return word.replace("\\/", "/").replace("\\*", "*")
+
+
+def _category(label: str) -> str:
+    """A label without function tags and indexes; -LRB- and the like stay."""
+    return label if label.startswith("-") else re.split(r"[-=|]", label, maxsplit=1)[0]

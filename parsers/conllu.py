@@ -1,0 +1,129 @@
+"""CoNLL-U: sentences with their words, heads and relations, read from gold files. No torch.
+
+Format: https://universaldependencies.org/format.html. Of a multiword range (3-4) the surface form is kept
+in the text and the words share its characters; empty nodes (5.1) have no characters and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+from hdiff.errors import ParserError
+
+from .dependency import ROOT, DependencyTree
+
+_NUM_COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of a file.
+
+    Attributes:
+        tree: Words, heads and relations over its text.
+        forms: The words as written; those of a multiword range may differ from the text.
+        document: Id of its document, "" if the file names none.
+        line: Line of its first word, from 1.
+    """
+
+    tree: DependencyTree
+    forms: tuple[str, ...]
+    document: str
+    line: int
+
+
+def read_conllu(path: Path) -> Iterator[Sentence]:
+    """Sentences of a file.
+
+    Args:
+        path: A .conllu file.
+
+    Yields:
+        The sentences in order.
+
+    Raises:
+        ParserError: Naming file and line, if a line does not fit.
+    """
+    rows: list[list[str]] = []
+    first = 0
+    document = ""
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, raw in enumerate(file, start=1):
+                line = raw.rstrip("\r\n")
+                if line.startswith("# newdoc"):
+                    document = line.partition("=")[2].strip() or f"line {number}"
+                elif line and not line.startswith("#"):
+                    columns = line.split("\t")
+                    if len(columns) != _NUM_COLUMNS:
+                        raise ParserError(
+                            f"{path}, line {number}: {len(columns)} columns, CoNLL-U has {_NUM_COLUMNS}, "
+                            "separated by tabs"
+                        )
+                    first = first if rows else number
+                    rows.append(columns)
+                elif not line and rows:
+                    yield _sentence(rows, document, path, first)
+                    rows = []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParserError(f"cannot read {path}: {error}; give a UTF-8 file in CoNLL-U format") from error
+    if rows:
+        yield _sentence(rows, document, path, first)
+
+
+def _sentence(rows: list[list[str]], document: str, path: Path, line: int) -> Sentence:
+    text = ""
+    offsets: list[tuple[int, int]] = []
+    words: list[list[str]] = []
+    range_end = 0  # last word of the multiword range that is open
+    shared: list[tuple[int, int]] = []
+    for number, row in enumerate(rows, start=line):
+        position, _, range_last = row[0].partition("-")
+        if "." in position:
+            continue
+        try:
+            index, last = int(position), int(range_last or 0)
+        except ValueError:
+            raise ParserError(
+                f"{path}, line {number}: '{row[0]}' is no word id; ids are 1, 2-3 or 4.1"
+            ) from None
+        if last or index > range_end:
+            start = len(text)
+            text += row[1]
+            surface = (start, len(text))
+            text += "" if "SpaceAfter=No" in row[9].split("|") else " "
+        if last:
+            range_end = last
+            shared = _divide(
+                surface, row[1], [r[1] for r in rows if r[0].isdigit() and index <= int(r[0]) <= last]
+            )
+            continue
+        if index != len(words) + 1:
+            raise ParserError(f"{path}, line {number}: word {index} follows word {len(words)}; ids count up")
+        offsets.append(shared.pop(0) if index <= range_end and shared else surface)
+        words.append(row)
+    try:
+        heads = [int(row[6]) - 1 if row[6] != "0" else ROOT for row in words]
+        tree = DependencyTree.build(
+            text.rstrip(), offsets, heads, [_relation(row[7]) for row in words], [row[3] for row in words]
+        )
+    except (ValueError, ParserError) as error:
+        raise ParserError(f"{path}, sentence at line {line}: {error}") from error
+    return Sentence(tree, tuple(row[1] for row in words), document, line)
+
+
+def _divide(surface: tuple[int, int], form: str, parts: list[str]) -> list[tuple[int, int]]:
+    """Characters of each word of a multiword range: its own where they spell it out, else an equal share."""
+    start, end = surface
+    if "".join(parts) == form:
+        borders = [0, *accumulate(map(len, parts))]
+    else:
+        borders = [part * (end - start) // len(parts) for part in range(len(parts) + 1)]
+    return [(start + first, start + last) for first, last in pairwise(borders)]
+
+
+def _relation(relation: str) -> str:
+    return "ROOT" if relation == "root" else relation
