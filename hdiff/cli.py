@@ -14,6 +14,7 @@ import typer
 from hdiff.commands.doctor import doctor
 from hdiff.commands.evaluate import evaluate
 from hdiff.commands.inspect import inspect
+from hdiff.commands.parser import app as parser_app
 from hdiff.commands.prepare import prepare
 from hdiff.commands.report import report
 from hdiff.commands.sample import sample
@@ -76,6 +77,9 @@ app.command(
 )(inspect)
 app.command(epilog="Example:  hdiff report runs/quickstart")(report)
 app.command(epilog="Example:  hdiff doctor --json")(doctor)
+
+
+app.add_typer(parser_app, name="parser")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from .plain import PlainParser
     from .salience import InverseDocumentFrequency
     from .spacy_parser import SpacyParser
+    from .treebank import TreebankParser
     from .word_statistics import WordStatistics
 
 PARSERS: dict[str, str] = {
     "spacy": ".spacy_parser:SpacyParser",
     "plain": ".plain:PlainParser",
+    "treebank": ".treebank:TreebankParser",
+    "random": ".controls:RandomTrees",
+    "balanced": ".controls:BalancedTrees",
+    "right_branching": ".controls:RightBranchingTrees",
+    "shuffled": ".controls:ShuffledTrees",
 }
 """Name -> module:class, imported on first use."""
 
@@ -27,6 +33,7 @@ _EXPORTS: dict[str, str] = {
     "Parser": ".base",
     "check_text": ".base",
     "DependencyTree": ".dependency",
+    "TreebankParser": ".treebank",
     "PlainParser": ".plain",
     "InverseDocumentFrequency": ".salience",
     "SpacyParser": ".spacy_parser",
@@ -40,6 +47,7 @@ __all__ = [
     "Parser",
     "PlainParser",
     "SpacyParser",
+    "TreebankParser",
     "WordStatistics",
     "check_text",
     "load_parser",
@@ -58,7 +66,9 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     Args:
         spec: A name from `PARSERS`, with a model after a colon where the parser takes one:
             `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`; or a class of your own,
-            `mypackage.module:Class`, with `:MODEL` after it where it takes one.
+            `mypackage.module:Class`, with `:MODEL` after it where it takes one. `treebank:PATH` gives gold
+            trees; `random:SPEC`, `balanced:SPEC`, `right_branching:SPEC` and `shuffled:SPEC` are controls
+            over the words of another parser.
         annotations: What its trees must tell of each word besides spans, out of `heads` and `entities`.
 
     Returns:

@@ -16,10 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from hdiff.errors import UserError
 from hdiff.structure import SpanTree
+
+from .base import Parser
 
 _LABELS_OF = {
     "NP": "NP QP NML NX WHNP NAC",
@@ -182,6 +185,27 @@ def evaluate(gold: Sequence[SpanTree], parsed: Iterable[SpanTree | UserError]) -
         "failed": failed.total(),
         "tokens_per_second": round(sum(len(tree.words) for tree in gold) / max(seconds, 1e-9)),
     }
+
+
+def sentence_boundaries(parser: Parser, documents: Iterable[Sequence[str]]) -> dict[str, float]:
+    """Where a parser ends sentences in raw text, against the gold sentences.
+
+    Args:
+        parser: The parser.
+        documents: Sentences of each document; they are joined by spaces.
+
+    Returns:
+        Precision, recall, F1 of sentence ends, and the counts.
+    """
+    gold: list[set[int]] = []
+    texts: list[str] = []
+    for sentences in documents:
+        texts.append(" ".join(sentences))
+        gold.append({length - 1 for length in accumulate(len(sentence) + 1 for sentence in sentences)})
+    score = Score()
+    for ends, tree in zip(gold, parser.parse(texts), strict=True):
+        _add(score, ends, {sentence.end for sentence in tree.at("sentence")})
+    return score.to_dict()
 
 
 def _add(score: Score, gold: set[Any], found: set[Any]) -> None:
