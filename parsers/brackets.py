@@ -28,6 +28,9 @@ ESCAPES = {
     "-LCB-": "{",
     "-RCB-": "}",
 }
+PENN_QUOTES = ("``", "''")
+"""How trees may write a double quote of the text."""
+
 _PENN_TAGS = {
     "NOUN": "NN NNS",
     "PROPN": "NNP NNPS",
@@ -290,6 +293,8 @@ def locate(words: Sequence[str], text: str) -> list[tuple[int, int]]:
         start = end
         while start < len(text) and text[start].isspace():
             start += 1
+        if word in PENN_QUOTES and not text.startswith(word, start) and text[start : start + 1] == '"':
+            word = '"'
         if not text.startswith(word, start):
             raise ParserError(
                 f"the text goes on with '{text[start : start + 20]}' where the tree has '{word}'; "

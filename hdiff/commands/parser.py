@@ -72,7 +72,7 @@ def _scores(gold: Path, trees: list[SpanTree], parser: str) -> dict[str, Any]:
     loaded = load_parser(parser)
     words = [Words(tree.text, tuple((word.start, word.end) for word in tree.words)) for tree in trees]
     list(loaded.parse_words(words[:20]))  # caches fill before the clock starts
-    result = evaluate_spans(trees, loaded.parse_words(words))
+    result: dict[str, Any] = evaluate_spans(trees, loaded.parse_words(words))
     groups = [[tree.text for tree in trees[first : first + 20]] for first in range(0, len(trees), 20)]
     try:
         return {**result, "sentence_boundaries": sentence_boundaries(loaded, groups)}
