@@ -42,7 +42,7 @@ class ControlParser(Parser):
         keeps_levels: Whether it has the levels of the inner parser; else all its spans are phrases.
     """
 
-    levels = ("sentence", "phrase", "word")
+    levels: tuple[str, ...] = ("sentence", "phrase", "word")
     takes_model = True
     keeps_levels = False
 

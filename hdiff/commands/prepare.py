@@ -23,7 +23,13 @@ def prepare(
         str | None, typer.Option(help="Held-out source; otherwise a share of SOURCE.")
     ] = None,
     validation_fraction: Annotated[float, typer.Option(help="Share of documents held out.")] = 0.05,
-    parser: Annotated[str, typer.Option(help="spacy, spacy:MODEL or plain (words only).")] = "spacy",
+    parser: Annotated[
+        str,
+        typer.Option(
+            help="spacy, spacy:MODEL, treebank:PATH, plain (words only), a control such as random:spacy, "
+            "or mypackage.module:Class."
+        ),
+    ] = "spacy",
     levels: Annotated[
         str, typer.Option(help="Levels to keep besides word, comma-separated.")
     ] = "clause,phrase",
@@ -41,10 +47,19 @@ def prepare(
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
     limit: Annotated[int | None, typer.Option(help="At most this many documents.", min=1)] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only cut SOURCE into shards, for --shard-index on many machines.")
+    ] = False,
+    shard_index: Annotated[
+        int | None,
+        typer.Option(help="Only parse share I (from 0) of --num-shards; needs --plan before.", min=0),
+    ] = None,
+    num_shards: Annotated[int, typer.Option(help="Number of shares.", min=1)] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Parse text into nested spans and store it as an Arrow data set."""
     from hdiff.data.prepare import prepare as prepare_data
+    from hdiff.data.prepare import prepare_share
     from hdiff.progress import Progress
 
     display = Progress("prepare", quiet=quiet)
@@ -55,23 +70,30 @@ def prepare(
             display.title = stage
         display.update(done, total)
 
+    options: dict[str, Any] = {
+        "validation": validation,
+        "validation_fraction": validation_fraction,
+        "parser": parser,
+        "levels": [level.strip() for level in levels.split(",") if level.strip()],
+        "tokenizer": tokenizer,
+        "workers": workers,
+        "engine": engine,
+        "timeout": timeout,
+        "cache": cache,
+        "text_column": text_column,
+        "limit": limit,
+        "progress": show,
+    }
     try:
-        manifest = prepare_data(
-            source,
-            out,
-            validation=validation,
-            validation_fraction=validation_fraction,
-            parser=parser,
-            levels=[level.strip() for level in levels.split(",") if level.strip()],
-            tokenizer=tokenizer,
-            workers=workers,
-            engine=engine,
-            timeout=timeout,
-            cache=cache,
-            text_column=text_column,
-            limit=limit,
-            progress=show,
-        )
+        if plan or shard_index is not None:
+            share = None if shard_index is None else (shard_index, num_shards)
+            count = prepare_share(source, out, share=share, **options)
+            done = (
+                f"{count} shards to parse" if plan else f"share {shard_index} of {num_shards}: {count} shards"
+            )
+            typer.echo(f"{out}: {done}")
+            return
+        manifest = prepare_data(source, out, **options)
     finally:
         display.close()
     counts = ", ".join(

@@ -23,7 +23,8 @@ def read_documents(source: str, *, text_column: str = "text") -> Iterator[str]:
 
     Args:
         source: `builtin:pydoc`, `builtin:phrase_bank`, a .txt, .jsonl, .csv or .parquet file, a folder
-            or a glob of those, or `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt
+            or a glob of those, `treebank:PATH` (the texts of gold trees, see TreebankParser), or
+            `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt
             files documents end at lines `<|endoftext|>` if there is one, else at blank lines.
         text_column: Column that holds the text, where the source has columns.
 
@@ -77,6 +78,10 @@ def _read_source(source: str, *, text_column: str) -> Iterator[str]:
     prefix, colon, name = source.partition(":")
     if colon and prefix == "builtin":
         yield from read_builtin(name)
+    elif colon and prefix == "treebank":
+        from hdiff.parsers import TreebankParser
+
+        yield from TreebankParser(name).texts()
     elif colon and prefix == "hf":
         yield from _read_hub(name, text_column=text_column)
     else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from hdiff.data.builtin import own_validation
 from hdiff.data.corpus import read_documents
@@ -126,6 +126,21 @@ class Documents:
             num_characters=sum(writer.num_characters for writer in writers.values()),
             shards=tuple(shard for writer in writers.values() for shard in writer.shards),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able copy; `from_dict` restores it."""
+        return {
+            "digests": self.digests,
+            "num_documents": self.num_documents,
+            "num_characters": self.num_characters,
+            "shards": [{**asdict(shard), "path": shard.path.name} for shard in self.shards],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], folder: Path) -> Documents:
+        """Restores what `to_dict` gave, its shards in a folder."""
+        shards = tuple(Shard(**{**shard, "path": folder / shard["path"]}) for shard in data["shards"])
+        return cls(data["digests"], data["num_documents"], data["num_characters"], shards)
 
 
 def read_texts(path: Path) -> Iterator[str]:

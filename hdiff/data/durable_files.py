@@ -40,7 +40,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: If it cannot be written, for example because the disk is full.
     """
-    aside = path.with_name(f"{path.name}.part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")  # others may write the same file
     write_synced(aside, data)
     aside.replace(path)
 

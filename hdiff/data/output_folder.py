@@ -53,8 +53,11 @@ class OutputFolder:
         return None
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self, *, shared: bool = False) -> Iterator[None]:
         """Makes the staging folder and keeps other processes out of it.
+
+        Args:
+            shared: Let others in that share it too.
 
         Raises:
             DataError: If another process prepares into this folder, or it cannot be written.
@@ -65,7 +68,7 @@ class OutputFolder:
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}; give another --out") from error
         with lock:
-            _lock(lock, self.path)
+            _lock(lock, self.path, shared=shared)
             yield
 
     def finish(self, names: list[str], manifest: dict[str, Any]) -> None:
@@ -135,13 +138,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _lock(lock: Any, path: Path) -> None:
+def _lock(lock: Any, path: Path, *, shared: bool) -> None:
     """Takes a lock that goes away with the process, where the platform has such locks."""
     try:
         import fcntl
     except ImportError:
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(f"another process prepares into {path}; wait for it, or give another --out") from None

@@ -33,6 +33,7 @@ from hdiff.parsers import InverseDocumentFrequency, WordStatistics
 SALIENCE_FILE = "salience.json"
 REJECTED_FILE = "rejected.jsonl"
 TOKEN_SALIENCE_FILE = "token_salience.npy"
+PLAN_FILE = "plan.json"
 _FILES = (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE, TOKEN_SALIENCE_FILE)
 MAX_LABELS = 2**15
 """Label ids are int16."""
@@ -96,6 +97,56 @@ class Preparation:
             self.folder.finish([*SPLITS, *_FILES], facts)
         return facts
 
+    def plan(self) -> int:
+        """Only reads the source and writes its shards, for `parse_share`.
+
+        Returns:
+            Number of shards.
+        """
+        staging = self.folder.staging
+        for name in ("documents", "trees", "rows"):
+            (staging / name).mkdir(exist_ok=True)
+        with self.folder.disk_errors():
+            documents = self._read(staging / "documents")
+            plan = {"inputs": self.request.inputs(documents), "documents": documents.to_dict()}
+            write_atomically(staging / PLAN_FILE, json.dumps(plan).encode("ascii"))
+        return len(documents.shards)
+
+    def parse_share(self, engine: Engine, index: int, count: int) -> int:
+        """Only parses every `count`-th shard of a plan, beginning with `index`; may run on many machines.
+
+        Args:
+            engine: Who parses.
+            index: Number of this share, from 0.
+            count: Number of shares.
+
+        Returns:
+            Number of shards of this share.
+
+        Raises:
+            DataError: If there is no plan, or it was made for other inputs.
+        """
+        staging = self.folder.staging
+        try:
+            plan = json.loads((staging / PLAN_FILE).read_bytes())
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.folder.path} holds no plan; run the same command with --plan first, once"
+            ) from None
+        documents = Documents.from_dict(plan["documents"], staging / "documents")
+        inputs = self.request.inputs(documents)
+        different = [key for key, value in inputs.items() if plan["inputs"].get(key) != value]
+        if different:
+            raise DataError(
+                f"{self.folder.path} holds a plan for other inputs (different: {', '.join(different)}); "
+                "give the same options, or run --plan again"
+            )
+        share = documents.shards[index::count]
+        if share:
+            with self.folder.disk_errors(sum(shard.num_characters for shard in share)):
+                self._parse_shards(share, engine)
+        return len(share)
+
     def _read(self, folder: Path) -> Documents:
         self.progress("read", 0, None)
         documents = Documents.read(self.request.selection, folder)
@@ -120,13 +171,7 @@ class Preparation:
         return tokenizer
 
     def _parse(self, documents: Documents, engine: Engine) -> list[_Done]:
-        settings: dict[str, Any] = {
-            "parser": self.request.parser_spec,
-            "annotations": [],
-            "cache": None if self.request.cache is None else str(self.request.cache.resolve()),
-        }
-        sources = [(shard.split, shard.path, shard.num_documents) for shard in documents.shards]
-        parsed = self._do("parse", sources, self.folder.staging / "trees", settings, engine)
+        parsed = self._parse_shards(documents.shards, engine)
         for split in SPLITS:
             of_split = [shard.report for shard in parsed if shard.split == split]
             if not any(report["trees"] for report in of_split):
@@ -136,6 +181,15 @@ class Preparation:
                     f"{reason}; give other text or another --parser"
                 )
         return parsed
+
+    def _parse_shards(self, shards: Sequence[Shard], engine: Engine) -> list[_Done]:
+        settings: dict[str, Any] = {
+            "parser": self.request.parser_spec,
+            "annotations": [],
+            "cache": None if self.request.cache is None else str(self.request.cache.resolve()),
+        }
+        sources = [(shard.split, shard.path, shard.num_documents) for shard in shards]
+        return self._do("parse", sources, self.folder.staging / "trees", settings, engine)
 
     def _salience(self, parsed: list[_Done]) -> InverseDocumentFrequency:
         train = [shard for shard in parsed if shard.split == "train"]

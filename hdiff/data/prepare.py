@@ -13,6 +13,10 @@ from hdiff.data.preparation import Preparation, Progress
 from hdiff.data.prepare_request import Request
 from hdiff.errors import DataError
 
+DEFAULT_PARSER = "spacy"
+DEFAULT_LEVELS = ("clause", "phrase")
+DEFAULT_TOKENIZER = "train:4096"
+
 
 def prepare(
     source: str,
@@ -20,9 +24,9 @@ def prepare(
     *,
     validation: str | None = None,
     validation_fraction: float = 0.05,
-    parser: str = "spacy",
-    levels: Sequence[str] = ("clause", "phrase"),
-    tokenizer: str = "train:4096",
+    parser: str = DEFAULT_PARSER,
+    levels: Sequence[str] = DEFAULT_LEVELS,
+    tokenizer: str = DEFAULT_TOKENIZER,
     workers: int = 1,
     engine: str = "local",
     timeout: float = 600.0,
@@ -74,6 +78,65 @@ def prepare(
         return manifest
     with folder.claimed():
         return Preparation(request, folder, report).run(runner)
+
+
+def prepare_share(
+    source: str,
+    out: str | Path,
+    *,
+    share: tuple[int, int] | None,
+    engine: str = "local",
+    workers: int = 1,
+    timeout: float = 600.0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> int:
+    """One part of a preparation that many machines do together, over a file system they share.
+
+    First once with `share=None` (the plan), then one process per share, at any time and on any machine; then
+    `prepare` with the same options finds the shards parsed, parses those that are missing, and finishes.
+
+    Args:
+        source: As in `prepare`.
+        out: As in `prepare`.
+        share: (number of this share from 0, number of shares); None reads the source and cuts it into shards.
+        engine: Who parses.
+        workers: Processes of this share.
+        timeout: As in `prepare`.
+        progress: As in `prepare`.
+        **options: `validation`, `validation_fraction`, `text_column`, `limit`, `parser`, `levels`,
+            `tokenizer` and `cache`, as in `prepare`.
+
+    Returns:
+        Number of shards, of the plan or of this share.
+
+    Raises:
+        DataError: If the share is out of range, or the plan is missing or was made for other inputs.
+        ParserError: If the parser is unknown or not installed.
+    """
+    if share is not None and not 0 <= share[0] < share[1]:
+        raise DataError(
+            f"share {share[0]} of {share[1]} does not exist; shares count from 0 to {share[1] - 1}"
+        )
+    runner = load_engine(engine, workers=workers, timeout=timeout)
+    names = ("validation", "validation_fraction", "text_column", "limit")
+    selection = Selection(source, **{name: options.pop(name) for name in names if name in options})
+    cache = options.pop("cache", None)
+    request = Request.of(
+        selection,
+        options.pop("parser", DEFAULT_PARSER),
+        options.pop("levels", DEFAULT_LEVELS),
+        options.pop("tokenizer", DEFAULT_TOKENIZER),
+        None if cache is None else Path(cache),
+    )
+    if options:
+        raise TypeError(f"prepare_share got unexpected options {sorted(options)}")
+    folder = OutputFolder(Path(out))
+    if folder.manifest() is not None:
+        raise DataError(f"{out} holds a finished data set; give another --out, or delete the folder")
+    with folder.claimed(shared=share is not None):
+        preparation = Preparation(request, folder, progress if progress is not None else _no_progress)
+        return preparation.plan() if share is None else preparation.parse_share(runner, *share)
 
 
 def _no_progress(stage: str, done: int, total: int | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hdiff.data import documents
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare import prepare, prepare_share
 from hdiff.errors import DataError
 
 PARSER = '''
@@ -57,7 +57,7 @@ class Dangerous(Parser):
 SCRIPT = """
 import sys
 from hdiff.data import documents
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare import prepare, prepare_share
 from hdiff.errors import DataError
 
 if __name__ == "__main__":
@@ -210,3 +210,35 @@ def test_a_cache_spares_the_parser(texts: list[str], tmp_path: Path, monkeypatch
 
 def _must_not_run(*_: Any) -> None:
     raise AssertionError("parsed again")
+
+
+def test_shares_parsed_apart_give_the_same_data(
+    texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path, texts)
+    expected = plain(tmp_path, source, monkeypatch)
+    options: dict[str, Any] = {"parser": "plain", "levels": ("sentence",), "tokenizer": "words"}
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="holds no plan; run the same command with --plan first"):
+        prepare_share(source, out, share=(0, 2), **options)
+    shards = prepare_share(source, out, share=None, **options)
+    assert shards == sum(prepare_share(source, out, share=(index, 2), **options) for index in (1, 0))
+    with pytest.raises(DataError, match=r"plan for other inputs \(different: tokenizer\)"):
+        prepare_share(source, out, share=(0, 2), **{**options, "tokenizer": "words:9"})
+    with pytest.raises(DataError, match="share 2 of 2 does not exist"):
+        prepare_share(source, out, share=(2, 2), **options)
+    monkeypatch.setattr("hdiff.data.parse_step._parse", _must_not_run)
+    prepare(source, out, **options)
+    assert digests(out) == expected
+    with pytest.raises(DataError, match="holds a finished data set"):
+        prepare_share(source, out, share=(0, 2), **options)
+
+
+def test_a_treebank_is_source_and_parser(tmp_path: Path) -> None:
+    tree = "(S (NP (DT The) (NN dog)) (VP (VBD saw) (NP (CD {})))  (. .))"
+    file = tmp_path / "gold.ptb"
+    file.write_text("\n".join(tree.format(number) for number in range(40)), encoding="utf-8")
+    spec = f"treebank:{file}"
+    found = prepare(spec, tmp_path / "out", parser=spec, tokenizer="words", validation_fraction=0.2)
+    assert found["counts"]["train"]["spans"]["phrase"] == 3 * found["counts"]["train"]["documents"]
+    assert found["labels"] == ["DET", "NOUN", "NP", "NUM", "PUNCT", "VERB", "VP"]
