@@ -73,6 +73,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p hdiff
+	$(BIN)/mypy --strict parsers
 
 clean:
 	rm -rf $(VENV) data/pydoc runs/judge runs/quickstart runs/inspect.html
