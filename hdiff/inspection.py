@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from hdiff.parsers import InverseDocumentFrequency, Parser
+    from hdiff.parsers import Parser, Salience
 
 TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STYLES = {"sentence": "bold white", "clause": "magenta", "phrase": "cyan", "word": "green", "token": "green"}
@@ -71,7 +71,7 @@ def inspect_sentence(
     parser: Parser,
     level: str,
     seed: int,
-    salience: InverseDocumentFrequency | None = None,
+    salience: Salience | None = None,
 ) -> dict[str, Any]:
     """Parses a text and corrupts it as in training, with one token per word.
 

@@ -11,9 +11,11 @@ from hdiff.errors import ParserError
 
 if TYPE_CHECKING:
     from .base import Parser, check_text
+    from .combination import Combination
     from .dependency import DependencyTree
     from .plain import PlainParser
     from .salience import InverseDocumentFrequency
+    from .salience_base import Salience, salience_class, salience_from_dict, salience_to_dict
     from .spacy_parser import SpacyParser
     from .treebank import TreebankParser
     from .word_statistics import WordStatistics
@@ -35,22 +37,32 @@ _EXPORTS: dict[str, str] = {
     "DependencyTree": ".dependency",
     "TreebankParser": ".treebank",
     "PlainParser": ".plain",
+    "Combination": ".combination",
     "InverseDocumentFrequency": ".salience",
+    "Salience": ".salience_base",
+    "salience_class": ".salience_base",
+    "salience_from_dict": ".salience_base",
+    "salience_to_dict": ".salience_base",
     "SpacyParser": ".spacy_parser",
     "WordStatistics": ".word_statistics",
 }
 
 __all__ = [
     "PARSERS",
+    "Combination",
     "DependencyTree",
     "InverseDocumentFrequency",
     "Parser",
     "PlainParser",
+    "Salience",
     "SpacyParser",
     "TreebankParser",
     "WordStatistics",
     "check_text",
     "load_parser",
+    "salience_class",
+    "salience_from_dict",
+    "salience_to_dict",
 ]
 
 

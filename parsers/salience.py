@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import log
-from typing import Any
+from typing import Any, final
 
 from hdiff.errors import DataError
 from hdiff.structure import SpanTree
 
+from .salience_base import Salience
 from .word_statistics import WordStatistics
 
 POS_PRIOR: Mapping[str, float] = {
@@ -37,8 +38,9 @@ POS_PRIOR: Mapping[str, float] = {
 UNKNOWN_POS_PRIOR = 0.5
 
 
+@final
 @dataclass(frozen=True)
-class InverseDocumentFrequency:
+class InverseDocumentFrequency(Salience):
     """Salience of a word w with part of speech p, in [0, 1]:
 
         salience(w, p) = prior(p) * idf(w) / idf_max
@@ -54,6 +56,8 @@ class InverseDocumentFrequency:
         num_documents: N.
         document_counts: df of every lower-cased word that occurs in two documents or more.
     """
+
+    name = "idf"
 
     num_documents: int = 0
     document_counts: Mapping[str, int] = field(default_factory=dict)
@@ -99,17 +103,9 @@ class InverseDocumentFrequency:
         idf_max = log(self.num_documents + 1)
         return prior * (1 - log(self.document_counts.get(word.lower(), 0) + 1) / idf_max)
 
-    def apply(self, tree: SpanTree) -> SpanTree:
-        """The same tree with this salience.
-
-        Args:
-            tree: A tree whose words carry their part of speech as label.
-
-        Returns:
-            A new tree.
-        """
-        scores = tuple(self.score(tree.text[word.start : word.end], word.label) for word in tree.words)
-        return replace(tree, salience=scores)
+    def scores(self, tree: SpanTree) -> tuple[float, ...]:
+        text = tree.text
+        return tuple([self.score(text[word.start : word.end], word.label) for word in tree.words])
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able copy; `from_dict` restores it exactly."""

@@ -32,15 +32,19 @@ def inspect(
     from rich.console import Console
 
     from hdiff.inspection import draw, inspect_sentence
-    from hdiff.parsers import InverseDocumentFrequency, load_parser
+    from hdiff.parsers import InverseDocumentFrequency, Salience, load_parser
 
-    salience = InverseDocumentFrequency()
+    salience: Salience = InverseDocumentFrequency()
     if data is not None:
         from hdiff.data.prepared import PreparedData
 
         salience = PreparedData.load(data).salience
     exploration = inspect_sentence(
-        text, parser=load_parser(parser), level=level, seed=seed, salience=salience
+        text,
+        parser=load_parser(parser, annotations=salience.needs),
+        level=level,
+        seed=seed,
+        salience=salience,
     )
     draw(exploration, Console())
     if html is not None:

@@ -37,6 +37,9 @@ def prepare(
         str,
         typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
     ] = "train:4096",
+    salience: Annotated[
+        str, typer.Option(help="How words are scored: idf, pos, entities, textrank or combined.")
+    ] = "idf",
     workers: Annotated[int, typer.Option(help="Processes that parse and align.", min=1)] = 1,
     engine: Annotated[str, typer.Option(help="Who runs them: local, ray or datatrove.")] = "local",
     timeout: Annotated[
@@ -76,6 +79,7 @@ def prepare(
         "parser": parser,
         "levels": [level.strip() for level in levels.split(",") if level.strip()],
         "tokenizer": tokenizer,
+        "salience": salience,
         "workers": workers,
         "engine": engine,
         "timeout": timeout,

@@ -24,7 +24,7 @@ from hdiff.data.trees import Rejected, read_trees
 from hdiff.structure import LEVELS, SpanTree
 
 if TYPE_CHECKING:
-    from hdiff.parsers import InverseDocumentFrequency
+    from hdiff.parsers import Salience
 
 NO_TOKENS = "the tokenizer finds no token"
 HISTOGRAM_BINS = 1024
@@ -86,7 +86,7 @@ class _Rows:
     """Rows of a shard, column by column, and what there is to count."""
 
     tokenizer: Tokenizer
-    salience: InverseDocumentFrequency
+    salience: Salience
     levels: dict[str, int]
     label_ids: dict[str, int]
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -163,7 +163,7 @@ def _tokenizer(path: str) -> Tokenizer:
 
 
 @cache
-def _salience(path: str) -> InverseDocumentFrequency:
-    from hdiff.parsers import InverseDocumentFrequency
+def _salience(path: str) -> Salience:
+    from hdiff.parsers import salience_from_dict
 
-    return InverseDocumentFrequency.from_dict(json.loads(Path(path).read_bytes()))
+    return salience_from_dict(json.loads(Path(path).read_bytes()))

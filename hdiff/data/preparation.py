@@ -28,7 +28,7 @@ from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.data.trees import read_statistics
 from hdiff.errors import DataError
-from hdiff.parsers import InverseDocumentFrequency, WordStatistics
+from hdiff.parsers import WordStatistics, salience_class, salience_to_dict
 
 SALIENCE_FILE = "salience.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -90,10 +90,9 @@ class Preparation:
             tokenizer = self._tokenizer(documents)
             tokenizer.save(staging)
             parsed = self._parse(documents, engine)
-            salience = self._salience(parsed)
+            self._salience(parsed)
             aligned = self._align(parsed, tokenizer, engine)
             facts = self._write(documents, tokenizer, parsed, aligned)
-            assert salience.num_documents == sum(s.report["trees"] for s in parsed if s.split == "train")
             self.folder.finish([*SPLITS, *_FILES], facts)
         return facts
 
@@ -185,13 +184,13 @@ class Preparation:
     def _parse_shards(self, shards: Sequence[Shard], engine: Engine) -> list[_Done]:
         settings: dict[str, Any] = {
             "parser": self.request.parser_spec,
-            "annotations": [],
+            "annotations": list(salience_class(self.request.salience).needs),
             "cache": None if self.request.cache is None else str(self.request.cache.resolve()),
         }
         sources = [(shard.split, shard.path, shard.num_documents) for shard in shards]
         return self._do("parse", sources, self.folder.staging / "trees", settings, engine)
 
-    def _salience(self, parsed: list[_Done]) -> InverseDocumentFrequency:
+    def _salience(self, parsed: list[_Done]) -> None:
         train = [shard for shard in parsed if shard.split == "train"]
         total = sum(shard.report["trees"] for shard in train)
         statistics = WordStatistics()
@@ -201,10 +200,9 @@ class Preparation:
             statistics.add(WordStatistics.from_dict(read_statistics(shard.path)))
             done += shard.report["trees"]
         self.progress("fit salience", done, total)
-        salience = InverseDocumentFrequency.of(statistics)
-        data = json.dumps(salience.to_dict()).encode("ascii")
+        salience = salience_class(self.request.salience).of(statistics)
+        data = json.dumps(salience_to_dict(salience)).encode("ascii")
         write_atomically(self.folder.staging / SALIENCE_FILE, data)
-        return salience
 
     def _align(self, parsed: list[_Done], tokenizer: Tokenizer, engine: Engine) -> list[_Done]:
         staging = self.folder.staging
@@ -331,6 +329,7 @@ class Preparation:
             "inputs": self.request.inputs(documents),
             "parser": {"name": self.request.parser.name, **self.request.parser.fingerprint()},
             "levels": list(self.request.levels),
+            "salience": self.request.salience,
             "tokenizer": {
                 "spec": self.request.tokenizer_spec,
                 "sha256": tokenizer.sha256,

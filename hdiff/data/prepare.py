@@ -16,6 +16,7 @@ from hdiff.errors import DataError
 DEFAULT_PARSER = "spacy"
 DEFAULT_LEVELS = ("clause", "phrase")
 DEFAULT_TOKENIZER = "train:4096"
+DEFAULT_SALIENCE = "idf"
 
 
 def prepare(
@@ -27,6 +28,7 @@ def prepare(
     parser: str = DEFAULT_PARSER,
     levels: Sequence[str] = DEFAULT_LEVELS,
     tokenizer: str = DEFAULT_TOKENIZER,
+    salience: str = DEFAULT_SALIENCE,
     workers: int = 1,
     engine: str = "local",
     timeout: float = 600.0,
@@ -49,6 +51,7 @@ def prepare(
         parser: As `load_parser` takes it.
         levels: Levels to keep; `word` is always kept.
         tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
+        salience: How words are scored: `idf`, `pos`, `entities`, `textrank` or `combined`.
         workers: Processes that parse and align.
         engine: Who runs them: `local`, `ray` or `datatrove`.
         timeout: Seconds a document may take before its process counts as hanging and is replaced.
@@ -69,7 +72,9 @@ def prepare(
     selection = Selection(source, validation, validation_fraction, text_column, limit)
     report = progress if progress is not None else _no_progress
     runner = load_engine(engine, workers=workers, timeout=timeout)
-    request = Request.of(selection, parser, levels, tokenizer, None if cache is None else Path(cache))
+    request = Request.of(
+        selection, parser, levels, tokenizer, salience, None if cache is None else Path(cache)
+    )
     folder = OutputFolder(Path(out))
     if (manifest := folder.manifest()) is not None:
         request.check_same(manifest, Documents.read(selection, None), folder.path)
@@ -105,7 +110,7 @@ def prepare_share(
         timeout: As in `prepare`.
         progress: As in `prepare`.
         **options: `validation`, `validation_fraction`, `text_column`, `limit`, `parser`, `levels`,
-            `tokenizer` and `cache`, as in `prepare`.
+            `tokenizer`, `salience` and `cache`, as in `prepare`.
 
     Returns:
         Number of shards, of the plan or of this share.
@@ -127,6 +132,7 @@ def prepare_share(
         options.pop("parser", DEFAULT_PARSER),
         options.pop("levels", DEFAULT_LEVELS),
         options.pop("tokenizer", DEFAULT_TOKENIZER),
+        options.pop("salience", DEFAULT_SALIENCE),
         None if cache is None else Path(cache),
     )
     if options:

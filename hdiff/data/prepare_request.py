@@ -13,6 +13,7 @@ from hdiff.data.parse_step import loaded_parser
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.data.tokenizer_files import is_trainable, vocabulary_limit
 from hdiff.errors import DataError
+from hdiff.parsers import salience_class
 from hdiff.structure import LEVELS, level_rank
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Request:
         levels: Levels to keep, coarse to fine, `word` among them.
         tokenizer_spec: What the user named.
         given_tokenizer: The tokenizer if one was given, None if it is to be trained.
+        salience: Method that scores the words.
         cache: Folder of parsed shards that other data sets may use too, None for none.
     """
 
@@ -39,6 +41,7 @@ class Request:
     levels: tuple[str, ...]
     tokenizer_spec: str
     given_tokenizer: Tokenizer | None
+    salience: str
     cache: Path | None = None
 
     @classmethod
@@ -48,6 +51,7 @@ class Request:
         parser_spec: str,
         levels: Sequence[str],
         tokenizer: str,
+        salience: str,
         cache: Path | None = None,
     ) -> Request:
         """Loads what is named.
@@ -57,6 +61,7 @@ class Request:
             parser_spec: As `load_parser` takes it.
             levels: Levels to keep besides `word`.
             tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
+            salience: Method that scores the words, as `salience_class` takes it.
             cache: Folder of parsed shards.
 
         Returns:
@@ -73,7 +78,7 @@ class Request:
             given = Tokenizer.load(tokenizer)
         for level in levels:
             level_rank(level)
-        parser = loaded_parser(parser_spec)
+        parser = loaded_parser(parser_spec, tuple(salience_class(salience).needs))
         for level in (*levels, "word"):
             if level not in parser.levels:
                 raise DataError(
@@ -82,7 +87,7 @@ class Request:
                     "choose among these with --levels, or another --parser"
                 )
         kept = tuple(level for level in LEVELS if level in (*levels, "word"))
-        return cls(selection, parser_spec, parser, kept, tokenizer, given, cache)
+        return cls(selection, parser_spec, parser, kept, tokenizer, given, salience, cache)
 
     def inputs(self, documents: Documents) -> dict[str, Any]:
         """Everything that decides what the data set holds.
@@ -99,6 +104,7 @@ class Request:
             "documents": documents.digests,
             "parser": self.parser.fingerprint(),
             "levels": list(self.levels),
+            "salience": self.salience,
             "tokenizer": self.tokenizer_spec if given is None else given.sha256,
         }
 

@@ -16,7 +16,7 @@ from hdiff.errors import DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from hdiff.parsers import InverseDocumentFrequency
+    from hdiff.parsers import Salience
 
 SALIENCE_FILE = "salience.json"
 
@@ -68,12 +68,12 @@ class PreparedData:
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
     @property
-    def salience(self) -> InverseDocumentFrequency:
-        """The word statistics its salience came from."""
-        from hdiff.parsers import InverseDocumentFrequency
+    def salience(self) -> Salience:
+        """What scored its words."""
+        from hdiff.parsers import salience_from_dict
 
         data = json.loads((self.path / SALIENCE_FILE).read_text(encoding="utf-8"))
-        return InverseDocumentFrequency.from_dict(data)
+        return salience_from_dict(data)
 
     def split(self, name: str) -> Dataset:
         """One split, memory-mapped.

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError, ParserError
+from hdiff.parsers import InverseDocumentFrequency, load_parser
 from hdiff.structure import LEVELS
 
 PLAIN: dict[str, Any] = {"parser": "plain", "levels": ("sentence",), "tokenizer": "train:300"}
@@ -77,7 +79,9 @@ def test_manifest_counts_what_is_there(prepared: PreparedData) -> None:
     tokenizer = prepared.manifest["tokenizer"]
     assert tokenizer["vocab_size"] == prepared.tokenizer.vocab_size
     assert tokenizer["eos_id"] == prepared.tokenizer.eos_id
-    assert prepared.salience.num_documents == prepared.manifest["counts"]["train"]["documents"]
+    salience = prepared.salience
+    assert isinstance(salience, InverseDocumentFrequency)
+    assert salience.num_documents == prepared.manifest["counts"]["train"]["documents"]
     prepared.verify()
 
 
@@ -357,3 +361,28 @@ def test_damage_is_named(source: str, tmp_path: Path) -> None:
         PreparedData.load(out)
     with pytest.raises(DataError, match=r"does not exist .*hdiff prepare SOURCE --out"):
         PreparedData.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("salience", ["pos", "entities", "textrank", "combined"])
+def test_every_salience_goes_into_the_data_and_comes_back(source: str, tmp_path: Path, salience: str) -> None:
+    manifest = prepare(source, tmp_path / "out", limit=30, tokenizer="train:300", salience=salience)
+    data = PreparedData.load(tmp_path / "out")
+    assert manifest["salience"] == data.salience.name == salience
+    parser = load_parser("spacy", annotations=data.salience.needs)
+    for row in data.split("train"):
+        scores = {
+            round(score, 5) for score in data.salience.apply(next(parser.parse([row["text"]]))).salience
+        }
+        assert {round(score, 5) for score in row["salience"]} <= scores | {0.0}
+    table = np.load(tmp_path / "out" / "token_salience.npy")
+    assert table.shape == (data.tokenizer.vocab_size,)
+    assert 0 <= table.min() <= table.max() <= 1
+    with pytest.raises(DataError, match=r"different: .*salience"):
+        prepare(source, tmp_path / "out", limit=30, tokenizer="train:300")
+
+
+def test_a_salience_that_needs_what_the_parser_lacks_is_refused(source: str, tmp_path: Path) -> None:
+    with pytest.raises(ParserError, match="parser 'plain' gives no heads"):
+        prepare(source, tmp_path / "out", **PLAIN, salience="textrank")
+    with pytest.raises(ParserError, match="did you mean 'textrank'"):
+        prepare(source, tmp_path / "out", **PLAIN, salience="textrnk")

@@ -1,0 +1,130 @@
+"""Salience: how much of a text's information each word carries, by one of several methods. No torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, final
+
+from hdiff.errors import ParserError
+from hdiff.structure import SpanTree
+
+from .word_statistics import WordStatistics
+
+SALIENCES: dict[str, str] = {
+    "idf": ".salience:InverseDocumentFrequency",
+    "pos": ".single_cues:PartOfSpeechPrior",
+    "entities": ".single_cues:NamedEntities",
+    "textrank": ".centrality:TextRank",
+    "combined": ".combination:Combination",
+}
+"""Name -> module:class, imported on first use."""
+
+
+class Salience(ABC):
+    """Scores words.
+
+    Attributes:
+        name: Name in `SALIENCES`.
+        needs: What trees must tell of each word besides spans, out of `heads` and `entities`.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+    @classmethod
+    @abstractmethod
+    def of(cls, statistics: WordStatistics) -> Salience:
+        """The method on a corpus.
+
+        Args:
+            statistics: Counts over the training documents.
+
+        Returns:
+            The fitted method.
+        """
+
+    @abstractmethod
+    def scores(self, tree: SpanTree) -> tuple[float, ...]:
+        """Salience of each word of a text.
+
+        Args:
+            tree: A tree whose words carry their universal part of speech as label.
+
+        Returns:
+            One score in [0, 1] per word, in text order.
+
+        Raises:
+            ParserError: If the tree lacks what the method needs.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able copy; `from_dict` restores it exactly."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Salience:
+        """Restores what `to_dict` gave."""
+
+    @final
+    def apply(self, tree: SpanTree) -> SpanTree:
+        """The same tree with this salience.
+
+        Args:
+            tree: The tree.
+
+        Returns:
+            A new tree.
+        """
+        for need in self.needs:
+            if getattr(tree, need) is None:
+                raise ParserError(
+                    f"salience '{self.name}' needs the {need} of the words; "
+                    f"parse with load_parser(..., annotations={self.needs})"
+                )
+        return replace(tree, salience=self.scores(tree))
+
+
+def salience_class(name: str) -> type[Salience]:
+    """The class of a name.
+
+    Args:
+        name: A name from `SALIENCES`.
+
+    Returns:
+        The class.
+
+    Raises:
+        ParserError: If there is none of this name.
+    """
+    if name not in SALIENCES:
+        nearest = get_close_matches(name, SALIENCES, n=1)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise ParserError(f"unknown salience '{name}'; {hint}methods are {', '.join(SALIENCES)}")
+    module, _, class_name = SALIENCES[name].partition(":")
+    found: type[Salience] = getattr(import_module(module, __package__), class_name)
+    return found
+
+
+def salience_to_dict(salience: Salience) -> dict[str, Any]:
+    """Any salience as a JSON-able dictionary with its name."""
+    return {"name": salience.name, **salience.to_dict()}
+
+
+def salience_from_dict(data: Mapping[str, Any]) -> Salience:
+    """Restores what `salience_to_dict` gave.
+
+    Args:
+        data: The dictionary.
+
+    Returns:
+        The salience.
+
+    Raises:
+        ParserError: If its name is unknown.
+    """
+    return salience_class(str(data.get("name"))).from_dict(data)
