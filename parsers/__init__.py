@@ -11,6 +11,9 @@ from hdiff.errors import ParserError
 
 if TYPE_CHECKING:
     from .base import Parser, check_text
+    from .benepar_parser import BeneparParser
+    from .buckets import Buckets
+    from .collocation import Collocations
     from .combination import Combination
     from .dependency import DependencyTree
     from .plain import PlainParser
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 PARSERS: dict[str, str] = {
     "spacy": ".spacy_parser:SpacyParser",
+    "benepar": ".benepar_parser:BeneparParser",
     "plain": ".plain:PlainParser",
     "treebank": ".treebank:TreebankParser",
     "random": ".controls:RandomTrees",
@@ -34,6 +38,9 @@ PARSERS: dict[str, str] = {
 _EXPORTS: dict[str, str] = {
     "Parser": ".base",
     "check_text": ".base",
+    "BeneparParser": ".benepar_parser",
+    "Buckets": ".buckets",
+    "Collocations": ".collocation",
     "DependencyTree": ".dependency",
     "TreebankParser": ".treebank",
     "PlainParser": ".plain",
@@ -49,6 +56,9 @@ _EXPORTS: dict[str, str] = {
 
 __all__ = [
     "PARSERS",
+    "BeneparParser",
+    "Buckets",
+    "Collocations",
     "Combination",
     "DependencyTree",
     "InverseDocumentFrequency",

@@ -53,6 +53,8 @@ UNIVERSAL_POS = {tag: pos for pos, tags in _PENN_TAGS.items() for tag in tags.sp
 """Universal part of speech of a Penn tag, without looking at the word; X for a tag that is not here."""
 
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
+_ESCAPED = re.compile(rf"{'|'.join(ESCAPES)}|-U([0-9A-F]{{4,6}})-|\\([/*])")
+_UNSAFE = re.compile(rf"[\s\\()]|{'|'.join(ESCAPES)}|-U[0-9A-F]{{4,6}}-")
 
 
 @dataclass
@@ -307,18 +309,21 @@ def locate(words: Sequence[str], text: str) -> list[tuple[int, int]]:
 
 def escape(word: str) -> str:
     """A word without brackets and whitespace, so that it can stand in brackets."""
-    for name, character in ESCAPES.items():
-        if character in "()":
-            word = word.replace(character, name)
-    return re.sub(r"\s", lambda match: f"-U{ord(match.group()):04X}-", word)
+    if not _UNSAFE.search(word):
+        return word
+    # Hyphens are written as codes, too, so that those of an escape are told from those of the word.
+    coded = re.sub(r"[\s\\-]", lambda match: f"-U{ord(match.group()):04X}-", word)
+    return coded.replace("(", "-LRB-").replace(")", "-RRB-")
 
 
 def unescape(word: str) -> str:
     """A word as it stands in the text."""
-    word = re.sub(r"-U([0-9A-F]{4,6})-", lambda match: chr(int(match.group(1), 16)), word)
-    for name, character in ESCAPES.items():
-        word = word.replace(name, character)
-    return word.replace("\\/", "/").replace("\\*", "*")
+
+    def character(match: re.Match[str]) -> str:
+        code, slash_or_star = match.groups()
+        return chr(int(code, 16)) if code else slash_or_star or ESCAPES[match.group()]
+
+    return _ESCAPED.sub(character, word)
 
 
 def _category(label: str) -> str:

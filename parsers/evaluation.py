@@ -22,6 +22,7 @@ from hdiff.errors import UserError
 from hdiff.structure import SpanTree
 
 from .base import Parser
+from .evalb import BracketScore
 
 _LABELS_OF = {
     "NP": "NP QP NML NX WHNP NAC",
@@ -72,6 +73,7 @@ class SpanScores:
     Attributes:
         unlabelled: Extents.
         labelled: Extents with their category.
+        evalb: Brackets with their treebank label.
         by_level: Recall and precision of extents that are clauses, or phrases, on each side.
         by_label: Labelled scores of each category.
         sentences: Sentences compared.
@@ -80,6 +82,7 @@ class SpanScores:
 
     unlabelled: Score = field(default_factory=Score)
     labelled: Score = field(default_factory=Score)
+    evalb: BracketScore = field(default_factory=BracketScore)
     by_level: dict[str, Score] = field(default_factory=dict)
     by_label: dict[str, Score] = field(default_factory=dict)
     sentences: int = 0
@@ -96,6 +99,7 @@ class SpanScores:
         wanted, given = extents(gold), extents(found)
         self.sentences += 1
         self.words += len(gold.words)
+        self.evalb.add(gold, found)
         _add(self.unlabelled, set(wanted), set(given))
         labelled = {(extent, label) for extent, (label, _) in wanted.items()}
         labelled_found = {(extent, label) for extent, (label, _) in given.items()}
@@ -118,6 +122,7 @@ class SpanScores:
         return {
             "unlabelled": self.unlabelled.to_dict(),
             "labelled": self.labelled.to_dict(),
+            "evalb": self.evalb.to_dict(),
             "by_level": {level: score.to_dict() for level, score in self.by_level.items()},
             "by_label": {
                 label: score.to_dict()
@@ -167,7 +172,7 @@ def evaluate(gold: Sequence[SpanTree], parsed: Iterable[SpanTree | UserError]) -
             other words counts as failed.
 
     Returns:
-        `unlabelled`, `labelled`, `by_level`, `by_label`, `sentences`, `words`, `failed`, and
+        `unlabelled`, `labelled`, `evalb`, `by_level`, `by_label`, `sentences`, `words`, `failed`, and
         `tokens_per_second` of the parser.
     """
     scores = SpanScores()

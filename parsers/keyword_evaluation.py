@@ -7,13 +7,17 @@ slot]). Words inside the values of slots 0 to 6 are keywords; 7 and 8 are punctu
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hdiff.errors import ParserError
 from hdiff.structure import SpanTree
+
+from .salience_base import SALIENCES, salience_class
+from .word_statistics import WordStatistics
 
 NUM_SLOTS = 7
 
@@ -130,3 +134,46 @@ def keyword_auc(
     """
     flags = [flag for text, tree in zip(gold, trees, strict=True) for flag in are_keywords(text, tree)]
     return roc_auc([score for row in scores for score in row], flags)
+
+
+def evaluate_salience(
+    path: Path, parser_spec: str, name: str | None = None, *, limit: int | None = None
+) -> dict[str, Any]:
+    """ROC AUC of salience methods on the gold keywords of a file.
+
+    Counts are taken over the texts of the file, which have no keywords in them.
+
+    Args:
+        path: As `read_keywords` takes it.
+        parser_spec: As `load_parser` takes it.
+        name: The method; None for all that the parser has the annotations for.
+        limit: Most texts.
+
+    Returns:
+        `saliences`: name -> `roc_auc` and `microseconds_per_word`; `texts`, `words`, `keywords`.
+
+    Raises:
+        ParserError: If the file is malformed, or the parser lacks what the method needs.
+    """
+    from . import load_parser
+
+    gold = read_keywords(path, limit=limit)
+    methods = [salience_class(each) for each in (SALIENCES if name is None else [name])]
+    given = load_parser(parser_spec).annotations
+    if name is None:
+        methods = [method for method in methods if set(method.needs) <= set(given)]
+    needs = sorted({need for method in methods for need in method.needs})
+    trees = list(load_parser(parser_spec, annotations=needs).parse(text.text for text in gold))
+    statistics = WordStatistics.of(trees, pairs=any(method.needs_pairs for method in methods))
+    flags = [flag for text, tree in zip(gold, trees, strict=True) for flag in are_keywords(text, tree)]
+    rows = {}
+    for method in methods:
+        salience = method.of(statistics)
+        began = time.perf_counter()
+        scores = [score for tree in trees for score in salience.scores(tree)]
+        seconds = time.perf_counter() - began
+        rows[method.name] = {
+            "roc_auc": roc_auc(scores, flags),
+            "microseconds_per_word": 1e6 * seconds / len(scores),
+        }
+    return {"saliences": rows, "texts": len(gold), "words": len(flags), "keywords": sum(flags)}

@@ -19,6 +19,7 @@ SALIENCES: dict[str, str] = {
     "pos": ".single_cues:PartOfSpeechPrior",
     "entities": ".single_cues:NamedEntities",
     "textrank": ".centrality:TextRank",
+    "collocation": ".collocation:Collocations",
     "combined": ".combination:Combination",
 }
 """Name -> module:class, imported on first use."""
@@ -30,10 +31,12 @@ class Salience(ABC):
     Attributes:
         name: Name in `SALIENCES`.
         needs: What trees must tell of each word besides spans, out of `heads` and `entities`.
+        needs_pairs: Whether its statistics must have counted pairs of neighbours.
     """
 
     name: str
     needs: tuple[str, ...] = ()
+    needs_pairs: bool = False
 
     @classmethod
     @abstractmethod

@@ -38,7 +38,7 @@ def prepare(
         typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
     ] = "train:4096",
     salience: Annotated[
-        str, typer.Option(help="How words are scored: idf, pos, entities, textrank or combined.")
+        str, typer.Option(help="How words are scored: idf, pos, entities, textrank, collocation or combined.")
     ] = "idf",
     workers: Annotated[int, typer.Option(help="Processes that parse and align.", min=1)] = 1,
     engine: Annotated[str, typer.Option(help="Who runs them: local, ray or datatrove.")] = "local",
@@ -106,8 +106,11 @@ def prepare(
     )
     rejected = sum(manifest["rejected"].values())
     refused = f"; {rejected} documents rejected (see {out / 'rejected.jsonl'})" if rejected else ""
+    fallbacks = manifest["fallbacks"]
+    simpler = f"; {fallbacks} sentences too long for the parser kept simpler spans" if fallbacks else ""
     typer.echo(
-        f"{out}: {counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}{refused}"
+        f"{out}: {counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}"
+        f"{refused}{simpler}"
     )
 
 

@@ -34,8 +34,8 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
 
     Args:
         job: The shard.
-        settings: `parser` and `annotations` as `load_parser` takes them, and `cache`, the folder of a cache
-            or None.
+        settings: `parser` and `annotations` as `load_parser` takes them; `pairs`, whether to count pairs of
+            words; `cache`, the folder of a cache or None.
         on_document: Told of each document.
 
     Returns:
@@ -47,7 +47,7 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         OSError: If the disk is full.
     """
     parser = loaded_parser(settings["parser"], tuple(settings["annotations"]))
-    identity = parse_identity(file_sha256(job.source), parser)
+    identity = parse_identity(file_sha256(job.source), parser, pairs=settings["pairs"])
     cached = _cache_path(settings["cache"], identity)
     if (finished := job.finished(identity)) is not None:
         return finished
@@ -69,7 +69,8 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         "rejected": dict(Counter(item.reason for item in items if isinstance(item, Rejected))),
         "fallbacks": getattr(parser, "num_fallbacks", 0) - fallbacks_before,
     }
-    report = job.finish(identity, encode_trees(items, WordStatistics.of(trees).to_dict()), facts)
+    statistics = WordStatistics.of(trees, pairs=settings["pairs"])
+    report = job.finish(identity, encode_trees(items, statistics.to_dict()), facts)
     if cached is not None and not job.quarantined:
         cached.parent.mkdir(parents=True, exist_ok=True)
         _link(job.out, cached)
@@ -77,11 +78,12 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
     return report
 
 
-def parse_identity(source_sha256: str, parser: Parser) -> dict[str, Any]:
+def parse_identity(source_sha256: str, parser: Parser, *, pairs: bool) -> dict[str, Any]:
     """Everything that decides what the trees of a shard are."""
     return {
         "source_sha256": source_sha256,
         "parser": parser.fingerprint(),
+        "pairs": pairs,
         "format": TREES_FORMAT,
     }
 

@@ -182,9 +182,11 @@ class Preparation:
         return parsed
 
     def _parse_shards(self, shards: Sequence[Shard], engine: Engine) -> list[_Done]:
+        salience = salience_class(self.request.salience)
         settings: dict[str, Any] = {
             "parser": self.request.parser_spec,
-            "annotations": list(salience_class(self.request.salience).needs),
+            "annotations": list(salience.needs),
+            "pairs": salience.needs_pairs,
             "cache": None if self.request.cache is None else str(self.request.cache.resolve()),
         }
         sources = [(shard.split, shard.path, shard.num_documents) for shard in shards]

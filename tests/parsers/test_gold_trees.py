@@ -12,11 +12,13 @@ from hdiff.errors import ParserError
 from hdiff.parsers import TreebankParser, load_parser
 from hdiff.parsers.brackets import (
     clean,
+    escape,
     from_brackets,
     parse_brackets,
     read_brackets,
     to_brackets,
     to_span_tree,
+    unescape,
 )
 from hdiff.parsers.conllu import read_conllu
 from hdiff.parsers.constituents import constituents
@@ -114,7 +116,15 @@ def test_any_nested_tree_comes_back_from_its_brackets(tokens: list[str], data: s
     assert from_brackets(to_brackets(tree), text) == tree
 
 
-@pytest.mark.parametrize("name", ["gum_open/dev", "gum_open/train", "craft/dev"])
+@given(st.lists(st.sampled_from(["-", "LRB", "U0028", "U002D-", "(", ")", "\\", "/", "*", " ", "a"])))
+def test_any_word_can_stand_in_brackets(parts: list[str]) -> None:
+    word = "".join(parts)
+    escaped = escape(word)
+    assert not any(character in "()" or character.isspace() for character in escaped)
+    assert unescape(escaped) == word
+
+
+@pytest.mark.parametrize("name", ["gum_open/dev", "gum_open/train", "craft/dev", "craft/train"])
 def test_every_gold_tree_comes_back_from_its_brackets(shared_data: Path, name: str) -> None:
     count = 0
     for node in read_brackets(shared_data / f"{name}.ptb"):
