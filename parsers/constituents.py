@@ -9,6 +9,7 @@ words or more only, and drop a subtree with gaps instead of moving its words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from hdiff.structure import Span, level_rank
@@ -50,18 +51,22 @@ def constituents(tree: DependencyTree) -> list[Span]:
 
     Returns:
         One sentence, its clauses and phrases (two words or more, no outer punctuation, no extent
-        twice) and all words, in no particular order, in characters of `tree.text`.
+        twice) and all words, in nesting order, in characters of `tree.text`.
     """
     if not len(tree):
         return []
     if is_universal(tree):
         tree = function_headed(tree)
     whole = Candidate(0, len(tree) - 1, "S", "sentence")
+    offsets = tree.offsets
     spans = [
-        Span(tree.offsets[kept.first][0], tree.offsets[kept.last][1], kept.label, kept.level)
-        for kept in nest([whole, *candidates(tree)], len(tree))
+        Span(offsets[first][0], offsets[last][1], label, level)
+        for first, last, label, level in nest([whole, *candidates(tree)], len(tree))
     ]
-    spans.extend(Span(*offsets, pos, "word") for offsets, pos in zip(tree.offsets, tree.pos, strict=True))
+    spans += [Span(start, end, pos, "word") for (start, end), pos in zip(tree.offsets, tree.pos, strict=True)]
+    # Coarse levels come first already, and sorting keeps the order of what is equal.
+    spans.sort(key=attrgetter("end"), reverse=True)
+    spans.sort(key=attrgetter("start"))
     return spans
 
 
@@ -78,8 +83,8 @@ def nest(spans: Iterable[Candidate], length: int) -> list[Candidate]:
     longest_from = [-1] * length  # last word of the longest kept span that starts here
     longest_to = [length] * length  # first word of the longest kept span that ends here
     kept: dict[tuple[int, int], Candidate] = {}
-    for span in sorted(spans, key=lambda span: (level_rank(span.level), span.first - span.last, span.first)):
-        first, last = span.first, span.last
+    for span in sorted(spans, key=_coarse_and_long_first):
+        first, last, _, _ = span
         if (first, last) in kept:
             continue
         if max(longest_from[first + 1 : last + 1], default=-1) > last:
@@ -92,6 +97,11 @@ def nest(spans: Iterable[Candidate], length: int) -> list[Candidate]:
     return list(kept.values())
 
 
+def _coarse_and_long_first(span: Candidate) -> tuple[int, int, int]:
+    first, last, _, level = span
+    return (level_rank(level), first - last, first)
+
+
 def candidates(tree: DependencyTree) -> Iterator[Candidate]:
     """Clauses and phrases of two words or more without outer punctuation; some may cross.
 
@@ -101,30 +111,38 @@ def candidates(tree: DependencyTree) -> Iterator[Candidate]:
     Yields:
         Candidates of the levels clause and phrase. A subtree with gaps yields none.
     """
-    for head in range(len(tree)):
-        if not tree.is_contiguous[head] or tree.pos[head] not in PHRASE_LABELS:
+    pos, is_contiguous = tree.pos, tree.is_contiguous
+    for head, children in enumerate(tree.children):
+        if not children or not is_contiguous[head] or pos[head] not in PHRASE_LABELS:
             continue
         project = _verbal if _is_verbal(tree, head) else _nominal
         for span in project(tree, head):
-            first, last = span.first, span.last
-            while first < last and tree.pos[first] == "PUNCT":
+            first, last, label, level = span
+            while first < last and pos[first] == "PUNCT":
                 first += 1
-            while last > first and tree.pos[last] in ("PUNCT", "CCONJ"):
+            while last > first and pos[last] in ("PUNCT", "CCONJ"):
                 last -= 1
             if first < last:
-                yield span._replace(first=first, last=last)
+                is_same = first == span[0] and last == span[1]
+                yield span if is_same else Candidate(first, last, label, level)
 
 
 def _nominal(tree: DependencyTree, head: int) -> Iterator[Candidate]:
     """Projections of a noun, adjective, adverb or preposition: the whole, its own part, its base."""
     first, last = tree.edges[head]
     label = PHRASE_LABELS[tree.pos[head]]
-    if tree.deps[head] != "conj":  # the whole of a later conjunct is no phrase: [a, b and c], not [b and c]
+    is_conjunct = tree.deps[head] == "conj"
+    if not is_conjunct:  # the whole of a later conjunct is no phrase: [a, b and c], not [b and c]
         yield Candidate(first, last, label, "phrase")
+    if last == head:
+        if is_conjunct:
+            yield Candidate(first, last, label, "phrase")
+        return
     if _is_flat(tree, head):
         return
-    yield Candidate(first, _own_last(tree, head), label, "phrase")
-    if label != "PP":
+    own_last = _own_last(tree, head)
+    yield Candidate(first, own_last, label, "phrase")
+    if label != "PP" and own_last != head:
         has_case = any(child == head + 1 and tree.deps[child] == "case" for child in tree.children[head])
         yield Candidate(first, head + has_case, label, "phrase")
 
@@ -199,8 +217,11 @@ def _body_first(tree: DependencyTree, head: int) -> int:
 
 def _first_of(tree: DependencyTree, head: int, relations: frozenset[str], *, after: int = -1) -> int | None:
     """The first dependent with one of the relations."""
-    found = (child for child in tree.children[head] if child > after and tree.deps[child] in relations)
-    return next(found, None)
+    deps = tree.deps
+    for child in tree.children[head]:
+        if child > after and deps[child] in relations:
+            return child
+    return None
 
 
 def _own_last(tree: DependencyTree, head: int) -> int:

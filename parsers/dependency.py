@@ -99,11 +99,15 @@ class DependencyTree:
     def edges(self) -> tuple[tuple[int, int], ...]:
         """First and last word (inclusive) of each word's subtree."""
         left, right = list(range(len(self))), list(range(len(self)))
+        heads = self.heads
         for word in self.bottom_up:
-            head = self.heads[word]
-            if head != ROOT:
-                left[head] = min(left[head], left[word])
-                right[head] = max(right[head], right[word])
+            head = heads[word]
+            if head == ROOT:
+                continue
+            if left[word] < left[head]:  # faster than min and max, and this is run for every word
+                left[head] = left[word]
+            if right[word] > right[head]:
+                right[head] = right[word]
         return tuple(zip(left, right, strict=True))
 
     @cached_property

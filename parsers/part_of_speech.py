@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _OF_THE_TEXT = frozenset(("ORTH", "TEXT", "LOWER", "LENGTH", "SHAPE", "PREFIX", "SUFFIX"))
 _OF_THE_PARSE = frozenset(("TAG", "DEP"))
-_MAX_REMEMBERED = 1_000_000
+_MAX_REMEMBERED = 300_000
 
 Key = tuple[int, int, int]
 """Hashes of a token's text, tag and relation, as in its document's array."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from hdiff.errors import ParserError
-from hdiff.structure import Span, SpanTree, nesting_order
+from hdiff.structure import Span, SpanTree
 
 from . import constituents, dependency, spacy_words, universal
 from .base import ANNOTATIONS, Parser, Words, check_text
@@ -37,8 +37,11 @@ EXCLUDED = ("ner", "lemmatizer")
 MAX_PIECE = 100_000
 """Longest stretch parsed at once, in characters. spaCy refuses more than a million."""
 
-MAX_BATCH = 200_000
-"""Most characters in one batch; bounds memory whatever the texts are."""
+MAX_BATCH = 32_000
+"""Characters in one batch, more only for a single text; larger matrices leave the cache and are slower."""
+
+MAX_NEW_STRINGS = 300_000
+"""A pipeline keeps every string it has seen; after so many it is loaded anew, which bounds memory."""
 
 _BORDERS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]['\")\]]*\s"), re.compile(r"\s"))
 
@@ -50,7 +53,7 @@ class SpacyParser(Parser):
     Args:
         model: Name of an installed model or path to one; None takes the first installed of `MODELS`.
         annotations: What the trees also tell of each word, out of `heads` and `entities`.
-        batch_size: Texts per batch.
+        batch_size: Most texts per batch.
 
     Raises:
         ParserError: If spaCy or the model is not installed, or it has no dependency parser.
@@ -66,22 +69,22 @@ class SpacyParser(Parser):
     annotations = ANNOTATIONS
 
     def __init__(
-        self, model: str | None = None, *, annotations: Collection[str] = (), batch_size: int = 64
+        self, model: str | None = None, *, annotations: Collection[str] = (), batch_size: int = 512
     ) -> None:
         if batch_size < 1:
             raise ParserError(f"batch_size is {batch_size}; it counts texts and is at least 1")
         self.model = _installed_model() if model is None else model
         self.batch_size = batch_size
         self.wanted = tuple(name for name in ANNOTATIONS if name in annotations)
-        self._pipeline = _load(self.model, entities="entities" in annotations)
-        self._components = tuple(self._pipeline.pipe_names)
-        self._words = WordReader.taking_over(self._pipeline)
+        self._load()
 
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
         spans: list[Span] = []
         heads: list[int] = []
         entities: list[str] = []
         for batch in self._batches(texts):
+            if len(self._pipeline.vocab.strings) > self._max_strings:
+                self._load()
             docs = self._pipeline.pipe((piece for _, _, piece, _ in batch), batch_size=self.batch_size)
             for (text, offset, _, is_last), doc in zip(batch, docs, strict=True):
                 for sentence in self._words.sentences(doc, text, offset):
@@ -93,7 +96,7 @@ class SpacyParser(Parser):
                 if is_last:
                     yield SpanTree(
                         text,
-                        tuple(sorted(spans, key=nesting_order)),
+                        tuple(spans),
                         (1.0,) * len(heads),
                         heads=tuple(heads) if "heads" in self.wanted else None,
                         entities=tuple(entities) if "entities" in self.wanted else None,
@@ -135,6 +138,12 @@ class SpacyParser(Parser):
             "max_piece": str(MAX_PIECE),
             "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
         }
+
+    def _load(self) -> None:
+        self._pipeline = _load(self.model, entities="entities" in self.wanted)
+        self._components = tuple(self._pipeline.pipe_names)
+        self._words = WordReader.taking_over(self._pipeline)
+        self._max_strings = len(self._pipeline.vocab.strings) + MAX_NEW_STRINGS
 
     def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, int, str, bool]]]:
         """Groups of (text, offset of the piece, piece, whether it is the text's last)."""

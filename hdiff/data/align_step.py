@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NO_TOKENS = "the tokenizer finds no token"
 HISTOGRAM_BINS = 1024
-ALIGN_FORMAT = 1
+ALIGN_FORMAT = 2
 """Changes whenever the same trees give other rows."""
 
 
@@ -77,8 +77,8 @@ def rejected_path(out: Path) -> Path:
 
 
 def token_salience_path(out: Path) -> Path:
-    """Where the sums of a shard's salience by token id lie: float (3, ids): id, sum, count."""
-    return out.with_name(f"{out.name}.token_salience.npy")
+    """Where a shard's salience lies: sums and counts by token id, and a histogram, as a .npz file."""
+    return out.with_name(f"{out.name}.salience.npz")
 
 
 @dataclass
@@ -136,25 +136,19 @@ class _Rows:
             **{name: self.counts[name] for name in names},
             "spans": {level: self.spans[rank] for level, rank in self.levels.items()},
             "rejected": dict(Counter(item.reason for item in self.rejected)),
-            "salience_histogram": self._histogram(),
         }
 
     def token_salience(self) -> bytes:
-        """Sum and number of salience scores by token id, as a .npy file."""
+        """Sum and number of salience scores by token id, and their histogram, as a .npz file."""
         ids = np.concatenate([np.zeros(0, np.int32), *self.columns.get("input_ids", [])])
         scores = np.concatenate([np.zeros(0, np.float32), *self.columns.get("salience", [])])
         found, position = np.unique(ids, return_inverse=True)
         sums = np.bincount(position, weights=scores.astype(np.float64), minlength=len(found))
         counts = np.bincount(position, minlength=len(found))
         file = io.BytesIO()
-        np.save(file, np.stack([found.astype(np.float64), sums, counts.astype(np.float64)]))
+        histogram, _ = np.histogram(scores, bins=HISTOGRAM_BINS, range=(0.0, 1.0))
+        np.savez(file, ids=found, sums=sums, counts=counts, histogram=histogram)
         return file.getvalue()
-
-    def _histogram(self) -> list[int]:
-        """Tokens by salience, in equal bins over [0, 1]."""
-        scores = np.concatenate([np.zeros(0, np.float32), *self.columns.get("salience", [])])
-        bins: list[int] = np.histogram(scores, bins=HISTOGRAM_BINS, range=(0.0, 1.0))[0].tolist()
-        return bins
 
 
 @cache

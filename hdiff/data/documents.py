@@ -17,7 +17,12 @@ from hdiff.errors import DataError
 SPLITS: tuple[str, ...] = ("train", "validation")
 
 SHARD_CHARACTERS = 200_000
-"""A shard is closed once it holds this many; some 10 seconds of parsing on one core."""
+"""A shard is closed once it holds this many; a few seconds of parsing on one core."""
+
+FIRST_SHARD_CHARACTERS = 100_000
+SHARDS_TO_GROW = 32
+"""The first shards are smaller, and a shard grows with the text before it, up to this part of it. Workers
+take long shards first, so that short ones fill the end, where some workers have nothing left to do."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class _SplitWriter:
 
     def add(self, text: str) -> None:
         """Appends a document."""
-        if self._characters >= SHARD_CHARACTERS:
+        if self._characters >= self._limit():
             self.close()
             self._open_shard()
         line = json.dumps(text) + "\n"
@@ -204,6 +209,10 @@ class _SplitWriter:
             digest = self._shard_digest.hexdigest()
             self.shards.append(Shard(self._split, self._path(), digest, self._documents, self._characters))
             self._file = None
+
+    def _limit(self) -> int:
+        grown = (self.num_characters - self._characters) // SHARDS_TO_GROW
+        return min(SHARD_CHARACTERS, max(FIRST_SHARD_CHARACTERS, grown))
 
     def _open_shard(self) -> None:
         self._shard_digest = hashlib.sha256()

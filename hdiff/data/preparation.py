@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import hdiff
-from hdiff.data.align_step import rejected_path, token_salience_path
+from hdiff.data.align_step import HISTOGRAM_BINS, rejected_path, token_salience_path
 from hdiff.data.arrow import write_split
 from hdiff.data.documents import SPLITS, Documents, Shard, read_texts
 from hdiff.data.durable_files import file_sha256, sync, write_atomically
@@ -35,6 +36,12 @@ REJECTED_FILE = "rejected.jsonl"
 TOKEN_SALIENCE_FILE = "token_salience.npy"
 PLAN_FILE = "plan.json"
 _FILES = (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE, TOKEN_SALIENCE_FILE)
+_FACTS = (
+    *("documents", "trees", "labels", "rejected", "fallbacks"),
+    *("tokens", "words", "characters", "spans", "snapped"),
+)
+"""What is kept of the reports of jobs."""
+
 MAX_LABELS = 2**15
 """Label ids are int16."""
 
@@ -239,10 +246,11 @@ class Preparation:
         def on_job(job: Job, report: Report) -> None:
             nonlocal done
             done += numbers[job.out]
-            reports[job.out] = report
+            reports[job.out] = _kept(report)
             self.progress(step, done, total)
 
-        engine.run([Job(step, path, folder / path.name, settings_file) for _, path, _ in sources], on_job)
+        longest_first = sorted((path for _, path, _ in sources), key=_size, reverse=True)
+        engine.run([Job(step, path, folder / path.name, settings_file) for path in longest_first], on_job)
         return [_Done(split, folder / path.name, reports[folder / path.name]) for split, path, _ in sources]
 
     def _write(
@@ -261,7 +269,7 @@ class Preparation:
                 on_shard=partial(self.progress, stage, total=len(shards)),
             )
         rejected = self._write_rejected(aligned)
-        self._write_token_salience(aligned, tokenizer.vocab_size)
+        histogram = self._write_token_salience(aligned, tokenizer.vocab_size)
         files += [staging / name for name in _FILES]
         sync(files)
         return {
@@ -271,7 +279,7 @@ class Preparation:
             "rejected": rejected,
             "fallbacks": sum(shard.report["fallbacks"] for shard in parsed),
             "snapped": sum(shard.report["snapped"] for shard in aligned),
-            "salience_histogram": _sum([shard.report["salience_histogram"] for shard in aligned]),
+            "salience_histogram": histogram,
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
         }
 
@@ -297,18 +305,26 @@ class Preparation:
                     file.write(json.dumps({"split": shard.split, **row}) + "\n")
         return dict(counts.most_common())
 
-    def _write_token_salience(self, aligned: list[_Done], vocab_size: int) -> None:
-        """Mean salience of each token id over the training split; an id that never occurs gets the mean."""
+    def _write_token_salience(self, aligned: list[_Done], vocab_size: int) -> list[int]:
+        """Mean salience of each token id over the training split; an id that never occurs gets the mean.
+
+        Returns:
+            Training tokens by salience, in equal bins over [0, 1].
+        """
         sums, counts = np.zeros(vocab_size), np.zeros(vocab_size)
+        histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
         for shard in aligned:
             if shard.split == "train":
-                ids, shard_sums, shard_counts = np.load(token_salience_path(shard.path), allow_pickle=False)
-                sums[ids.astype(int)] += shard_sums
-                counts[ids.astype(int)] += shard_counts
+                with np.load(token_salience_path(shard.path), allow_pickle=False) as found:
+                    sums[found["ids"]] += found["sums"]
+                    counts[found["ids"]] += found["counts"]
+                    histogram += found["histogram"]
         mean = np.full(vocab_size, sums.sum() / max(1.0, counts.sum()))
         np.divide(sums, counts, out=mean, where=counts > 0)
         with (self.folder.staging / TOKEN_SALIENCE_FILE).open("wb") as file:
             np.save(file, mean.astype(np.float32))
+        bins: list[int] = histogram.tolist()
+        return bins
 
     def _labels(self, parsed: list[_Done]) -> list[str]:
         reports = [shard.report["labels"] for shard in parsed]
@@ -347,5 +363,13 @@ def _evenly(shards: Sequence[Shard], max_characters: int) -> list[Shard]:
     return list(shards[:: max(1, -(-total // max_characters))])
 
 
-def _sum(histograms: Sequence[Sequence[int]]) -> list[int]:
-    return [sum(counts) for counts in zip(*histograms, strict=True)]
+def _kept(report: Report) -> Report:
+    """What is needed of a report, small, as there is one per shard."""
+    kept = {name: report[name] for name in _FACTS if name in report}
+    if "labels" in kept:
+        kept["labels"] = {level: tuple(map(sys.intern, labels)) for level, labels in kept["labels"].items()}
+    return kept
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

@@ -1,10 +1,11 @@
 """How fast `hdiff prepare` is against the bare parser, and how much memory it takes; prints one JSON object.
 
-Usage: python recipes/benchmarks/parsing.py TEXT [--megabytes 2] [--workers 1,2] [--memory 1,4,16]
+Usage: python recipes/benchmarks/parsing.py TEXT [--megabytes 2] [--workers 1,2] [--repeats 3] [--memory 1,4]
 
-Bare is `nlp.pipe` with the components hdiff asks for (tagger, parser, attribute ruler), in as many
-independent processes as there are workers, each with its share of the text. Start-up (imports, model) is
-left out on both sides: of the preparation by a first run on a few documents with the same number of workers.
+TEXT is a .txt file or a folder of them. Bare is `nlp.pipe` with the components hdiff asks for (tagger,
+parser, attribute ruler), in as many independent processes as there are workers, each with its share of the
+text. Start-up (imports, model) is left out on both sides: of the preparation by a first run on a few
+documents with the same number of workers.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-SETTINGS = {"levels": ("clause", "phrase"), "tokenizer": "train:4096", "validation_fraction": 0.05}
+SETTINGS = {"levels": ("clause", "phrase"), "tokenizer": "train:4096"}
+NUM_HELD_OUT = 5
 
 
 def documents(path: Path, megabytes: float) -> list[str]:
     """Paragraph groups of about 1,000 characters, repeated with a number if the text is too short."""
-    paragraphs = [part.strip() for part in path.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    paragraphs = [
+        part.strip()
+        for file in files
+        for part in file.read_text(encoding="utf-8").split("\n\n")
+        if part.strip()
+    ]
     found: list[str] = []
     size = 0
     copy = 0
@@ -85,9 +93,10 @@ def prepared(texts: list[str], workers: int, folder: Path) -> float:
     from hdiff.data.prepare import prepare
 
     def seconds(some: list[str], name: str) -> float:
-        source = write(some, folder / f"{name}.jsonl")
+        source = write(some[NUM_HELD_OUT:], folder / f"{name}.jsonl")
+        validation = write(some[:NUM_HELD_OUT], folder / f"{name}-validation.jsonl")
         began = time.monotonic()
-        prepare(source, folder / name, workers=workers, **SETTINGS)  # type: ignore[arg-type]
+        prepare(source, folder / name, validation=validation, workers=workers, **SETTINGS)  # type: ignore[arg-type]
         took = time.monotonic() - began
         shutil.rmtree(folder / name)
         return took
@@ -141,6 +150,7 @@ def main() -> None:
     arguments.add_argument("text", type=Path)
     arguments.add_argument("--megabytes", type=float, default=2.0)
     arguments.add_argument("--workers", default="1,2")
+    arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--memory", default="")
     arguments.add_argument("--parser", default="spacy", help="parser of the memory measurement")
     chosen = arguments.parse_args()
@@ -155,17 +165,19 @@ def main() -> None:
         for workers in [int(number) for number in chosen.workers.split(",") if number]:
             if workers == 1:
                 prepared(texts[:40], 1, Path(name))  # imports and model
-            tokens, bare_seconds = bare(texts, workers)
-            seconds = prepared(texts, workers, Path(name))
-            row = {
-                "workers": workers,
-                "tokens": tokens,
-                "bare_tokens_per_second": round(tokens / bare_seconds),
-                "prepare_tokens_per_second": round(tokens / seconds),
-                "ratio": round(bare_seconds / seconds, 3),
-            }
-            print(json.dumps(row), file=sys.stderr, flush=True)
-            result["speed"].append(row)
+            for repeat in range(chosen.repeats):
+                tokens, bare_seconds = bare(texts, workers)
+                seconds = prepared(texts, workers, Path(name))
+                row = {
+                    "workers": workers,
+                    "repeat": repeat,
+                    "tokens": tokens,
+                    "bare_tokens_per_second": round(tokens / bare_seconds),
+                    "prepare_tokens_per_second": round(tokens / seconds),
+                    "ratio": round(bare_seconds / seconds, 3),
+                }
+                print(json.dumps(row), file=sys.stderr, flush=True)
+                result["speed"].append(row)
     for megabytes in [float(number) for number in chosen.memory.split(",") if number]:
         row = peak_memory(chosen.text, megabytes, chosen.parser)
         print(json.dumps(row), file=sys.stderr, flush=True)

@@ -212,3 +212,15 @@ def test_constituents_agree_with_four_of_five_gold_brackets_of_gum(spacy_parser,
     text = (shared_data / "gum_open" / "dev.txt").read_text(encoding="utf-8")
     brackets = (shared_data / "gum_open" / "dev.ptb").read_text(encoding="utf-8").splitlines()
     assert bracket_f1(spacy_parser, [line for line in text.splitlines() if line.strip()], brackets) > 0.80
+
+
+def test_a_pipeline_that_has_seen_too_many_strings_is_loaded_anew_and_parses_the_same(monkeypatch):
+    monkeypatch.setattr("hdiff.parsers.spacy_parser.MAX_NEW_STRINGS", 5)
+    parser = SpacyParser(batch_size=2)
+    first = parser._pipeline
+    texts = [
+        f"The {word}ly {word}s saw a {word}ish dog." for word in ("glorp", "snarf", "blick", "wug", "dax")
+    ] * 2
+    found = list(parser.parse(texts))
+    assert parser._pipeline is not first
+    assert found == list(SpacyParser().parse(texts))
