@@ -24,12 +24,21 @@ class DataConfig(Section):
         sequence_length: Tokens per row.
         separator: Whether an end-of-text token follows each document.
         max_unit_tokens: Longest unit of any level in tokens; longer spans give way to their parts.
+        lexical_salience: Whether a token has the mean salience of its id, which is free in the likelihood,
+            instead of that of its word.
+        salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
     """
 
     path: str
     sequence_length: int = Field(128, ge=2)
     separator: bool = True
     max_unit_tokens: int | None = Field(8, ge=1)
+    lexical_salience: bool = False
+    salience_buckets: int | tuple[float, ...] | None = None
+
+    def packing(self) -> dict[str, Any]:
+        """The options of `PackedBlocks.build`."""
+        return self.model_dump(exclude={"path"})
 
 
 class ModelConfig(Section):

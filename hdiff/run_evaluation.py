@@ -164,15 +164,7 @@ def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) ->
 
 
 def _blocks(run: RunFolder, prepared: PreparedData, levels: Sequence[str]) -> PackedBlocks:
-    data = run.recipe.data
-    return PackedBlocks.build(
-        prepared,
-        "validation",
-        sequence_length=data.sequence_length,
-        separator=data.separator,
-        levels=levels,
-        max_unit_tokens=data.max_unit_tokens,
-    )
+    return PackedBlocks.build(prepared, "validation", levels=levels, **run.recipe.data.packing())
 
 
 class _Stages:

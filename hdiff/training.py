@@ -183,15 +183,8 @@ class Trainer:
         return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
 
     def _blocks(self, split: str, levels: Sequence[str] | None = None) -> PackedBlocks:
-        data = self.recipe.data
-        return PackedBlocks.build(
-            self.prepared,
-            split,
-            sequence_length=data.sequence_length,
-            separator=data.separator,
-            levels=self.corruption.required_levels() if levels is None else levels,
-            max_unit_tokens=data.max_unit_tokens,
-        )
+        levels = self.corruption.required_levels() if levels is None else levels
+        return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing())
 
     def _build_corruption(self) -> Corruption:
         def unit_lengths(level: str) -> list[float]:

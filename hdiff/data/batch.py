@@ -23,7 +23,8 @@ class Batch:
         token_mask: True at real tokens, False at padding (always a suffix), bool (B, L).
         unit_ids: For each level the unit a token belongs to, long (B, L): 0, 0, 1, 2, 2 ...,
             contiguous and non-decreasing within a row.
-        salience: Salience of the word a token belongs to, in [0, 1], float (B, L).
+        salience: Salience of the word a token belongs to, or of the token id, in [0, 1], float (B, L).
+        salience_buckets: Bucket of that salience, 0 the least salient, long (B, L).
         sample_ids: Position of each row in the data set, long (B,); seeds its noise.
     """
 
@@ -31,6 +32,7 @@ class Batch:
     token_mask: Tensor
     unit_ids: Mapping[str, Tensor] = field(default_factory=dict)
     salience: Tensor | None = None
+    salience_buckets: Tensor | None = None
     sample_ids: Tensor | None = None
 
     @classmethod
@@ -85,5 +87,6 @@ class Batch:
             token_mask=self.token_mask.to(device, non_blocking=True),
             unit_ids={level: ids.to(device, non_blocking=True) for level, ids in self.unit_ids.items()},
             salience=move(self.salience),
+            salience_buckets=move(self.salience_buckets),
             sample_ids=move(self.sample_ids),
         )

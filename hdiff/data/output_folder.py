@@ -14,6 +14,8 @@ from hdiff.data.durable_files import NO_ROOM, write_atomically
 from hdiff.errors import DataError
 
 MANIFEST = "manifest.json"
+SALIENCE_FILE = "salience.json"
+TOKEN_SALIENCE_FILE = "token_salience.npy"
 FORMAT_VERSION = 2
 
 BYTES_PER_CHARACTER = 40

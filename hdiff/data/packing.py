@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.parsers.buckets import Buckets
 from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class PackedBlocks:
 
     Attributes:
         tokens: Token ids, int32 (N,).
-        salience: Salience of each token's word, 0 for separators, float32 (N,).
+        salience: Salience of each token, 0 for separators, float32 (N,).
+        buckets: Into which it falls; None if no buckets were asked for.
         unit_starts: Level -> whether a unit begins at each token, bool (N,).
         sequence_length: Tokens per row; the last row is padded.
         vocab_size: Vocabulary V.
@@ -42,6 +44,7 @@ class PackedBlocks:
     sequence_length: int
     vocab_size: int
     eos_id: int
+    buckets: Buckets | None = None
 
     @classmethod
     def build(
@@ -53,6 +56,8 @@ class PackedBlocks:
         separator: bool = True,
         levels: Sequence[str] = (),
         max_unit_tokens: int | None = None,
+        lexical_salience: bool = False,
+        salience_buckets: int | Sequence[float] | None = None,
     ) -> PackedBlocks:
         """Packs a split of a prepared data set.
 
@@ -63,12 +68,17 @@ class PackedBlocks:
             separator: Whether an end-of-text token follows each document.
             levels: Levels whose units are needed.
             max_unit_tokens: Longest unit in tokens; longer spans give way to their parts.
+            lexical_salience: Whether a token has the mean salience of its id over the training split
+                instead of that of its word.
+            salience_buckets: How many buckets salience falls into, about equally full in the training
+                split, or their inner borders.
 
         Returns:
             The rows.
 
         Raises:
-            DataError: If a level was not kept, the split has no text, or the length is below 1.
+            DataError: If a level was not kept, the split has no text, the length is below 1, or salience
+                has too few different values for so many buckets.
         """
         if sequence_length < 1:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
@@ -93,10 +103,20 @@ class PackedBlocks:
         tokens = np.full(total, prepared.tokenizer.eos_id, dtype=np.int32)
         tokens[is_text] = _flat(rows, "input_ids")
         salience = np.zeros(total, dtype=np.float32)
-        salience[is_text] = _flat(rows, "salience")
+        if lexical_salience:
+            salience[is_text] = prepared.token_salience[tokens[is_text]]
+        else:
+            salience[is_text] = _flat(rows, "salience")
         unit_starts = {level: _unit_starts(rows, starts, level, max_unit_tokens) for level in levels}
-        vocab_size = prepared.tokenizer.vocab_size
-        return cls(tokens, salience, unit_starts, sequence_length, vocab_size, prepared.tokenizer.eos_id)
+        return cls(
+            tokens,
+            salience,
+            unit_starts,
+            sequence_length,
+            prepared.tokenizer.vocab_size,
+            prepared.tokenizer.eos_id,
+            _buckets(prepared, salience_buckets, lexical=lexical_salience),
+        )
 
     def __len__(self) -> int:
         return -(-len(self.tokens) // self.sequence_length)
@@ -124,11 +144,15 @@ class PackedBlocks:
             begins = flags[places] | ~real
             begins[:, 0] = False
             unit_ids[level] = torch.from_numpy(begins.cumsum(1))
+        salience = np.where(real, self.salience[places], np.float32(0))
         return Batch(
             input_ids=torch.from_numpy(np.where(real, self.tokens[places], self.eos_id).astype(np.int64)),
             token_mask=torch.from_numpy(real),
             unit_ids=unit_ids,
-            salience=torch.from_numpy(np.where(real, self.salience[places], np.float32(0))),
+            salience=torch.from_numpy(salience),
+            salience_buckets=None
+            if self.buckets is None
+            else torch.from_numpy(self.buckets.indexes(salience)),
             sample_ids=torch.from_numpy(rows),
         )
 
@@ -147,6 +171,30 @@ class PackedBlocks:
         lengths = np.diff(np.append(starts, len(self.tokens)))
         counts = np.bincount(lengths)[1:]
         return [float(share) for share in counts / counts.sum()]
+
+
+def _buckets(
+    prepared: PreparedData, wanted: int | Sequence[float] | None, *, lexical: bool
+) -> Buckets | None:
+    """The buckets of a data set, the same for all its splits."""
+    if wanted is None:
+        return None
+    if not isinstance(wanted, int):
+        return Buckets(tuple(wanted))
+    histogram = prepared.manifest["salience_histogram"]
+    if lexical:
+        counts = np.bincount(
+            _flat(prepared.split("train"), "input_ids"), minlength=prepared.tokenizer.vocab_size
+        )
+        table = prepared.token_salience
+        histogram = np.histogram(table, bins=len(histogram), range=(0.0, 1.0), weights=counts)[0].tolist()
+    buckets = Buckets.of_histogram(histogram, wanted)
+    if len(buckets) < wanted:
+        raise DataError(
+            f"salience '{prepared.manifest['salience']}' fills {len(buckets)} buckets, {wanted} are asked "
+            "for: too many tokens have the same score; ask for fewer, or give their borders"
+        )
+    return buckets
 
 
 def _column(rows: Dataset, name: str) -> Any:

@@ -23,7 +23,7 @@ from hdiff.data.documents import SPLITS, Documents, Shard, read_texts
 from hdiff.data.durable_files import file_sha256, sync, write_atomically
 from hdiff.data.engines import Engine
 from hdiff.data.job import Job, Report
-from hdiff.data.output_folder import FORMAT_VERSION, OutputFolder
+from hdiff.data.output_folder import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, OutputFolder
 from hdiff.data.prepare_request import Request
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
 from hdiff.data.tokenizer import Tokenizer
@@ -31,9 +31,7 @@ from hdiff.data.trees import read_statistics
 from hdiff.errors import DataError
 from hdiff.parsers import WordStatistics, salience_class, salience_to_dict
 
-SALIENCE_FILE = "salience.json"
 REJECTED_FILE = "rejected.jsonl"
-TOKEN_SALIENCE_FILE = "token_salience.npy"
 PLAN_FILE = "plan.json"
 _FILES = (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE, TOKEN_SALIENCE_FILE)
 _FACTS = (

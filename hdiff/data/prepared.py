@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hdiff.data.durable_files import file_sha256
-from hdiff.data.output_folder import FORMAT_VERSION, read_manifest
+from hdiff.data.output_folder import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, read_manifest
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from numpy.typing import NDArray
 
     from hdiff.parsers import Salience
-
-SALIENCE_FILE = "salience.json"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ class PreparedData:
 
         data = json.loads((self.path / SALIENCE_FILE).read_text(encoding="utf-8"))
         return salience_from_dict(data)
+
+    @property
+    def token_salience(self) -> NDArray[np.float32]:
+        """Mean salience of each token id over the training split, float32 (V,)."""
+        table: NDArray[np.float32] = np.load(self.path / TOKEN_SALIENCE_FILE, allow_pickle=False)
+        return table
 
     def split(self, name: str) -> Dataset:
         """One split, memory-mapped.

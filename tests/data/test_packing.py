@@ -10,7 +10,7 @@ import torch
 
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.errors import DataError
+from hdiff.errors import DataError, ParserError
 from hdiff.structure import LEVELS, segment
 
 KEPT = ("clause", "phrase", "word")
@@ -104,6 +104,47 @@ def test_max_unit_tokens_bounds_the_units(prepared: PreparedData) -> None:
     blocks = PackedBlocks.build(prepared, "train", sequence_length=32, levels=KEPT, max_unit_tokens=4)
     for level in KEPT:
         assert len(blocks.unit_length_histogram(level)) <= 4
+
+
+def test_buckets_are_about_equally_full_and_ordered_by_salience(prepared: PreparedData) -> None:
+    blocks = PackedBlocks.build(prepared, "train", sequence_length=32, salience_buckets=3)
+    batch = blocks.batch(range(len(blocks)))
+    assert batch.salience is not None
+    assert batch.salience_buckets is not None
+    text = batch.input_ids != blocks.eos_id
+    buckets, salience = batch.salience_buckets[text], batch.salience[text]
+    shares = torch.bincount(buckets, minlength=3) / len(buckets)
+    assert len(shares) == 3
+    assert shares.min() > 0.15
+    for low, high in ((0, 1), (1, 2)):
+        assert salience[buckets == low].max() < salience[buckets == high].min()
+    given = PackedBlocks.build(prepared, "train", sequence_length=32, salience_buckets=(0.5,)).batch([0])
+    assert given.salience is not None
+    assert given.salience_buckets is not None
+    assert torch.equal(given.salience_buckets, (given.salience >= 0.5).long())
+
+
+def test_lexical_salience_is_a_function_of_the_token_alone(prepared: PreparedData) -> None:
+    options = {"sequence_length": 32, "lexical_salience": True, "salience_buckets": 2}
+    train = PackedBlocks.build(prepared, "train", **options)  # type: ignore[arg-type]
+    validation = PackedBlocks.build(prepared, "validation", **options)  # type: ignore[arg-type]
+    assert train.buckets == validation.buckets
+    table: dict[int, set[float]] = {}
+    for blocks in (train, validation):
+        for token, score in zip(blocks.tokens.tolist(), blocks.salience.tolist(), strict=True):
+            if token != blocks.eos_id:
+                table.setdefault(token, set()).add(score)
+    assert all(len(scores) == 1 for scores in table.values())
+    tokens, _, salience = expected_stream(prepared, "word", None, False)
+    mean = np.mean([score for token, score in zip(tokens, salience, strict=True) if token == tokens[0]])
+    assert list(table[tokens[0]]) == [pytest.approx(mean, abs=1e-6)]
+
+
+def test_more_buckets_than_scores_are_refused(prepared: PreparedData) -> None:
+    with pytest.raises(DataError, match=r"fills \d+ buckets, 1025 are asked for"):
+        PackedBlocks.build(prepared, "train", sequence_length=32, salience_buckets=1025)
+    with pytest.raises(ParserError, match="give increasing numbers between 0 and 1"):
+        PackedBlocks.build(prepared, "train", sequence_length=32, salience_buckets=(0.5, 0.5))
 
 
 def test_levels_that_were_not_kept_are_refused(prepared: PreparedData) -> None:
