@@ -19,6 +19,8 @@ TIMES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STYLES = {"sentence": "bold white", "clause": "magenta", "phrase": "cyan", "word": "green", "token": "green"}
 UNIT_STYLES = ("black on bright_cyan", "black on bright_yellow")
 BAR_WIDTH = 16
+MIN_COLUMN_WIDTH = 60
+"""Least characters a parser needs beside another one."""
 
 
 def explore(tree: SpanTree, masking_times: Sequence[float], *, level: str, title: str) -> dict[str, Any]:
@@ -72,6 +74,7 @@ def inspect_sentence(
     level: str,
     seed: int,
     salience: Salience | None = None,
+    title: str | None = None,
 ) -> dict[str, Any]:
     """Parses a text and corrupts it as in training, with one token per word.
 
@@ -81,6 +84,7 @@ def inspect_sentence(
         level: The coarsest level of a unit that is masked as a whole.
         seed: Seed of the masking times.
         salience: Scores for the words; None keeps the parser's.
+        title: Heading; None says what is masked together.
 
     Returns:
         See `explore`.
@@ -98,16 +102,32 @@ def inspect_sentence(
     if salience is not None:
         tree = salience.apply(tree)
     units = _units(_word_spans(tree), len(tree.words), level)
-    return explore(tree, _draw_times(units, level, seed), level=level, title=f"Masked by {level}")
+    title = f"Masked by {level}" if title is None else title
+    return explore(tree, _draw_times(units, level, seed), level=level, title=title)
 
 
-def draw(exploration: Mapping[str, Any], console: Console) -> None:
+def draw(*explorations: Mapping[str, Any], console: Console) -> None:
     """Draws span tree, salience and the text at t = 0.1 ... 0.9 in a terminal.
 
     Args:
-        exploration: What `explore` returns.
+        *explorations: What `explore` returns, for one parser or several; side by side where there is room.
         console: Where to draw; without colour codes if it is no terminal.
     """
+    from rich.table import Table
+
+    columns = max(1, min(len(explorations), console.width // MIN_COLUMN_WIDTH))
+    for first in range(0, len(explorations), columns):
+        if first:
+            console.print()
+        row = Table.grid(padding=(0, 3), expand=True)
+        for _ in range(columns):
+            row.add_column(ratio=1)
+        row.add_row(*(_drawing(each, console) for each in explorations[first : first + columns]))
+        console.print(row)
+
+
+def _drawing(exploration: Mapping[str, Any], console: Console) -> RenderableType:
+    from rich.console import Group
     from rich.text import Text
 
     bar, blank = ("#", "_") if console.options.ascii_only else ("█", "░")
@@ -116,11 +136,10 @@ def draw(exploration: Mapping[str, Any], console: Console) -> None:
         ("Salience", _draw_salience(exploration, bar)),
         (f"Corruption (units: {exploration['level']})", _draw_corruption(exploration, blank)),
     )
-    console.print(Text(str(exploration["title"]), style="bold"))
+    lines: list[RenderableType] = [Text(str(exploration["title"]), style="bold")]
     for heading, drawing in parts:
-        console.print()
-        console.print(Text(heading, style="bold underline"))
-        console.print(drawing)
+        lines += [Text(""), Text(heading, style="bold underline"), drawing]
+    return Group(*lines)
 
 
 def _word_spans(tree: SpanTree) -> list[dict[str, Any]]:

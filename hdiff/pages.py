@@ -75,12 +75,12 @@ def render_page(
     )
 
 
-def inspection_page(exploration: Mapping[str, Any]) -> str:
-    """Page that shows how one text is corrupted as t goes from 0 to 1.
+def inspection_page(*explorations: Mapping[str, Any]) -> str:
+    """Page that shows how one text is parsed, and corrupted as t goes from 0 to 1, by one parser or several.
 
     Args:
-        exploration: `title`, `text`, `level`; `words`, each with `text`, `space_before`, `pos`,
-            `salience` in [0, 1], `time` in [0, 1] (masked when time < t) and `unit`; `spans`, each
+        *explorations: One per parser: `title`, `text`, `level`; `words`, each with `text`, `space_before`,
+            `pos`, `salience` in [0, 1], `time` in [0, 1] (masked when time < t) and `unit`; `spans`, each
             with `start` and `end` (word positions, half-open), `label` and `level`.
 
     Returns:
@@ -89,18 +89,15 @@ def inspection_page(exploration: Mapping[str, Any]) -> str:
     Raises:
         DataError: If a key is missing or a span does not fit the words.
     """
-    check_exploration(exploration)
-    words = exploration["words"]
-    rows = [
-        {**span, "text": _joined(words[span["start"] : span["end"]])}
-        for span in sorted(exploration["spans"], key=lambda span: (span["start"], -span["end"]))
-    ]
+    for exploration in explorations:
+        check_exploration(exploration)
+    count = len(explorations)
     return render_page(
         "inspection.html",
-        title=exploration["title"],
-        data=exploration,
+        title=explorations[0]["title"] if count == 1 else f"One text, {count} parsers",
+        data=list(explorations),
         scripts=("inspection.js", "start_inspection.js"),
-        context={"exploration": exploration, "rows": rows},
+        context={"explorations": explorations, "rows": [_rows(exploration) for exploration in explorations]},
     )
 
 
@@ -162,6 +159,15 @@ def _require(records: Iterable[Mapping[str, Any]], keys: Sequence[str], noun: st
         missing = [key for key in keys if key not in record]
         if missing:
             raise DataError(f"{noun} lacks {', '.join(missing)}; it needs {', '.join(keys)}")
+
+
+def _rows(exploration: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The spans of an exploration with their text."""
+    words = exploration["words"]
+    return [
+        {**span, "text": _joined(words[span["start"] : span["end"]])}
+        for span in sorted(exploration["spans"], key=lambda span: (span["start"], -span["end"]))
+    ]
 
 
 def _joined(words: Sequence[Mapping[str, Any]]) -> str:

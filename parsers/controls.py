@@ -10,13 +10,13 @@ import hashlib
 import random
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, final
 
 from hdiff.errors import ParserError
 from hdiff.structure import Span, SpanTree
 
-from .base import Parser, Words
+from .base import ANNOTATIONS, Parser, Words
 
 
 class Extent(NamedTuple):
@@ -33,6 +33,7 @@ class ControlParser(Parser):
 
     Args:
         inner: Specification of the inner parser, as `load_parser` takes it.
+        annotations: What the inner parser is to tell of each word besides.
         seed: Seed of the trees.
 
     Raises:
@@ -44,14 +45,15 @@ class ControlParser(Parser):
 
     levels: tuple[str, ...] = ("sentence", "phrase", "word")
     takes_model = True
+    annotations = ANNOTATIONS
     keeps_levels = False
 
-    def __init__(self, inner: str | None = None, *, seed: int = 0) -> None:
+    def __init__(self, inner: str | None = None, *, annotations: Collection[str] = (), seed: int = 0) -> None:
         from . import load_parser
 
         if inner is None:
             raise ParserError(f"parser '{self.name}' needs one to take words from; write {self.name}:spacy")
-        self.inner = load_parser(inner)
+        self.inner = load_parser(inner, annotations=annotations)
         self.seed = seed
         if self.keeps_levels:
             self.levels = self.inner.levels

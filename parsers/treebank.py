@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import final
@@ -29,21 +29,25 @@ class TreebankParser(Parser):
 
     Args:
         path: A .ptb, .mrg or .conllu file.
+        annotations: What the trees also tell of each word; `heads`, from a .conllu file.
 
     Raises:
-        ParserError: If the file is missing or malformed.
+        ParserError: If the file is missing or malformed, or has no such annotation.
     """
 
     name = "treebank"
     levels = ("sentence", "clause", "phrase", "word")
     takes_model = True
+    annotations = ("heads",)
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, *, annotations: Collection[str] = ()) -> None:
         if path is None:
             raise ParserError(f"parser 'treebank' needs a file ({', '.join(SUFFIXES)}); write treebank:PATH")
         self.path = Path(path)
         if self.path.suffix not in SUFFIXES or not self.path.is_file():
             raise ParserError(f"{path} is no treebank; give a file that ends in {', '.join(SUFFIXES)}")
+        if annotations and self.path.suffix != ".conllu":
+            raise ParserError(f"{path} has brackets and no heads; give a .conllu file, or another salience")
         trees = _projected(self.path) if self.path.suffix == ".conllu" else gold_sentences(self.path)
         self._trees = {tree.text: tree for tree in trees}
 

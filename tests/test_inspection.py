@@ -26,7 +26,7 @@ def parser() -> SpacyParser:
 
 def drawn(exploration, **options) -> str:
     console = Console(file=io.StringIO(), **options)
-    draw(exploration, console)
+    draw(exploration, console=console)
     return console.file.getvalue()
 
 

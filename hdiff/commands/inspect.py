@@ -13,7 +13,13 @@ from hdiff.errors import DataError
 
 def inspect(
     text: Annotated[str, typer.Argument(help="A sentence or two.")],
-    parser: Annotated[str, typer.Option(help="spacy, spacy:MODEL or plain.")] = "spacy",
+    parser: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="spacy, spacy:MODEL, benepar:MODEL, plain, or a control such as random:spacy; repeat it to "
+            "see several side by side; spacy if not given."
+        ),
+    ] = None,
     level: Annotated[
         str, typer.Option(help="Units that are masked together: clause, phrase or word.")
     ] = "phrase",
@@ -23,33 +29,47 @@ def inspect(
             help="Prepared data set whose word statistics give the salience; default: part of speech alone."
         ),
     ] = None,
+    salience: Annotated[
+        str | None,
+        typer.Option(
+            help="Method without counts of a corpus, for example textrank or combined; not with --data."
+        ),
+    ] = None,
     seed: Seed = 0,
     html: Annotated[Path | None, typer.Option(help="Also write a page with a slider over t.")] = None,
 ) -> None:
-    """Show span tree, salience and the text at t = 0.1 ... 0.9."""
+    """Show span tree, salience and the text at t = 0.1 ... 0.9, for one parser or several."""
     if not text.split():
         raise DataError("the text has no word; give a sentence in quotes")
+    if data is not None and salience is not None:
+        raise DataError("--data brings its own salience; give --data or --salience")
     from rich.console import Console
 
     from hdiff.inspection import draw, inspect_sentence
-    from hdiff.parsers import InverseDocumentFrequency, Salience, load_parser
+    from hdiff.parsers import WordStatistics, load_parser, salience_class
 
-    salience: Salience = InverseDocumentFrequency()
     if data is not None:
         from hdiff.data.prepared import PreparedData
 
-        salience = PreparedData.load(data).salience
-    exploration = inspect_sentence(
-        text,
-        parser=load_parser(parser, annotations=salience.needs),
-        level=level,
-        seed=seed,
-        salience=salience,
-    )
-    draw(exploration, Console())
+        scores = PreparedData.load(data).salience
+    else:
+        scores = salience_class(salience or "idf").of(WordStatistics())
+    specs = parser or ["spacy"]
+    explorations = [
+        inspect_sentence(
+            text,
+            parser=load_parser(spec, annotations=scores.needs),
+            level=level,
+            seed=seed,
+            salience=scores,
+            title=None if len(specs) == 1 else spec,
+        )
+        for spec in specs
+    ]
+    draw(*explorations, console=Console())
     if html is not None:
         from hdiff.checkpoint import write_atomically
         from hdiff.pages import inspection_page
 
-        write_atomically(html, inspection_page(exploration))
+        write_atomically(html, inspection_page(*explorations))
         typer.echo(f"page: {html}", err=True)

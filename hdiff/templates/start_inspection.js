@@ -1,2 +1,3 @@
-// Entry point of inspection.html.
-hdiff.mountInspection(document.getElementById("explorer"), hdiff.data());
+// Entry point of inspection.html: one explorer per parser.
+const explorations = hdiff.data();
+document.querySelectorAll(".explorer").forEach((node, i) => hdiff.mountInspection(node, explorations[i]));

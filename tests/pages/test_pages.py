@@ -51,7 +51,7 @@ def test_lone_surrogates_can_be_written_to_a_file(make_exploration):
 def test_data_round_trips_through_the_page(make_exploration, make_trajectory, hostile):
     exploration = make_exploration(text_of_a_word=hostile)
     trajectory = make_trajectory(text_of_a_piece=hostile)
-    assert embedded(inspection_page(exploration)) == exploration
+    assert embedded(inspection_page(exploration, exploration)) == [exploration, exploration]
     assert embedded(trajectory_page(trajectory)) == trajectory
 
 

@@ -80,6 +80,16 @@ def test_the_span_diagram_is_drawn(browse, make_exploration):
     assert 'aria-label="phrase NP: The old man"' in dom
 
 
+def test_parsers_are_explored_one_by_one(browse, make_exploration):
+    one, other = make_exploration(), make_exploration(text_of_a_word="woman")
+    dom = browse(
+        inspection_page({**one, "title": "spacy"}, {**other, "title": "random:spacy"}), then=move(0.5)
+    )
+    assert re.findall(r"<h2>(.*?)</h2>", dom) == ["spacy", "random:spacy"]
+    assert dom.count('type="range"') == 2
+    assert "5 of 7 words masked" in dom
+
+
 def test_samples_fill_in_step_by_step(browse, make_trajectory):
     page = trajectory_page(make_trajectory())
     for step, states in ((0, ["blank"] * 3), (1, ["blank", "new", "blank"]), (2, ["new", "old", "blank"])):

@@ -68,6 +68,15 @@ def test_the_same_text_has_the_same_tree_wherever_it_stands(name: str) -> None:
     assert list(control.parse([TEXTS[1], TEXTS[0]]))[1] == alone[0]
 
 
+def test_a_control_tells_of_words_what_its_inner_parser_tells() -> None:
+    (tree,) = load_parser("random:spacy", annotations=("heads", "entities")).parse(TEXTS[:1])
+    (inner,) = load_parser("spacy", annotations=("heads", "entities")).parse(TEXTS[:1])
+    assert (tree.heads, tree.entities) == (inner.heads, inner.entities)
+    assert tree.heads is not None
+    with pytest.raises(ParserError, match="parser 'plain' gives no heads"):
+        load_parser("random:plain", annotations=("heads",))
+
+
 def test_a_control_needs_an_inner_parser_and_gives_its_levels() -> None:
     with pytest.raises(ParserError, match="write random:spacy"):
         load_parser("random")

@@ -219,6 +219,10 @@ def test_a_conllu_treebank_has_a_text_per_document(tmp_path: Path) -> None:
     (tree,) = parser.parse(parser.texts())
     assert len(tree.at("sentence")) == 2
     assert tree.heads == (1, -1, 1, 4, 1, -1)
+    assert load_parser(f"treebank:{file}", annotations=("heads",)).parse(parser.texts())
+    (tmp_path / "gold.ptb").write_text(TREE, encoding="utf-8")
+    with pytest.raises(ParserError, match="has brackets and no heads"):
+        load_parser(f"treebank:{tmp_path / 'gold.ptb'}", annotations=("heads",))
 
 
 def test_files_side_by_side_must_be_aligned(tmp_path: Path) -> None:
