@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .collocation import Collocations
     from .combination import Combination
     from .dependency import DependencyTree
+    from .nltk_trees import from_nltk, to_nltk
     from .plain import PlainParser
     from .salience import InverseDocumentFrequency
     from .salience_base import Salience, salience_class, salience_from_dict, salience_to_dict
@@ -44,6 +45,8 @@ _EXPORTS: dict[str, str] = {
     "DependencyTree": ".dependency",
     "TreebankParser": ".treebank",
     "PlainParser": ".plain",
+    "from_nltk": ".nltk_trees",
+    "to_nltk": ".nltk_trees",
     "Combination": ".combination",
     "InverseDocumentFrequency": ".salience",
     "Salience": ".salience_base",
@@ -69,10 +72,12 @@ __all__ = [
     "TreebankParser",
     "WordStatistics",
     "check_text",
+    "from_nltk",
     "load_parser",
     "salience_class",
     "salience_from_dict",
     "salience_to_dict",
+    "to_nltk",
 ]
 
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from benepar.integrations.spacy_plugin import SentenceWrapper
 from benepar.parse_base import BaseInputExample
-from nltk.tree import Tree
 
 from hdiff.structure import Span, SpanTree
 
 from .brackets import CLAUSE_LABELS
+from .nltk_trees import to_nltk
 
 ROOT_LABEL = "S"
 """Label of a sentence that the model gives none."""
@@ -43,28 +43,6 @@ class Example(BaseInputExample):  # type: ignore[misc]
 
     def pos(self) -> list[tuple[str, str]]:
         return [(word, "UNK") for word in self.words]
-
-
-def to_nltk(tree: SpanTree) -> Tree:
-    """A tree of one sentence for NLTK.
-
-    Args:
-        tree: The tree.
-
-    Returns:
-        A TOP node over the sentence; words are leaves under their label.
-    """
-    root = Tree("TOP", [])
-    stack: list[tuple[int, Tree]] = [(len(tree.text), root)]
-    for span in tree.spans:
-        while stack[-1][0] <= span.start:
-            stack.pop()
-        leaf = [tree.text[span.start : span.end]] if span.level == "word" else []
-        node = Tree(span.label, leaf)
-        stack[-1][1].append(node)
-        if span.level != "word":
-            stack.append((span.end, node))
-    return root
 
 
 def found_spans(

@@ -205,12 +205,19 @@ def _load(model: str, *, entities: bool) -> Language:
     excluded = [name for name in EXCLUDED if not (entities and name == "ner")]
     try:
         pipeline = spacy.load(model, exclude=excluded)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a model of another version fails in whatever part has changed
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ParserError(
-            f"spaCy model '{model}' cannot be loaded: {reason} "
-            "Install it (pip install 'hdiff[spacy]' brings an English one) or give another name or path"
+            f"spaCy model '{model}' cannot be loaded by spaCy {spacy.__version__}: {reason} "
+            "Install it, in the version made for this spaCy (pip install 'hdiff[spacy]' brings an English "
+            "one), or give another name or path"
         ) from error
+    wanted = pipeline.meta.get("spacy_version", "")
+    if wanted and _major(wanted) not in ("", _major(spacy.__version__)):
+        raise ParserError(
+            f"spaCy model '{model}' was made for spaCy {wanted}, this is spaCy {spacy.__version__}; "
+            "install the model's version for this spaCy, or give another"
+        )
     if "parser" not in pipeline.pipe_names:
         raise ParserError(
             f"spaCy model '{model}' has the components {pipeline.pipe_names}; "
@@ -221,6 +228,12 @@ def _load(model: str, *, entities: bool) -> Language:
             f"spaCy model '{model}' has the components {pipeline.pipe_names}; entities need 'ner'"
         )
     return pipeline
+
+
+def _major(version: str) -> str:
+    """First number of a version or of a range of versions."""
+    numbers = re.findall(r"\d+", version)
+    return numbers[0] if numbers else ""
 
 
 def _digest(path: Any) -> str:

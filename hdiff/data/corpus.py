@@ -29,14 +29,16 @@ def read_documents(source: str, *, text_column: str = "text") -> Iterator[str]:
         text_column: Column that holds the text, where the source has columns.
 
     Yields:
-        Non-empty texts of at most `MAX_DOCUMENT_CHARACTERS` characters; longer documents are cut at
-        a paragraph, sentence or word border.
+        Stripped texts of at most `MAX_DOCUMENT_CHARACTERS` characters; longer documents are cut at a
+        paragraph, sentence or word border. A row without text gives an empty one, to be counted.
 
     Raises:
         DataError: If the source is missing, unreadable, not text, or has no word in it.
     """
     has_word = False
     for document in _read_source(source, text_column=text_column):
+        if not document:
+            yield document
         for chunk in cut(document, MAX_DOCUMENT_CHARACTERS):
             has_word = has_word or _WORD_CHARACTER.search(chunk) is not None
             yield chunk
@@ -114,5 +116,4 @@ def _read_hub(name: str, *, text_column: str) -> Iterator[str]:
     dataset, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     for row in stream_hub(dataset, config=config or None, split=split or "train"):
-        if stripped := text_of(row, text_column, where=f"hf:{name}").strip():
-            yield stripped
+        yield text_of(row, text_column, where=f"hf:{name}").strip()

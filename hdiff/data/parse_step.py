@@ -24,6 +24,7 @@ from hdiff.structure import SpanTree
 if TYPE_CHECKING:
     from hdiff.parsers import Parser
 
+EMPTY = "empty text"
 NO_WORDS = "the parser finds no word"
 _SURROGATE = "lone surrogate"
 _MAX_REASON_CHARACTERS = 120
@@ -118,7 +119,8 @@ def _parse(
     parser: Parser, texts: Sequence[str], job: Job, on_document: OnDocument
 ) -> Iterator[SpanTree | Rejected]:
     """A tree or the reason of its rejection for each text, in order."""
-    reasons = {position: _SURROGATE for position, text in enumerate(texts) if not _is_unicode(text)}
+    reasons = {position: EMPTY for position, text in enumerate(texts) if not text or text.isspace()}
+    reasons.update({position: _SURROGATE for position, text in enumerate(texts) if not _is_unicode(text)})
     reasons.update(job.quarantined)
     accepted = [position for position in range(len(texts)) if position not in reasons]
     parse = _parse_one_by_one if job.one_by_one else _parse_together

@@ -17,14 +17,14 @@ _MAX_CSV_FIELD = 2**31 - 1
 
 
 def read_file(path: Path, *, text_column: str) -> Iterator[str]:
-    """Documents of one file, in order; blank ones are left out.
+    """Documents of one file, in order.
 
     Args:
         path: A file whose suffix is in `SUFFIXES`.
         text_column: Column that holds the text, for all but .txt.
 
     Yields:
-        Stripped, non-empty texts.
+        Stripped texts; a row without text is an empty one, blank lines of a .txt file are none.
 
     Raises:
         DataError: If the file is missing, empty, binary, not UTF-8, malformed or lacks the column.
@@ -40,7 +40,8 @@ def read_file(path: Path, *, text_column: str) -> Iterator[str]:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes); give a file with text")
         for text in SUFFIXES[path.suffix.lower()](path, text_column):
-            if stripped := text.strip():
+            stripped = text.strip()
+            if stripped or path.suffix.lower() != ".txt":
                 yield stripped
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error

@@ -122,7 +122,23 @@ class Tokenizer:
             Token ids, and the characters [start, end) of each token.
         """
         encoding = self.backend.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets
+        ids, offsets = encoding.ids, encoding.offsets
+        if self.eos_id not in ids:
+            return ids, offsets
+        # The text spells the token that ends documents: it is cut inside of it and its parts encoded.
+        cuts = [
+            start + 1
+            for token, (start, end) in zip(ids, offsets, strict=True)
+            if token == self.eos_id and end - start > 1
+        ]
+        if not cuts:
+            return ids, offsets
+        ids, offsets = [], []
+        for first, end in pairwise([0, *cuts, len(text)]):
+            part_ids, part_offsets = self.encode(text[first:end])
+            ids += part_ids
+            offsets += [(first + left, first + right) for left, right in part_offsets]
+        return ids, offsets
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of tokens, special tokens included.

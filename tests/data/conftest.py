@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
@@ -26,9 +27,38 @@ def word_list() -> Tokenizer:
     return Tokenizer.train([STORY], "words")
 
 
-@pytest.fixture(scope="session", params=["trained", "word_list", "gpt2", "bert-base-uncased"])
+@pytest.fixture(scope="session")
+def unigram() -> Tokenizer:
+    """A unigram model with the normalisation of sentencepiece."""
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    backend.normalizer = tokenizers.normalizers.NFKC()
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=200, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    backend.train_from_iterator([STORY] * 3, trainer)
+    return Tokenizer.of(backend)
+
+
+@pytest.fixture(scope="session")
+def character_bpe() -> Tokenizer:
+    """A BPE of characters that changes them: no accents, no capitals."""
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
+    backend.normalizer = tokenizers.normalizers.BertNormalizer()
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=200, special_tokens=["<unk>", "</s>"], end_of_word_suffix="</w>", show_progress=False
+    )
+    backend.train_from_iterator([STORY] * 3, trainer)
+    return Tokenizer.of(backend)
+
+
+MADE_HERE = ("trained", "word_list", "unigram", "character_bpe")
+
+
+@pytest.fixture(scope="session", params=[*MADE_HERE, "gpt2", "bert-base-uncased"])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
-    if request.param in ("trained", "word_list"):
+    if request.param in MADE_HERE:
         found: Tokenizer = request.getfixturevalue(request.param)
         return found
     shared: Path = request.getfixturevalue("shared_data")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -131,3 +136,17 @@ def test_text_without_a_character_to_anchor_has_no_spans() -> None:
     tree = SpanTree.build("  ", [Span(0, 2, "SPACE", "word")])
     assert len(align(tree, [(0, 1), (1, 2)]).starts) == 0
     assert len(align(SpanTree.build("", []), []).salience) == 0
+
+
+@pytest.mark.slow
+def test_alignment_holds_on_texts_of_every_corpus(shared_data: Path) -> None:
+    script = Path(__file__).parents[2] / "recipes" / "benchmarks" / "alignment.py"
+    command = [sys.executable, str(script), str(shared_data), "--every", "400", "--characters", "20000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    corpora = json.loads(done.stdout)
+    assert {"wikitext2", "gutenberg", "gum_open", "craft", "ud_ewt", "e2e", "blimp"} <= set(corpora)
+    for name, counts in corpora.items():
+        assert set(counts) == {"bpe", "unigram", "gpt2", "bert-base-uncased"}
+        for kind, row in counts.items():
+            assert row["tokens"] > 100
+            assert row["mismatches"] == 0, (name, kind)

@@ -49,13 +49,12 @@ def test_saving_and_pickling_keep_the_tokenizer(tokenizer: Tokenizer, tmp_path: 
     assert (copy.sha256, copy.eos_id) == (tokenizer.sha256, tokenizer.eos_id)
 
 
-def test_special_tokens_in_plain_text_do_not_end_documents(
-    tokenizer: Tokenizer, word_list: Tokenizer
-) -> None:
-    if tokenizer is word_list:
-        pytest.skip("in a word list <eos> is a word like others")
-    ids, _ = tokenizer.encode("a <eos> <|endoftext|> [SEP] </s> b")
+def test_special_tokens_in_plain_text_do_not_end_documents(tokenizer: Tokenizer) -> None:
+    text = "a <eos> <|endoftext|> [SEP] </s></s> b"
+    ids, offsets = tokenizer.encode(text)
     assert tokenizer.eos_id not in ids
+    covered = {place for start, end in offsets for place in range(start, end)}
+    assert {place for place, character in enumerate(text) if not character.isspace()} <= covered
 
 
 def test_training_is_deterministic() -> None:

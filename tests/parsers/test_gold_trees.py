@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdiff.errors import ParserError
-from hdiff.parsers import TreebankParser, load_parser
+from hdiff.parsers import TreebankParser, from_nltk, load_parser, to_nltk
 from hdiff.parsers.brackets import (
     clean,
     escape,
@@ -194,6 +194,23 @@ def test_function_words_head_what_content_words_head_in_ud(tmp_path: Path) -> No
     found = spans(SpanTree.build(sentence.tree.text, constituents(sentence.tree)))
     assert ("PP", "in Rome and in love") in found
     assert ("PP", "in Rome") in found
+
+
+def test_trees_go_to_nltk_and_come_back() -> None:
+    nltk = pytest.importorskip("nltk", reason="pip install 'hdiff[nltk]'")
+    (node,) = parse_brackets([TREE], where="here")
+    tree = to_span_tree(clean(node))  # type: ignore[arg-type]
+    assert from_nltk(nltk.Tree.fromstring(TREE)) == tree
+    out = to_nltk(tree)
+    assert out.leaves() == words(tree)
+    assert [sub.label() for sub in out.subtrees()][:4] == ["TOP", "S", "NP", "DET"]
+    assert [(s.label, s.level) for s in from_nltk(out, tree.text).spans] == [
+        (s.label, s.level) for s in tree.spans
+    ]
+    with pytest.raises(ParserError, match=r"'b' of \(S \.\.\.\) has no tag"):
+        from_nltk(nltk.Tree.fromstring("(S (NN a) b)"))
+    with pytest.raises(ParserError, match="the tree has no word"):
+        from_nltk(nltk.Tree("S", []))
 
 
 def test_a_treebank_parses_its_own_texts(tmp_path: Path) -> None:

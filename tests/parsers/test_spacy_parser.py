@@ -177,6 +177,28 @@ def test_a_missing_model_is_named_with_a_remedy():
         SpacyParser("en_core_web_xxl")
 
 
+def test_a_model_for_another_spacy_is_named(spacy_parser, tmp_path):
+    spacy_parser._pipeline.to_disk(tmp_path)
+    meta, config = tmp_path / "meta.json", tmp_path / "config.cfg"
+    described = json.loads(meta.read_text(encoding="utf-8"))
+    meta.write_text(json.dumps({**described, "spacy_version": ">=2.3.0,<2.4.0"}), encoding="utf-8")
+    with pytest.raises(ParserError, match=r"was made for spaCy >=2\.3\.0,<2\.4\.0, this is spaCy 3"):
+        SpacyParser(str(tmp_path))
+    meta.write_text(json.dumps(described), encoding="utf-8")
+    changed = config.read_text(encoding="utf-8").replace(
+        "TransitionBasedParser.v2", "TransitionBasedParser.v9"
+    )
+    config.write_text(changed, encoding="utf-8")
+    with pytest.raises(ParserError, match=r"cannot be loaded by spaCy 3.*in the version made for this spaCy"):
+        SpacyParser(str(tmp_path))
+
+
+def test_a_model_folder_runs_no_code_of_its_own(spacy_parser, tmp_path):
+    spacy_parser._pipeline.to_disk(tmp_path)
+    (tmp_path / "__init__.py").write_text("raise SystemExit('was run')\n", encoding="utf-8")
+    assert next(SpacyParser(str(tmp_path)).parse(["It runs."])).at("sentence")
+
+
 def test_a_model_without_a_dependency_parser_is_refused(tmp_path):
     import spacy
 
@@ -224,3 +246,42 @@ def test_a_pipeline_that_has_seen_too_many_strings_is_loaded_anew_and_parses_the
     found = list(parser.parse(texts))
     assert parser._pipeline is not first
     assert found == list(SpacyParser().parse(texts))
+
+
+def test_a_pipeline_of_another_language_with_universal_dependencies_can_be_used(tmp_path):
+    """A small German pipeline, trained here on two sentences until it knows them."""
+    from spacy.training import Example
+
+    nlp = spacy.blank("de")
+    parser, morphologizer = (
+        nlp.add_pipe("parser", config={"min_action_freq": 1}),
+        nlp.add_pipe("morphologizer"),
+    )
+    gold = {
+        "Der alte Hund schläft im Garten .": (
+            [2, 2, 3, 3, 5, 3, 3],
+            ["det", "amod", "nsubj", "ROOT", "case", "obl", "punct"],
+            ["DET", "ADJ", "NOUN", "VERB", "ADP", "NOUN", "PUNCT"],
+        ),
+        "Sie liebt den Hund .": (
+            [1, 1, 3, 1, 1],
+            ["nsubj", "ROOT", "det", "obj", "punct"],
+            ["PRON", "VERB", "DET", "NOUN", "PUNCT"],
+        ),
+    }
+    examples = [
+        Example.from_dict(
+            nlp.make_doc(text),
+            {"words": text.split(), "heads": heads, "deps": deps, "pos": pos, "morphs": [""] * len(pos)},
+        )
+        for text, (heads, deps, pos) in gold.items()
+    ]
+    spacy.util.fix_random_seed(0)
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(60):
+        nlp.update(examples, sgd=optimizer)
+    assert {parser.name, morphologizer.name} == {"parser", "morphologizer"}
+    nlp.to_disk(tmp_path)
+    (tree,) = SpacyParser(str(tmp_path)).parse(["Der alte Hund schläft im Garten ."])
+    found = {(span.label, tree.text[span.start : span.end]) for span in tree.spans if span.level != "word"}
+    assert {("NP", "Der alte Hund"), ("PP", "im Garten"), ("VP", "schläft im Garten")} <= found
