@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from hdiff.structure import SpanTree
 
@@ -14,47 +14,51 @@ from .salience import POS_PRIOR
 from .salience_base import Salience
 from .word_statistics import WordStatistics
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 PARTS_OF_SPEECH = tuple(pos for pos in POS_PRIOR if pos != "SPACE")
 HEADS = ("NOUN", "PROPN", "VERB", "ADP")
 FEATURES: tuple[str, ...] = (
-    *("bias", "rarity", "rarity squared", "text rank", "entity", "capital inside", "digit", "length"),
+    *("bias", "rarity", "text rank", "entity", "capital inside", "digit"),
     *(f"pos {pos}" for pos in PARTS_OF_SPEECH),
     *(f"head {pos}" for pos in HEADS),
 )
 """No feature tells one word from another but by how often it occurs."""
 
+NEVER_NEGATIVE = ("rarity", "text rank")
+"""Cues that must not count against a word, however the keywords of one corpus happen to be distributed."""
+
 DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "bias": -1.912,
-    "rarity": 3.338,
-    "rarity squared": -8.581,
-    "text rank": -0.808,
-    "entity": 0.891,
-    "capital inside": 2.762,
-    "digit": 1.368,
-    "length": -1.372,
-    "pos NOUN": 2.061,
-    "pos PROPN": 3.062,
-    "pos NUM": 1.29,
-    "pos VERB": -2.611,
-    "pos ADJ": 2.49,
-    "pos X": -0.041,
-    "pos ADV": 0.731,
-    "pos INTJ": -0.112,
-    "pos SYM": 2.372,
-    "pos PRON": -2.346,
-    "pos AUX": -2.657,
-    "pos ADP": 1.148,
-    "pos SCONJ": -0.389,
-    "pos DET": 0.153,
-    "pos CCONJ": -2.21,
-    "pos PART": -1.617,
-    "pos PUNCT": -3.238,
-    "head NOUN": -0.303,
-    "head PROPN": 2.069,
-    "head VERB": -0.535,
-    "head ADP": 0.54,
+    "bias": -2.518,
+    "rarity": 0.0,
+    "text rank": 0.0,
+    "entity": 0.908,
+    "capital inside": 2.675,
+    "digit": 1.799,
+    "pos NOUN": 1.707,
+    "pos PROPN": 2.569,
+    "pos NUM": 1.112,
+    "pos VERB": -2.941,
+    "pos ADJ": 2.137,
+    "pos X": -0.038,
+    "pos ADV": 0.203,
+    "pos INTJ": -0.239,
+    "pos SYM": 3.122,
+    "pos PRON": -2.164,
+    "pos AUX": -2.767,
+    "pos ADP": 1.265,
+    "pos SCONJ": -0.597,
+    "pos DET": 0.237,
+    "pos CCONJ": -2.015,
+    "pos PART": -1.411,
+    "pos PUNCT": -2.697,
+    "head NOUN": -0.144,
+    "head PROPN": 2.014,
+    "head VERB": -0.551,
+    "head ADP": 0.476,
 }
-"""Fitted on 4,000 texts of the E2E training set (docs/results/salience.md)."""
+"""Fitted by recipes/benchmarks/salience.py on 4,000 texts of E2E (docs/results/preprocessing.md)."""
 
 
 @final
@@ -85,6 +89,8 @@ class Combination(Salience):
     ) -> Combination:
         """Fits the weights by Newton steps with an L2 penalty of 1e-4 per word.
 
+        Weights of `NEVER_NEGATIVE` that come out negative are set to 0 and the others fitted again.
+
         Args:
             trees: Trees with heads and entities.
             are_keywords: For each tree, whether each of its words is a keyword.
@@ -98,14 +104,14 @@ class Combination(Salience):
         blank = cls(statistics, {})
         x = np.array([row for tree in trees for row in blank.features(tree)])  # (words, features)
         y = np.array([float(is_keyword) for flags in are_keywords for is_keyword in flags])
-        ridge = 1e-4 * len(y)
-        weights = np.zeros(x.shape[1])
-        for _ in range(20):
-            p = 1 / (1 + np.exp(-x @ weights))
-            gradient = x.T @ (p - y) + ridge * weights
-            hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(weights))
-            weights -= np.linalg.solve(hessian, gradient)
-        return cls(statistics, dict(zip(FEATURES, weights.round(3).tolist(), strict=True)))
+        used = list(FEATURES)
+        while True:
+            columns = [FEATURES.index(name) for name in used]
+            fitted = dict(zip(used, _logistic_regression(x[:, columns], y).round(3).tolist(), strict=True))
+            negative = [name for name in NEVER_NEGATIVE if fitted.get(name, 0.0) < 0]
+            if not negative:
+                return cls(statistics, {name: fitted.get(name, 0.0) for name in FEATURES})
+            used = [name for name in used if name not in negative]
 
     def scores(self, tree: SpanTree) -> tuple[float, ...]:
         weights = [self.weights.get(name, 0.0) for name in FEATURES]
@@ -132,11 +138,10 @@ class Combination(Salience):
             rarity = 1 - log(count + 1) / log_documents
             head_pos = words[head].label if head >= 0 else ""
             capital = form[:1].isupper() and word.start not in sentence_starts
-            cues = (1.0, rarity, rarity**2, rank, bool(entity), capital, any(c.isdigit() for c in form))
+            cues = (1.0, rarity, rank, bool(entity), capital, any(c.isdigit() for c in form))
             rows.append(
                 [
                     *map(float, cues),
-                    min(len(form), 12) / 12,
                     *(float(word.label == pos) for pos in PARTS_OF_SPEECH),
                     *(float(head_pos == pos) for pos in HEADS),
                 ]
@@ -149,3 +154,17 @@ class Combination(Salience):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Combination:
         return cls(WordStatistics.from_dict(data["statistics"]), dict(data["weights"]))
+
+
+def _logistic_regression(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    """Weights (features,) for x (words, features) and y (words,) of 0 and 1."""
+    import numpy as np
+
+    ridge = 1e-4 * len(y)
+    weights = np.zeros(x.shape[1])
+    for _ in range(20):
+        p = 1 / (1 + np.exp(-x @ weights))
+        gradient = x.T @ (p - y) + ridge * weights
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(weights))
+        weights -= np.linalg.solve(hessian, gradient)
+    return weights
