@@ -1,6 +1,10 @@
 """DatatroveEngine: jobs as tasks of a datatrove executor, on this machine or under Slurm. No torch.
 
-`JobStep` is a pipeline step like any other of datatrove, so an executor of yours can run it too.
+`ShareStep` is a pipeline step like any other of datatrove, for its Slurm executor:
+
+    SlurmPipelineExecutor(pipeline=[ShareStep("corpus/*.jsonl", "data/corpus")], tasks=200, ...).run()
+
+between `hdiff prepare ... --plan` and `hdiff prepare ...` with the same options.
 """
 
 from __future__ import annotations
@@ -14,21 +18,24 @@ from datatrove.pipeline.base import PipelineStep
 
 from hdiff.data.engines import Engine
 from hdiff.data.job import Job, Report
+from hdiff.data.worker_pool import run_jobs
 
 
 class JobStep(PipelineStep):  # type: ignore[misc]
-    """Does the jobs of one rank.
+    """Does the jobs of one rank, in a process of their own that is replaced if it dies or hangs.
 
     Args:
         jobs: All jobs.
+        timeout: Seconds a document may take.
     """
 
     name = "hdiff prepare"
     type = "hdiff"
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], timeout: float) -> None:
         super().__init__()
         self.jobs = list(jobs)
+        self.timeout = timeout
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
         """Does every `world_size`-th job, beginning with `rank`.
@@ -43,18 +50,52 @@ class JobStep(PipelineStep):  # type: ignore[misc]
         """
         if data is not None:
             yield from data
-        for job in self.jobs[rank::world_size]:
-            job.run()
+        mine = self.jobs[rank::world_size]
+        run_jobs(mine, workers=1, timeout=self.timeout, on_job=lambda job, report: None)
+
+
+class ShareStep(PipelineStep):  # type: ignore[misc]
+    """Parses the share of a preparation that belongs to a rank.
+
+    Args:
+        source: As in `prepare`.
+        out: As in `prepare`, on a file system that all tasks see; it holds a plan.
+        **options: As in `prepare_share`.
+    """
+
+    name = "hdiff prepare, one share"
+    type = "hdiff"
+
+    def __init__(self, source: str, out: str, **options: Any) -> None:
+        super().__init__()
+        self.source, self.out, self.options = source, out, options
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
+        """Parses every `world_size`-th shard, beginning with `rank`.
+
+        Args:
+            data: Documents of an earlier step; passed on untouched.
+            rank: Number of this task.
+            world_size: Number of tasks.
+
+        Yields:
+            The documents of the earlier step.
+        """
+        from hdiff.data.prepare import prepare_share
+
+        if data is not None:
+            yield from data
+        prepare_share(self.source, self.out, share=(rank, world_size), **self.options)
 
 
 @final
 class DatatroveEngine(Engine):
-    """Runs datatrove's local executor. It does not replace killed workers; for that take `local`."""
+    """Runs datatrove's local executor."""
 
     def run(self, jobs: Sequence[Job], on_job: Callable[[Job, Report], None]) -> None:
         with tempfile.TemporaryDirectory() as logs:
             LocalPipelineExecutor(
-                pipeline=[JobStep(jobs)],
+                pipeline=[JobStep(jobs, self.timeout)],
                 tasks=min(self.workers, len(jobs)),
                 workers=self.workers,
                 logging_dir=logs,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hdiff.cli import run as main
 from hdiff.data import documents
 from hdiff.data.prepare import prepare, prepare_share
 from hdiff.errors import DataError
@@ -185,6 +186,21 @@ def test_other_engines_give_the_same_data(
     assert digests(tmp_path / "out") == plain(tmp_path, source, monkeypatch)
 
 
+@pytest.mark.parametrize("engine", ["ray", "datatrove"])
+@pytest.mark.slow
+def test_other_engines_leave_out_what_kills_or_hangs(engine: str, texts: list[str], tmp_path: Path) -> None:
+    pytest.importorskip(engine, reason=f"pip install 'hdiff[{engine}]'")
+    texts[7] += " ALWAYS"
+    texts[41] += " HANG"
+    done = run(tmp_path, write(tmp_path, texts), dangerous(tmp_path), engine)
+    assert done.returncode == 0, done.stderr
+    assert manifest(tmp_path)["rejected"] == {
+        "parsing it kills its process": 1,
+        "parsing it takes longer than 5 seconds": 1,
+    }
+    assert sum(counts["documents"] for counts in manifest(tmp_path)["counts"].values()) == 58
+
+
 def test_unknown_engines_are_refused(texts: list[str], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="did you mean 'local'"):
         prepare(write(tmp_path, texts), tmp_path / "out", parser="plain", engine="locl")
@@ -232,6 +248,42 @@ def test_shares_parsed_apart_give_the_same_data(
     assert digests(out) == expected
     with pytest.raises(DataError, match="holds a finished data set"):
         prepare_share(source, out, share=(0, 2), **options)
+
+
+@pytest.mark.slow
+def test_an_executor_of_datatrove_parses_shares(texts: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("datatrove", reason="pip install 'hdiff[datatrove]'")
+    from datatrove.executor import LocalPipelineExecutor
+
+    from hdiff.data.datatrove_engine import ShareStep
+
+    source, out = write(tmp_path, texts), tmp_path / "out"
+    options: dict[str, Any] = {"parser": "plain", "levels": ("sentence",), "tokenizer": "words"}
+    shards = prepare_share(source, out, share=None, **options)
+    LocalPipelineExecutor(
+        pipeline=[ShareStep(source, str(out), **options)],
+        tasks=2,
+        workers=2,
+        logging_dir=str(tmp_path / "logs"),
+    ).run()
+    assert len(list((out / "unfinished" / "trees").glob("*.ok.json"))) == shards
+    assert prepare(source, out, **options)["rejected"] == {}
+
+
+def test_the_command_plans_parses_shares_and_finishes(
+    texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prepare", write(tmp_path, texts), "--out", str(tmp_path / "out"), "--parser", "plain"]
+    command += ["--levels", "sentence", "--tokenizer", "words", "--quiet"]
+    assert main([*command, "--shard-index", "0"]) == 2
+    assert "run the same command with --plan first" in capsys.readouterr().err
+    assert main([*command, "--plan"]) == 0
+    assert "2 shards to parse" in capsys.readouterr().out
+    for index in ("0", "1"):
+        assert main([*command, "--shard-index", index, "--num-shards", "2"]) == 0
+    assert "share 1 of 2: 1 shards" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "train: " in capsys.readouterr().out
 
 
 def test_a_treebank_is_source_and_parser(tmp_path: Path) -> None:
