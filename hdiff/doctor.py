@@ -26,8 +26,10 @@ OPTIONAL = (
     ("accelerate", "train", "training"),
     ("datasets", "train", "hdiff prepare"),
     ("tensorboard", "train", "the tensorboard tracker"),
-    ("nltk", "nltk", "treebanks"),
+    ("nltk", "nltk", "collocations and nltk.Tree"),
     ("benepar", "benepar", "the benepar parser"),
+    ("ray", "ray", "hdiff prepare --engine ray"),
+    ("datatrove", "datatrove", "hdiff prepare --engine datatrove"),
     ("transformers", "benepar", "tokenizers by name and benepar"),
 )
 """Optional packages: name, the extra that installs it, what it is for."""

@@ -79,7 +79,7 @@ def train(
             loss = _update(model, batch, settings, optimiser)
             scheduler.step()
             run.advance(loss)
-            if run.step % 20 == 0:
+            if run.step % 10 == 0:
                 report(run.line(steps))
             if time.monotonic() - saved > save_every and run.step % batches_per_epoch:
                 run.save()

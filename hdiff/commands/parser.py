@@ -117,7 +117,7 @@ def train(
     display = Progress("train", quiet=quiet)
 
     def show(line: dict[str, float]) -> None:
-        display.update(int(line["step"]), int(line["steps"]))
+        display.update(int(line["step"]), int(line["steps"]), f"loss {line['loss']:.2f}")
         if "f1" in line:
             typer.echo(f"epoch {line['epoch']:.0f}: loss {line['loss']:.2f}, dev F1 {100 * line['f1']:.1f}")
 

@@ -154,6 +154,7 @@ def _work(connection: Connection) -> None:
     """A worker: does jobs until nobody gives it any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy are imported: a core per worker
     while True:
         try:
             job: Job = connection.recv()

@@ -1,6 +1,7 @@
 """How fast `hdiff prepare` is against the bare parser, and how much memory it takes; prints one JSON object.
 
-Usage: python recipes/benchmarks/parsing.py TEXT [--megabytes 2] [--workers 1,2] [--repeats 3] [--memory 1,4]
+Usage: python recipes/benchmarks/parsing.py TEXT [--megabytes 2] [--workers 1,2] [--repeats 3]
+       [--memory 1,4] [--plot memory.png]
 
 TEXT is a .txt file or a folder of them. Bare is `nlp.pipe` with the components hdiff asks for (tagger,
 parser, attribute ruler), in as many independent processes as there are workers, each with its share of the
@@ -144,6 +145,23 @@ def peak_memory(path: Path, megabytes: float, parser: str) -> dict[str, Any]:
         }
 
 
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draws peak memory against the size of the input."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    sizes = [row["megabytes"] for row in rows]
+    for key, label in (("parent_mb", "preparing process"), ("largest_worker_mb", "largest worker")):
+        axes.plot(sizes, [row[key] for row in rows], marker="o", label=label)
+    axes.set(xscale="log", xlabel="text, MB", ylabel="peak resident memory, MB", ylim=(0, None))
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Runs what the arguments ask for."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -153,6 +171,7 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--memory", default="")
     arguments.add_argument("--parser", default="spacy", help="parser of the memory measurement")
+    arguments.add_argument("--plot", type=Path, help="PNG of the memory; needs hdiff[plots]")
     chosen = arguments.parse_args()
     texts = documents(chosen.text, chosen.megabytes)
     result: dict[str, Any] = {
@@ -182,6 +201,8 @@ def main() -> None:
         row = peak_memory(chosen.text, megabytes, chosen.parser)
         print(json.dumps(row), file=sys.stderr, flush=True)
         result["memory"].append(row)
+    if chosen.plot is not None:
+        plot(result["memory"], chosen.plot)
     print(json.dumps(result, indent=1))
 
 
