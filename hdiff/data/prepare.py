@@ -51,7 +51,7 @@ def prepare(
         parser: As `load_parser` takes it.
         levels: Levels to keep; `word` is always kept.
         tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
-        salience: How words are scored: `idf`, `pos`, `entities`, `textrank` or `combined`.
+        salience: How words are scored: `idf`, `pos`, `entities`, `textrank`, `collocation` or `combined`.
         workers: Processes that parse and align.
         engine: Who runs them: `local`, `ray` or `datatrove`.
         timeout: Seconds a document may take before its process counts as hanging and is replaced.

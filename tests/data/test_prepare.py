@@ -363,7 +363,7 @@ def test_damage_is_named(source: str, tmp_path: Path) -> None:
         PreparedData.load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("salience", ["pos", "entities", "textrank", "combined"])
+@pytest.mark.parametrize("salience", ["pos", "entities", "textrank", "collocation", "combined"])
 def test_every_salience_goes_into_the_data_and_comes_back(source: str, tmp_path: Path, salience: str) -> None:
     manifest = prepare(source, tmp_path / "out", limit=30, tokenizer="train:300", salience=salience)
     data = PreparedData.load(tmp_path / "out")
