@@ -97,11 +97,10 @@ def export(model: Any, settings: TrainingSettings, output: Path) -> Path:
     import torch
 
     config = {key: value for key, value in model.config.items() if not key.startswith("_")}
+    weights = {key: value.cpu() for key, value in model.state_dict().items()}
     if model.pretrained_model is None:
         path = output / "model.pt"
-        write_aside(
-            path, lambda aside: torch.save({"config": config, "state_dict": model.state_dict()}, aside)
-        )
+        write_aside(path, lambda aside: torch.save({"config": config, "state_dict": weights}, aside))
         return path
     folder = output / "model"
     folder.mkdir(exist_ok=True)
@@ -111,7 +110,7 @@ def export(model: Any, settings: TrainingSettings, output: Path) -> Path:
     encoder_config.save_pretrained(folder)
     del encoder_config.benepar
     model.retokenizer.tokenizer.save_pretrained(folder)
-    write_aside(folder / "benepar_model.bin", lambda aside: torch.save(model.state_dict(), aside))
+    write_aside(folder / "benepar_model.bin", lambda aside: torch.save(weights, aside))
     return folder
 
 

@@ -67,6 +67,8 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     model = new_model(examples, settings)
+    if torch.cuda.is_available():
+        model.cuda()
     batches_per_epoch = math.ceil(len(examples) / settings.batch_size)
     steps = batches_per_epoch * settings.epochs
     optimiser, scheduler = _optimiser(model, settings, steps)
@@ -138,7 +140,8 @@ def _update(model: Any, batch: list[Example], settings: TrainingSettings, optimi
     optimiser.zero_grad()
     total = 0.0
     for _, subbatch in model.encode_and_collate_subbatches(batch, settings.subbatch_tokens):
-        loss = model.compute_loss(subbatch)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=settings.bf16):
+            loss = model.compute_loss(subbatch)
         loss.backward()
         total += float(loss.detach())
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_norm)
@@ -191,7 +194,7 @@ class _Run:
 
         if not self.path.exists():
             return
-        state = torch.load(self.path, weights_only=True)
+        state = torch.load(self.path, weights_only=True, map_location="cpu")
         if state["identity"] != self.identity:
             raise ParserError(
                 f"{self.path.parent} holds the training of other trees or settings; "

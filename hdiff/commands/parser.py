@@ -94,6 +94,9 @@ def train(
         int, typer.Option(help="Width of the layers above the words.", min=16)
     ] = TrainingSettings.d_model,
     layers: Annotated[int, typer.Option(help="Number of these layers.", min=1)] = TrainingSettings.num_layers,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bfloat16, for processors that are fast at it.")
+    ] = TrainingSettings.bf16,
     limit: Annotated[int | None, typer.Option(help="At most this many trees of each file.", min=1)] = None,
     seed: Seed = TrainingSettings.seed,
     quiet: Quiet = False,
@@ -110,6 +113,7 @@ def train(
         encoder_learning_rate=encoder_learning_rate,
         d_model=width,
         num_layers=layers,
+        bf16=bf16,
         seed=seed,
     )
     trees = [tree for path in gold for tree in _trees(path, limit)]

@@ -288,6 +288,20 @@ def test_a_killed_training_goes_on_with_the_same_numbers(tmp_path: Path) -> None
         train(data, trees(range(9)), tmp_path / "parts", settings)
 
 
+def test_bfloat16_trains_other_weights_to_the_same_end(tmp_path: Path) -> None:
+    settings = {**SMALL, "epochs": 8}
+    exact = train(
+        trees(range(200)), trees(range(1000, 1030)), tmp_path / "fp32", TrainingSettings(**settings)
+    )
+    rough = TrainingSettings(**settings, bf16=True)
+    assert (
+        train(trees(range(200)), trees(range(1000, 1030)), tmp_path / "bf16", rough)["f1"]
+        > exact["f1"] - 0.15
+    )
+    one, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("fp32", "bf16"))
+    assert not torch.equal(one["state_dict"]["f_label.0.weight"], other["state_dict"]["f_label.0.weight"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
