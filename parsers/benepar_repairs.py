@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +81,7 @@ def lenient_loading() -> Iterator[None]:
 
 @contextmanager
 def clear_errors(model: str) -> Iterator[None]:
-    """Turns what goes wrong while loading a model into one sentence.
+    """Turns what goes wrong while loading a model into one sentence, and keeps transformers quiet.
 
     Args:
         model: What the user named.
@@ -90,11 +89,13 @@ def clear_errors(model: str) -> Iterator[None]:
     Raises:
         ParserError: For every error of the block.
     """
-    names = ("transformers.modeling_utils", "transformers.tokenization_utils_base")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    import transformers
+
+    messages: Any = transformers.utils.logging
+
+    verbosity, has_bars = messages.get_verbosity(), messages.is_progress_bar_enabled()
+    messages.set_verbosity_error()
+    messages.disable_progress_bar()
     try:
         yield
     except ParserError:
@@ -107,5 +108,6 @@ def clear_errors(model: str) -> Iterator[None]:
             "benepar_model.bin, for example from `hdiff parser train`"
         ) from error
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        messages.set_verbosity(verbosity)
+        if has_bars:
+            messages.enable_progress_bar()
