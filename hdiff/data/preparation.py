@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 import hdiff
-from hdiff.data.align_step import HISTOGRAM_BINS, rejected_path, token_salience_path
-from hdiff.data.arrow import write_split
+from hdiff.data.assembly import (
+    Done,
+    Progress,
+    count,
+    write_rejected,
+    write_splits,
+    write_token_salience,
+)
 from hdiff.data.documents import SPLITS, Documents, Shard, read_texts
 from hdiff.data.durable_files import file_sha256, sync, write_atomically
 from hdiff.data.engines import Engine
@@ -45,22 +46,6 @@ MAX_LABELS = 2**15
 
 TOKENIZER_CHARACTERS = 50_000_000
 """A tokenizer is learned from about as many characters at most, taken evenly from all the text."""
-
-
-class Progress(Protocol):
-    """Told how far a preparation is."""
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Called with a stage, how many documents are done, and how many there are (None: not known)."""
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A step of a shard that is done: its split, its output, and the report of the job."""
-
-    split: str
-    path: Path
-    report: Report
 
 
 @dataclass(frozen=True)
@@ -174,7 +159,7 @@ class Preparation:
         self.progress("train tokenizer", total, total)
         return tokenizer
 
-    def _parse(self, documents: Documents, engine: Engine) -> list[_Done]:
+    def _parse(self, documents: Documents, engine: Engine) -> list[Done]:
         parsed = self._parse_shards(documents.shards, engine)
         for split in SPLITS:
             of_split = [shard.report for shard in parsed if shard.split == split]
@@ -186,7 +171,7 @@ class Preparation:
                 )
         return parsed
 
-    def _parse_shards(self, shards: Sequence[Shard], engine: Engine) -> list[_Done]:
+    def _parse_shards(self, shards: Sequence[Shard], engine: Engine) -> list[Done]:
         salience = salience_class(self.request.salience)
         settings: dict[str, Any] = {
             "parser": self.request.parser_spec,
@@ -197,7 +182,7 @@ class Preparation:
         sources = [(shard.split, shard.path, shard.num_documents) for shard in shards]
         return self._do("parse", sources, self.folder.staging / "trees", settings, engine)
 
-    def _salience(self, parsed: list[_Done]) -> None:
+    def _salience(self, parsed: list[Done]) -> None:
         train = [shard for shard in parsed if shard.split == "train"]
         total = sum(shard.report["trees"] for shard in train)
         statistics = WordStatistics()
@@ -211,7 +196,7 @@ class Preparation:
         data = json.dumps(salience_to_dict(salience)).encode("ascii")
         write_atomically(self.folder.staging / SALIENCE_FILE, data)
 
-    def _align(self, parsed: list[_Done], tokenizer: Tokenizer, engine: Engine) -> list[_Done]:
+    def _align(self, parsed: list[Done], tokenizer: Tokenizer, engine: Engine) -> list[Done]:
         staging = self.folder.staging
         settings = {
             "tokenizer": str(staging.resolve() / TOKENIZER_FILE),
@@ -231,7 +216,7 @@ class Preparation:
         folder: Path,
         settings: dict[str, Any],
         engine: Engine,
-    ) -> list[_Done]:
+    ) -> list[Done]:
         """Does one step of all shards, given as (split, file, number of documents)."""
         data = json.dumps(settings).encode("ascii")
         settings_file = folder / f"{hashlib.sha256(data).hexdigest()[:16]}.settings"
@@ -249,31 +234,25 @@ class Preparation:
 
         longest_first = sorted((path for _, path, _ in sources), key=_size, reverse=True)
         engine.run([Job(step, path, folder / path.name, settings_file) for path in longest_first], on_job)
-        return [_Done(split, folder / path.name, reports[folder / path.name]) for split, path, _ in sources]
+        return [Done(split, folder / path.name, reports[folder / path.name]) for split, path, _ in sources]
 
     def _write(
-        self, documents: Documents, tokenizer: Tokenizer, parsed: list[_Done], aligned: list[_Done]
+        self,
+        documents: Documents,
+        tokenizer: Tokenizer,
+        parsed: list[Done],
+        aligned: list[Done],
     ) -> dict[str, Any]:
         staging = self.folder.staging
-        files = []
-        for split in SPLITS:
-            shards = [shard.path for shard in aligned if shard.split == split]
-            stage = f"write {split}"
-            self.progress(stage, 0, len(shards))
-            shutil.rmtree(staging / split, ignore_errors=True)
-            files += write_split(
-                shards,
-                staging / split,
-                on_shard=partial(self.progress, stage, total=len(shards)),
-            )
-        rejected = self._write_rejected(aligned)
-        histogram = self._write_token_salience(aligned, tokenizer.vocab_size)
+        files = write_splits(aligned, staging, self.progress)
+        rejected = write_rejected(aligned, staging / REJECTED_FILE)
+        histogram = write_token_salience(aligned, staging / TOKEN_SALIENCE_FILE, tokenizer.vocab_size)
         files += [staging / name for name in _FILES]
         sync(files)
         return {
             **self._facts(documents, tokenizer),
             "labels": self._labels(parsed),
-            "counts": {split: self._counts(aligned, split) for split in SPLITS},
+            "counts": {split: count(aligned, split, self.request.levels) for split in SPLITS},
             "rejected": rejected,
             "fallbacks": sum(shard.report["fallbacks"] for shard in parsed),
             "snapped": sum(shard.report["snapped"] for shard in aligned),
@@ -281,50 +260,7 @@ class Preparation:
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
         }
 
-    def _counts(self, aligned: list[_Done], split: str) -> dict[str, Any]:
-        reports = [shard.report for shard in aligned if shard.split == split]
-        counts: dict[str, Any] = {
-            name: sum(report[name] for report in reports)
-            for name in ("documents", "tokens", "words", "characters")
-        }
-        counts["spans"] = {
-            level: sum(report["spans"][level] for report in reports) for level in self.request.levels
-        }
-        return counts
-
-    def _write_rejected(self, aligned: list[_Done]) -> dict[str, int]:
-        """Puts the rejected documents of all shards into one file and counts the reasons."""
-        counts: Counter[str] = Counter()
-        with (self.folder.staging / REJECTED_FILE).open("w", encoding="ascii") as file:
-            for shard in aligned:
-                for line in rejected_path(shard.path).read_text(encoding="ascii").splitlines():
-                    row = json.loads(line)
-                    counts[row["reason"]] += 1
-                    file.write(json.dumps({"split": shard.split, **row}) + "\n")
-        return dict(counts.most_common())
-
-    def _write_token_salience(self, aligned: list[_Done], vocab_size: int) -> list[int]:
-        """Mean salience of each token id over the training split; an id that never occurs gets the mean.
-
-        Returns:
-            Training tokens by salience, in equal bins over [0, 1].
-        """
-        sums, counts = np.zeros(vocab_size), np.zeros(vocab_size)
-        histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
-        for shard in aligned:
-            if shard.split == "train":
-                with np.load(token_salience_path(shard.path), allow_pickle=False) as found:
-                    sums[found["ids"]] += found["sums"]
-                    counts[found["ids"]] += found["counts"]
-                    histogram += found["histogram"]
-        mean = np.full(vocab_size, sums.sum() / max(1.0, counts.sum()))
-        np.divide(sums, counts, out=mean, where=counts > 0)
-        with (self.folder.staging / TOKEN_SALIENCE_FILE).open("wb") as file:
-            np.save(file, mean.astype(np.float32))
-        bins: list[int] = histogram.tolist()
-        return bins
-
-    def _labels(self, parsed: list[_Done]) -> list[str]:
+    def _labels(self, parsed: list[Done]) -> list[str]:
         reports = [shard.report["labels"] for shard in parsed]
         levels = self.request.levels
         labels = sorted({label for report in reports for level in levels for label in report.get(level, ())})

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hdiff.data.assembly import Progress
 from hdiff.data.documents import Documents, Selection
 from hdiff.data.engines import load_engine
 from hdiff.data.output_folder import OutputFolder
-from hdiff.data.preparation import Preparation, Progress
+from hdiff.data.preparation import Preparation
 from hdiff.data.prepare_request import Request
 from hdiff.errors import DataError
 
