@@ -158,7 +158,9 @@ def _scores(gold: Path, trees: list[SpanTree], parser: str) -> dict[str, Any]:
     loaded = load_parser(parser)
     words = [Words(tree.text, tuple((word.start, word.end) for word in tree.words)) for tree in trees]
     list(loaded.parse_words(words[:20]))  # caches fill before the clock starts
+    fallbacks = getattr(loaded, "num_fallbacks", 0)
     result: dict[str, Any] = evaluate_spans(trees, loaded.parse_words(words))
+    result["fallbacks"] = getattr(loaded, "num_fallbacks", 0) - fallbacks
     groups = [[tree.text for tree in trees[first : first + 20]] for first in range(0, len(trees), 20)]
     try:
         return {**result, "sentence_boundaries": sentence_boundaries(loaded, groups)}
@@ -184,7 +186,8 @@ def _print(result: dict[str, Any], gold: Path, parser: str) -> None:
         table.add_row(name, *figures, f"{score['gold']:,}", f"{score['found']:,}")
     console.print(table)
     console.print(
-        f"{result['sentences']:,} sentences, {result['words']:,} words, {result['failed']} failed; "
+        f"{result['sentences']:,} sentences, {result['words']:,} words, {result['failed']} failed, "
+        f"{result.get('fallbacks', 0)} too long for the parser; "
         f"{result['tokens_per_second']:,} words per second. Gold words; spans of two words or more, outer "
         "punctuation stripped, each extent once; labels in the categories shown. EVALB: every bracket with "
         "its treebank label.",
