@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+# Models are tiny: threads that wait for each other on a busy machine take minutes. Processes started by tests
+# inherit it, so that they compute the same numbers.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
