@@ -10,6 +10,7 @@ between `hdiff prepare ... --plan` and `hdiff prepare ...` with the same options
 from __future__ import annotations
 
 import tempfile
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -21,27 +22,16 @@ from hdiff.data.job import Job, Report
 from hdiff.data.worker_pool import run_jobs
 
 
-class JobStep(PipelineStep):  # type: ignore[misc]
-    """Does the jobs of one rank, in a process of their own that is replaced if it dies or hangs.
+class Step(PipelineStep):  # type: ignore[misc]
+    """A pipeline step that passes the documents of an earlier step on untouched, then does its own work."""
 
-    Args:
-        jobs: All jobs.
-        timeout: Seconds a document may take.
-    """
-
-    name = "hdiff prepare"
     type = "hdiff"
 
-    def __init__(self, jobs: Sequence[Job], timeout: float) -> None:
-        super().__init__()
-        self.jobs = list(jobs)
-        self.timeout = timeout
-
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
-        """Does every `world_size`-th job, beginning with `rank`.
+        """Does the work of one task.
 
         Args:
-            data: Documents of an earlier step; passed on untouched.
+            data: Documents of an earlier step, if any.
             rank: Number of this task.
             world_size: Number of tasks.
 
@@ -50,12 +40,42 @@ class JobStep(PipelineStep):  # type: ignore[misc]
         """
         if data is not None:
             yield from data
+        self.work(rank, world_size)
+
+    @abstractmethod
+    def work(self, rank: int, world_size: int) -> None:
+        """Does the part of one task.
+
+        Args:
+            rank: Number of this task.
+            world_size: Number of tasks.
+        """
+
+
+@final
+class JobStep(Step):
+    """Every `world_size`-th job from `rank` on, in a process of its own that is replaced if it dies or hangs.
+
+    Args:
+        jobs: All jobs.
+        timeout: Seconds a document may take.
+    """
+
+    name = "hdiff prepare"
+
+    def __init__(self, jobs: Sequence[Job], timeout: float) -> None:
+        super().__init__()
+        self.jobs = list(jobs)
+        self.timeout = timeout
+
+    def work(self, rank: int, world_size: int) -> None:
         mine = self.jobs[rank::world_size]
         run_jobs(mine, workers=1, timeout=self.timeout, on_job=lambda job, report: None)
 
 
-class ShareStep(PipelineStep):  # type: ignore[misc]
-    """Parses the share of a preparation that belongs to a rank.
+@final
+class ShareStep(Step):
+    """Every `world_size`-th shard of a plan from `rank` on.
 
     Args:
         source: As in `prepare`.
@@ -64,27 +84,14 @@ class ShareStep(PipelineStep):  # type: ignore[misc]
     """
 
     name = "hdiff prepare, one share"
-    type = "hdiff"
 
     def __init__(self, source: str, out: str, **options: Any) -> None:
         super().__init__()
         self.source, self.out, self.options = source, out, options
 
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
-        """Parses every `world_size`-th shard, beginning with `rank`.
-
-        Args:
-            data: Documents of an earlier step; passed on untouched.
-            rank: Number of this task.
-            world_size: Number of tasks.
-
-        Yields:
-            The documents of the earlier step.
-        """
+    def work(self, rank: int, world_size: int) -> None:
         from hdiff.data.prepare import prepare_share
 
-        if data is not None:
-            yield from data
         prepare_share(self.source, self.out, share=(rank, world_size), **self.options)
 
 
