@@ -154,7 +154,12 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     sizes = [row["megabytes"] for row in rows]
     for key, label in (("parent_mb", "preparing process"), ("largest_worker_mb", "largest worker")):
         axes.plot(sizes, [row[key] for row in rows], marker="o", label=label)
-    axes.set(xscale="log", xlabel="text, MB", ylabel="peak resident memory, MB", ylim=(0, None))
+    axes.set(
+        xscale="log",
+        xlabel="text, MB",
+        ylabel="peak resident memory, MB",
+        ylim=(0, 1.2 * max(max(row["parent_mb"], row["largest_worker_mb"]) for row in rows)),
+    )
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
