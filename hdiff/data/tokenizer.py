@@ -109,8 +109,10 @@ class Tokenizer:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of everything that defines the tokenizer."""
-        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+        """Digest of everything that defines the tokenizer; its scores count to six digits."""
+        # `tokenizers` reads a number back with an error of its last bit, so writing is not the identity.
+        parts = json.loads(self.backend.to_str(), parse_float=lambda number: f"{float(number):.6g}")
+        return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
     def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Tokens of a text.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import random
 import shutil
 from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +49,19 @@ def test_saving_and_pickling_keep_the_tokenizer(tokenizer: Tokenizer, tmp_path: 
         assert copy.encode("The old dog, 漢字") == tokenizer.encode("The old dog, 漢字")
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert (copy.sha256, copy.eos_id) == (tokenizer.sha256, tokenizer.eos_id)
+
+
+def test_the_digest_survives_numbers_that_are_not_read_back_exactly() -> None:
+    numbers = random.Random(0)
+    for _ in range(20):
+        vocabulary = [("<unk>", 0.0), ("</s>", 0.0)]
+        vocabulary += [(chr(97 + letter), -20 * numbers.random()) for letter in range(26)]
+        tokenizer = Tokenizer.of(tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary, 0, False)))
+        copy = pickle.loads(pickle.dumps(tokenizer))
+        assert copy.sha256 == tokenizer.sha256
+        vocabulary[2] = ("a", vocabulary[2][1] * 1.001)
+        other = Tokenizer.of(tokenizers.Tokenizer(tokenizers.models.Unigram(vocabulary, 0, False)))
+        assert other.sha256 != tokenizer.sha256
 
 
 def test_special_tokens_in_plain_text_do_not_end_documents(tokenizer: Tokenizer) -> None:
