@@ -1,6 +1,6 @@
-"""Corruption: which tokens are masked together, when, and what each prediction weighs. Torch only.
+"""Corruption: how a batch is noised to time t, and what each prediction weighs. Torch only.
 
-Dimensions: B batch, L tokens, S spans, N units of a row.
+Dimensions: B batch, L tokens, S spans, R type streams.
 """
 
 from __future__ import annotations
@@ -21,6 +21,23 @@ Count = Literal["exact", "bernoulli"]
 
 
 @dataclass(frozen=True)
+class TypeTerm:
+    """The types of one stream that are to be predicted.
+
+    Attributes:
+        stream: Which type stream, 0 the coarsest.
+        spans: The units whose types are predicted, packed.
+        targets: True types, long (B, L).
+        weight: Weight of each unit's -log p(types | state), float (S,).
+    """
+
+    stream: int
+    spans: PackedSpans
+    targets: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
 class Corrupted:
     """A batch at time t, and the spans whose prediction counts.
 
@@ -34,6 +51,11 @@ class Corrupted:
         weight: Weight of each span's -log p(x_S | x_t) in the bound, float (S,).
         conditional_on_structure: True if the masked units were computed from x_0; then the bound
             is one on -log p(x_0 | structure) and not comparable with -log p(x_0).
+        types_t: Types that are visible, the number of types where hidden, long (B, L, R); None if the
+            corruption has no typed masks.
+        type_terms: Types to predict; their loss is the structure part of the bound.
+        speed: True relative masking speed of each span, float (S,), if the model must predict it;
+            the loss then has a rate term. None: all spans are equally fast, or the state shows it.
     """
 
     x_t: Tensor
@@ -43,79 +65,27 @@ class Corrupted:
     spans: PackedSpans
     weight: Tensor
     conditional_on_structure: bool
+    types_t: Tensor | None = None
+    type_terms: tuple[TypeTerm, ...] = ()
+    speed: Tensor | None = None
 
 
 class Corruption(ABC):
-    """Masks whole units; subclasses answer one question: what are the units?
-
-    All units of a row are exchangeable: each draws its masking time from the same schedule. The
-    bound is `E_t sum_{S masked} (p_mask'(t) / p_mask(t)) (-log p(x_S | x_t))`.
-    Source: arXiv:2406.07524, eq. 10, with spans in place of tokens (docs/concepts.md).
-
-    With `count="exact"` the number of masked units is n = ceil(p_mask(t) N) and the weight is
-    1 / (n q(n)), q(n) being the probability of n under t ~ U(0, 1]; for the linear schedule that
-    is N / n. It is the same bound with far less noise (docs/concepts.md, "exact counts").
+    """Takes a batch to time t. Families: unit masking, typed cascades, rates, replacement, Gaussian noise.
 
     Args:
         mask_id: Id that stands for a hidden token; the vocabulary size by convention, or None to
             have it set by the model that is trained.
-        schedule: Schedule of masking times.
-        count: `exact` or `bernoulli` (each unit on its own).
+        schedule: Schedule of corruption times.
     """
 
-    def __init__(
-        self, *, mask_id: int | None = None, schedule: Schedule | None = None, count: Count = "exact"
-    ) -> None:
+    def __init__(self, *, mask_id: int | None = None, schedule: Schedule | None = None) -> None:
         self.mask_id = mask_id
         self.schedule = LinearSchedule() if schedule is None else schedule
-        if count not in ("exact", "bernoulli"):
-            raise DataError(f"count is '{count}'; use 'exact' or 'bernoulli'")
-        self.count = count
 
     @abstractmethod
-    def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """The units of every row.
-
-        Args:
-            batch: The clean batch.
-            generator: Source of randomness for random segmentations.
-
-        Returns:
-            Unit ids, long (B, L): 0, 0, 1, 2, 2 ...; no unit holds both real tokens and padding.
-        """
-
-    @property
-    @abstractmethod
-    def conditional_on_structure(self) -> bool:
-        """Whether the units are computed from x_0."""
-
-    @abstractmethod
-    def unconditional(self) -> Corruption:
-        """The corruption with units drawn independently of x_0, whose bound is one on -log p(x_0)."""
-
-    def required_levels(self) -> tuple[str, ...]:
-        """Levels the data set must keep."""
-        return ()
-
-    @final
-    def masking_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """The time at which each token becomes masked; one draw per unit.
-
-        Args:
-            batch: The clean batch.
-            generator: Source of randomness.
-
-        Returns:
-            Times in [0, 1], float (B, L); equal within a unit; 1 at padding.
-        """
-        units = self.units(batch, generator=generator)
-        u = _rand_like(units, generator)
-        times = self.schedule.time(u).gather(1, units)
-        return torch.where(batch.token_mask, times, torch.ones_like(times))
-
-    @final
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
-        """Masks every row to its time.
+        """Corrupts every row to its time.
 
         Args:
             batch: The clean batch.
@@ -123,10 +93,49 @@ class Corruption(ABC):
             generator: Source of randomness (on the device of `t`).
 
         Returns:
-            The corrupted batch with the weight of each masked span.
+            The corrupted batch and the weight of each prediction.
 
         Raises:
-            DataError: If `t` leaves (0, 1], `mask_id` is not set or a row has no real token.
+            DataError: If `t` leaves (0, 1], `mask_id` is not set, a row has no real token, or the structure
+                of the batch is not valid.
+        """
+
+    @property
+    @abstractmethod
+    def conditional_on_structure(self) -> bool:
+        """Whether the bound is one on -log p(x_0 | structure)."""
+
+    @abstractmethod
+    def unconditional(self) -> Corruption:
+        """The corruption that gives a bound on -log p(x_0) (or on -log p(x_0, structure) above it)."""
+
+    def required_levels(self) -> tuple[str, ...]:
+        """Levels the data set must keep."""
+        return ()
+
+    @property
+    def type_sizes(self) -> tuple[int, ...]:
+        """Number of types of each typed stream, coarse to fine; the model needs a head for each."""
+        return ()
+
+    @property
+    def predicts_speed(self) -> bool:
+        """Whether the model needs a head for masking speeds."""
+        return False
+
+    @final
+    def check(self, batch: Batch, t: Tensor) -> int:
+        """Refuses impossible input before any work on it.
+
+        Args:
+            batch: The clean batch.
+            t: Times in (0, 1], float (B,).
+
+        Returns:
+            `mask_id`.
+
+        Raises:
+            DataError: Saying what is wrong and what to do.
         """
         if self.mask_id is None:
             raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
@@ -136,73 +145,19 @@ class Corruption(ABC):
             )
         if not bool(((t > 0) & (t <= 1)).all()):
             raise DataError(f"t lies in [{float(t.min())}, {float(t.max())}]; times lie in (0, 1]")
-        if not bool(batch.token_mask.any(1).all()):
-            raise DataError("a row of the batch is all padding; drop it")
-        units = self.units(batch, generator=generator)
-        if self.count == "exact":
-            rank, num_units = random_ranks(units, batch.token_mask, generator=generator)
-            num_masked, row_weight = exact_count(self.schedule, t, num_units)
-            is_masked = (rank < num_masked[:, None]) & batch.token_mask
-        else:
-            u = _rand_like(units, generator).gather(1, units)
-            is_masked = (u < self.schedule.p_mask(t)[:, None]) & batch.token_mask
-            row_weight = self.schedule.reverse_hazard(t)
-        spans = PackedSpans.from_units(units, is_masked)
-        return Corrupted(
-            x_t=batch.input_ids.masked_fill(is_masked, self.mask_id),
-            x_0=batch.input_ids,
-            token_mask=batch.token_mask,
-            is_masked=is_masked,
-            spans=spans,
-            weight=row_weight[spans.row],
-            conditional_on_structure=self.conditional_on_structure,
-        )
+        batch.check()
+        return self.mask_id
 
 
-def _rand_like(units: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(units.shape, generator=generator, device=units.device)
+def check_count(count: Count) -> Count:
+    """Returns `count`, or raises DataError if it is neither `exact` nor `bernoulli`."""
+    if count not in ("exact", "bernoulli"):
+        raise DataError(f"count is '{count}'; use 'exact' or 'bernoulli'")
+    return count
 
 
-def random_ranks(
-    units: Tensor, token_mask: Tensor, *, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """A uniformly random order of the units of each row.
-
-    Args:
-        units: Unit ids, long (B, L).
-        token_mask: True at real tokens, bool (B, L).
-        generator: Source of randomness.
-
-    Returns:
-        rank: Place of each token's unit in the order, 0..N-1, long (B, L); >= N at padding.
-        num_units: Units of real tokens in each row, long (B,).
-    """
-    num_units = torch.where(token_mask, units, -1).max(1).values + 1  # (B,)
-    keys = torch.rand(units.shape, generator=generator, device=units.device, dtype=torch.float64)
-    slots = torch.arange(units.shape[1], device=units.device)
-    keys = keys.masked_fill(slots[None, :] >= num_units[:, None], 2.0)  # padding units come last
-    rank = keys.argsort(1).argsort(1)  # (B, L): rank of unit slot
-    return rank.gather(1, units), num_units
-
-
-def exact_count(schedule: Schedule, t: Tensor, num_units: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of units to mask at time t, and the weight that makes the count unbiased.
-
-    With n = ceil(p_mask(t) N) and t ~ U(0, 1], n has probability
-    q(n) = time(n / N) - time((n - 1) / N); the bound is sum_{n=1..N} E[mean over the n masked units
-    of -log p], so a span weighs 1 / (n q(n)).
-
-    Args:
-        schedule: Schedule of masking times.
-        t: Times in (0, 1], float (B,).
-        num_units: Units per row N, long (B,).
-
-    Returns:
-        num_masked: n in 1..N, long (B,).
-        weight: 1 / (n q(n)), float (B,).
-    """
-    total = num_units.to(torch.float64)
-    p = schedule.p_mask(t.to(torch.float64))
-    n = torch.ceil(p * total - 1e-9).clamp(min=1.0).minimum(total)
-    q = schedule.time(n / total) - schedule.time((n - 1) / total)
-    return n.long(), (1 / (n * q)).to(torch.get_default_dtype())
+def check_k(k: float, what: str) -> float:
+    """Returns a speed `k`, or raises DataError if it is not a positive number."""
+    if not 0 < k < float("inf"):
+        raise DataError(f"k of {what} is {k}; a masking speed is a number > 0 (1 is that of flat masking)")
+    return float(k)

@@ -11,7 +11,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption, Count
+from hdiff.corruption.base import Count
+from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.schedules import Schedule
@@ -21,7 +22,7 @@ Segmentation = Literal["parsed", "random", "mixture"]
 
 
 @final
-class SpanMasking(Corruption):
+class SpanMasking(UnitMasking):
     """Masks whole spans: one masking time per span (DESIGN 4.2).
 
     `parsed` takes the units of `level` from the batch: they are a function of x_0, so its bound is
@@ -36,9 +37,9 @@ class SpanMasking(Corruption):
             the training split (the control "random spans of the same lengths"), filled in by
             the trainer. None only for `parsed`.
         parsed_fraction: Share of parsed rows in a `mixture`.
-        mask_id: See `Corruption`.
-        schedule: See `Corruption`.
-        count: See `Corruption`.
+        mask_id: See `UnitMasking`.
+        schedule: See `UnitMasking`.
+        count: See `UnitMasking`.
     """
 
     def __init__(

@@ -7,12 +7,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption
+from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 
 
 @final
-class TokenMasking(Corruption):
+class TokenMasking(UnitMasking):
     """Masks tokens independently. Source: MDLM, arXiv:2406.07524; MD4, arXiv:2406.04329."""
 
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:

@@ -23,6 +23,7 @@ class Batch:
         token_mask: True at real tokens, False at padding (always a suffix), bool (B, L).
         unit_ids: For each level the unit a token belongs to, long (B, L): 0, 0, 1, 2, 2 ...,
             contiguous and non-decreasing within a row.
+        labels: For each level the label of the unit a token belongs to, 0 for none, long (B, L).
         salience: Salience of the word a token belongs to, or of the token id, in [0, 1], float (B, L).
         salience_buckets: Bucket of that salience, 0 the least salient, long (B, L).
         sample_ids: Position of each row in the data set, long (B,); seeds its noise.
@@ -31,6 +32,7 @@ class Batch:
     input_ids: Tensor
     token_mask: Tensor
     unit_ids: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
     salience: Tensor | None = None
     salience_buckets: Tensor | None = None
     sample_ids: Tensor | None = None
@@ -75,6 +77,34 @@ class Batch:
             )
         return self.unit_ids[level]
 
+    def check(self) -> None:
+        """Refuses structure that is not one, before any work on the tokens.
+
+        Raises:
+            DataError: If a row is all padding, units are not consecutive, reach over the end of the text
+                or differ from the shape of the tokens, or salience leaves [0, 1].
+        """
+        if not bool(self.token_mask.any(1).all()):
+            raise DataError("a row of the batch is all padding; drop it")
+        for level, ids in self.unit_ids.items():
+            if ids.shape != self.input_ids.shape:
+                raise DataError(
+                    f"units of level '{level}' have shape {tuple(ids.shape)}, the tokens "
+                    f"{tuple(self.input_ids.shape)}; give every token its unit"
+                )
+            step = ids.diff(dim=1)
+            if bool((ids[:, 0] != 0).any()) or bool(((step != 0) & (step != 1)).any()):
+                raise DataError(
+                    f"units of level '{level}' overlap or leave gaps; number them 0, 0, 1, 2, 2 ... along a row"
+                )
+            if bool(((step == 0) & (self.token_mask[:, 1:] != self.token_mask[:, :-1])).any()):
+                raise DataError(
+                    f"a unit of level '{level}' exceeds the text of its row; end it at the last real token"
+                )
+        if self.salience is not None and not bool(((self.salience >= 0) & (self.salience <= 1)).all()):
+            low, high = float(self.salience.min()), float(self.salience.max())
+            raise DataError(f"salience lies in [{low:g}, {high:g}]; it is a score in [0, 1]")
+
     def to(self, device: torch.device | str) -> Batch:
         """Copies every tensor to a device."""
 
@@ -86,6 +116,7 @@ class Batch:
             input_ids=self.input_ids.to(device, non_blocking=True),
             token_mask=self.token_mask.to(device, non_blocking=True),
             unit_ids={level: ids.to(device, non_blocking=True) for level, ids in self.unit_ids.items()},
+            labels={level: ids.to(device, non_blocking=True) for level, ids in self.labels.items()},
             salience=move(self.salience),
             salience_buckets=move(self.salience_buckets),
             sample_ids=move(self.sample_ids),

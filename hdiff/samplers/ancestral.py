@@ -6,7 +6,8 @@ from typing import final
 
 import torch
 
-from hdiff.corruption.base import Corruption, random_ranks
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.unit_masking import UnitMasking, random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
@@ -46,6 +47,11 @@ class AncestralSampler(Sampler):
     ) -> Samples:
         if num_samples < 1 or length < 1:
             raise DataError(f"{num_samples} samples of {length} tokens; both must be at least 1")
+        if not isinstance(corruption, UnitMasking):
+            raise DataError(
+                f"AncestralSampler fills masked units; {type(corruption).__name__} has a sampler of its own "
+                f"(hdiff.samplers.sampler_for)"
+            )
         if corruption.conditional_on_structure:
             raise DataError(
                 "units of parsed text do not exist before the text; use corruption.unconditional()"

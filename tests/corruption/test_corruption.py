@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hdiff.corruption import SpanMasking, TokenMasking, sample_times
-from hdiff.corruption.base import exact_count
+from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.schedules import SCHEDULES, LinearSchedule, PolynomialSchedule
