@@ -126,6 +126,7 @@ class Recipe(Section):
         data: Data set and packing.
         model: Trunk.
         head: `{kind: name, ...}` of `hdiff.heads.HEADS`.
+        type_head: The same for the types that a corruption generates.
         corruption: `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
         train: Optimisation.
         evaluation: Evaluation.
@@ -138,6 +139,7 @@ class Recipe(Section):
     data: DataConfig
     model: ModelConfig = ModelConfig()
     head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
+    type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
     corruption: dict[str, Any] = Field(default_factory=lambda: {"kind": "token_masking"})
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hdiff.config import EvaluationConfig
-from hdiff.corruption import Corrupted, Corruption, sample_times
+from hdiff.corruption import Corrupted, Corruption, UnitMasking, sample_times
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
@@ -38,11 +38,13 @@ class Estimate:
         nats_per_token: The estimate.
         stderr: Its standard error over rows (text and random states together).
         tokens: Tokens scored.
+        structure: The part of it that is paid for types or speeds.
     """
 
     nats_per_token: float
     stderr: float
     tokens: int
+    structure: float = 0.0
 
 
 def evaluation_rows(blocks: PackedBlocks, config: EvaluationConfig) -> list[int]:
@@ -105,6 +107,11 @@ def evaluate_t_step(
         Nats per token.
     """
 
+    if not isinstance(corruption, UnitMasking):
+        raise DataError(
+            f"L_T is defined for unit masking; {type(corruption).__name__} has its continuous-time bound only"
+        )
+
     def state(batch: Batch, generator: torch.Generator) -> Corrupted:
         u = 1 - sample_times(batch, generator=generator)
         return t_step_corrupted(batch, corruption, u, num_steps=num_steps, generator=generator)
@@ -126,20 +133,22 @@ def _average(
     generator = torch.Generator(device).manual_seed(seed)
     nats = torch.zeros(len(rows), dtype=torch.float64)
     num_tokens = torch.zeros(len(rows), dtype=torch.float64)
-    baseline = math.log(denoiser.vocab_size)
-    total, seen = 0.0, 0
+    baselines = [math.log(denoiser.vocab_size)]
+    words, structure, seen = 0.0, 0.0, 0
     for _ in range(config.draws):
         for first in range(0, len(rows), ROWS_PER_BATCH):
             chosen = slice(first, first + ROWS_PER_BATCH)
             batch = blocks.batch(rows[chosen]).to(device)
             corrupted = state(batch, generator)
-            loss = nelbo(denoiser(corrupted), batch, corrupted, baseline=baseline)
+            loss = nelbo(denoiser(corrupted), batch, corrupted, baselines=baselines)
             nats[chosen] += loss.nats.double().cpu() / config.draws
             num_tokens[chosen] = loss.num_tokens.double().cpu()
-            total += float(loss.nats.sum())
+            structure += float(loss.structure.sum())
+            words += float((loss.nats - loss.structure).sum())
             seen += int(loss.num_tokens.sum())
-            baseline = total / seen
-    return _estimate(nats, num_tokens)
+            num_streams = len(corrupted.type_terms)
+            baselines = [words / seen, *[structure / seen / max(1, num_streams)] * num_streams]
+    return replace(_estimate(nats, num_tokens), structure=structure / seen)
 
 
 @torch.no_grad()

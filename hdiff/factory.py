@@ -9,7 +9,7 @@ import torch
 
 from hdiff.components import build
 from hdiff.config import Recipe
-from hdiff.corruption import CORRUPTIONS, Corruption, SpanMasking
+from hdiff.corruption import CORRUPTIONS, Corruption, SoftMasking, SpanMasking
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
 from hdiff.models.autoregressive import Autoregressive
@@ -18,12 +18,15 @@ from hdiff.models.trunk import Trunk
 from hdiff.schedules import SCHEDULES
 
 
-def build_model(recipe: Recipe, vocab_size: int) -> Denoiser | Autoregressive:
+def build_model(
+    recipe: Recipe, vocab_size: int, corruption: Corruption | None = None
+) -> Denoiser | Autoregressive:
     """A model with weights drawn from the recipe's seed.
 
     Args:
         recipe: The recipe.
         vocab_size: Vocabulary V of the tokenizer.
+        corruption: Says which types and speeds the model must predict; None: none.
 
     Returns:
         The model, on the CPU.
@@ -43,7 +46,7 @@ def build_model(recipe: Recipe, vocab_size: int) -> Denoiser | Autoregressive:
             causal=config.kind == "autoregressive",
         )
         if config.kind == "denoiser":
-            return Denoiser(trunk, head)
+            return _denoiser(recipe, trunk, head, corruption)
         if not isinstance(head, ProductHead):
             raise RecipeError(
                 f"model 'autoregressive' with head '{recipe.head['kind']}'; it predicts one token at a time, "
@@ -52,8 +55,29 @@ def build_model(recipe: Recipe, vocab_size: int) -> Denoiser | Autoregressive:
         return Autoregressive(trunk, head)
 
 
+def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> Denoiser:
+    if corruption is None:
+        return Denoiser(trunk, head)
+    type_heads = [
+        build(recipe.type_head, HEADS, section="type_head", vocab_size=size, width=recipe.model.width)
+        for size in corruption.type_sizes
+    ]
+    table = corruption.table if isinstance(corruption, SoftMasking) and corruption.is_lexical else None
+    return Denoiser(
+        trunk,
+        head,
+        type_heads=type_heads,
+        predicts_speed=corruption.predicts_speed,
+        token_classes=None if table is None else torch.tensor(table),
+    )
+
+
 def build_corruption(
-    spec: Mapping[str, Any], *, mask_id: int, unit_lengths: Callable[[str], Sequence[float]]
+    spec: Mapping[str, Any],
+    *,
+    mask_id: int,
+    unit_lengths: Callable[[str], Sequence[float]],
+    token_classes: Callable[[SoftMasking], Sequence[int]] | None = None,
 ) -> Corruption:
     """The corruption of a recipe.
 
@@ -62,6 +86,8 @@ def build_corruption(
         mask_id: Id of the hidden token.
         unit_lengths: Gives the distribution of unit lengths of a level in the training split; called
             only where the recipe says `lengths: corpus`.
+        token_classes: Gives the class of each token id in the training split; called only for lexical
+            `soft_masking`.
 
     Returns:
         The corruption.
@@ -74,12 +100,14 @@ def build_corruption(
     corruption: Corruption = build(arguments, CORRUPTIONS, section="corruption", mask_id=mask_id)
     if isinstance(corruption, SpanMasking) and corruption.lengths == "corpus":
         corruption = corruption.with_lengths(unit_lengths(corruption.level))
+    if isinstance(corruption, SoftMasking) and corruption.is_lexical and token_classes is not None:
+        corruption = corruption.with_table(token_classes(corruption))
     return corruption
 
 
 def count_parameters(model: Denoiser | Autoregressive) -> dict[str, int]:
-    """Trainable parameters: total, trunk, head (without the token table), embedding (the table)."""
+    """Trainable parameters: total, trunk, heads (without the token table), embedding (the table)."""
     table = model.head.embedding.weight.numel()
-    head = sum(parameter.numel() for parameter in model.head.parameters()) - table
+    every = sum(parameter.numel() for parameter in model.parameters())
     trunk = sum(parameter.numel() for parameter in model.trunk.parameters())
-    return {"total": trunk + head + table, "trunk": trunk, "head": head, "embedding": table}
+    return {"total": every, "trunk": trunk, "head": every - trunk - table, "embedding": table}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.corruption import Corruption
+from hdiff.corruption import Corruption, UnitMasking
 from hdiff.data.builtin import PHRASES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -78,8 +78,10 @@ def evaluate_run(
         }
     trained_with = run.corruption
     corruption = trained_with if given_structure else trained_with.unconditional()
-    blocks = _blocks(run, prepared, corruption.required_levels() if given_structure else ())
-    wanted = tuple(steps or config.steps)
+    has_steps = isinstance(corruption, UnitMasking)  # only masked units have T-step samplers and bounds
+    levels = corruption.required_levels() if given_structure or not has_steps else ()
+    blocks = _blocks(run, prepared, levels)
+    wanted = tuple(steps or config.steps) if has_steps else ()
     stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
     stages.done("bound")
@@ -94,7 +96,7 @@ def evaluate_run(
         result["t_step"][str(num_steps)] = estimate.nats_per_token
         result["t_step_stderr"][str(num_steps)] = estimate.stderr
         stages.done(f"L_{num_steps}")
-    if config.samples:
+    if config.samples and wanted:
         result.update(_quality(run, blocks, prepared, wanted, judge or config.judge, seed, stages))
     return result
 
@@ -157,6 +159,7 @@ def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) ->
         "kind": kind,
         "nats_per_token": estimate.nats_per_token,
         "stderr": estimate.stderr,
+        "structure_nats_per_token": estimate.structure,
         "tokens": estimate.tokens,
         "conditional_on_structure": conditional,
         "uniform_nats_per_token": math.log(run.tokenizer.vocab_size),

@@ -67,7 +67,8 @@ class RunFolder:
         except ValueError as error:
             raise CheckpointError(f"{path / RECORD_FILE} is damaged ({error}); train again") from error
         tokenizer = Tokenizer.load(path / "tokenizer.json")
-        model = build_model(recipe, tokenizer.vocab_size)
+        corruption = _corruption(recipe, record, tokenizer)
+        model = build_model(recipe, tokenizer.vocab_size, corruption)
         part = "ema" if recipe.train.ema_decay else "model"
         checkpoint = load_checkpoint(path / CHECKPOINTS, parts=(part,))
         load_weights(model, checkpoint, part)
@@ -90,17 +91,21 @@ class RunFolder:
     @property
     def corruption(self) -> Corruption:
         """The corruption it was trained with, span lengths of the corpus filled in."""
-        lengths = self.record["unit_lengths"]
-        return build_corruption(
-            self.recipe.corruption,
-            mask_id=self.tokenizer.vocab_size,
-            unit_lengths=lambda level: lengths[level],
-        )
+        return _corruption(self.recipe, self.record, self.tokenizer)
 
     @staticmethod
     def has_checkpoint(path: Path | str) -> bool:
         """Whether the folder holds a checkpoint to go on from."""
         return has_checkpoint(Path(path) / CHECKPOINTS)
+
+
+def _corruption(recipe: Recipe, record: dict[str, Any], tokenizer: Tokenizer) -> Corruption:
+    return build_corruption(
+        recipe.corruption,
+        mask_id=tokenizer.vocab_size,
+        unit_lengths=lambda level: record["unit_lengths"][level],
+        token_classes=lambda _: record["token_classes"],
+    )
 
 
 def load_weights(model: Denoiser | Autoregressive, checkpoint: Checkpoint, part: str) -> None:

@@ -1,7 +1,7 @@
 """Schedules: the probability p_mask(t) = 1 - alpha(t) that a unit is masked at time t. Torch only.
 
 All run from p_mask(0) = 0 to p_mask(1) = 1 exactly, so the weights below give a bound without a
-left-over prior or reconstruction term.
+left-over prior or reconstruction term; `log_linear` ends at 1 - eps (see there).
 """
 
 from __future__ import annotations
@@ -97,8 +97,36 @@ class PolynomialSchedule(Schedule):
         return p_mask ** (1 / self.k)
 
 
+@final
+class LogLinearSchedule(Schedule):
+    """alpha(t) = 1 - (1 - eps) t, noise -log(1 - (1 - eps) t). Source: arXiv:2406.07524, eps = 1e-3.
+
+    It ends at p_mask(1) = 1 - eps. With exact counts that is still a bound as long as a row has fewer than
+    1 / eps units (then all counts up to N occur, and are weighed by how often they do); independent times
+    would leave out the units that are never masked, so they refuse it unless eps = 0.
+
+    Args:
+        eps: Probability of still being clean at t = 1, in [0, 1).
+    """
+
+    def __init__(self, eps: float = 1e-3) -> None:
+        if not 0 <= eps < 1:
+            raise RecipeError(f"log-linear schedule has eps = {eps}; eps lies in [0, 1)")
+        self.eps = eps
+
+    def p_mask(self, t: Tensor) -> Tensor:
+        return (1 - self.eps) * t
+
+    def derivative(self, t: Tensor) -> Tensor:
+        return torch.full_like(t, 1 - self.eps)
+
+    def time(self, p_mask: Tensor) -> Tensor:
+        return (p_mask / (1 - self.eps)).clamp(max=1.0)
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     "linear": LinearSchedule,
     "cosine": CosineSchedule,
     "polynomial": PolynomialSchedule,
+    "log_linear": LogLinearSchedule,
 }

@@ -20,10 +20,11 @@ from torch import Tensor
 from hdiff import provenance
 from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
-from hdiff.corruption import Corruption
+from hdiff.corruption import Corruption, SoftMasking
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.data_order import DataOrder
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
@@ -62,8 +63,9 @@ class Trainer:
             gradient_accumulation_steps=self.config.gradient_accumulation,
         )
         self.unit_lengths: dict[str, list[float]] = {}
-        self.model = build_model(recipe, self.prepared.tokenizer.vocab_size)
+        self.token_classes: list[int] = []
         self.corruption = self._build_corruption()
+        self.model = build_model(recipe, self.prepared.tokenizer.vocab_size, self.corruption)
         self.blocks = self._blocks("train")
         self._check_data()
         self.order = DataOrder(len(self.blocks), recipe.seed)
@@ -191,8 +193,22 @@ class Trainer:
             self.unit_lengths[level] = self._blocks("train", (level,)).unit_length_histogram(level)
             return self.unit_lengths[level]
 
+        def token_classes(corruption: SoftMasking) -> list[int]:
+            blocks = self._blocks("train", ())
+            self.token_classes = learn_token_classes(
+                blocks.tokens, vocab_size, corruption.num_classes, seed=self.recipe.seed
+            )
+            if corruption.classes == "random":
+                self.token_classes = shuffled_classes(self.token_classes, seed=self.recipe.seed)
+            return self.token_classes
+
         vocab_size = self.prepared.tokenizer.vocab_size
-        return build_corruption(self.recipe.corruption, mask_id=vocab_size, unit_lengths=unit_lengths)
+        return build_corruption(
+            self.recipe.corruption,
+            mask_id=vocab_size,
+            unit_lengths=unit_lengths,
+            token_classes=token_classes,
+        )
 
     def _check_data(self) -> None:
         rows = self.config.batch_size * self.accelerator.num_processes
@@ -281,6 +297,7 @@ class Trainer:
             "parameters": count_parameters(self.model),
             "data": self._data_facts(),
             "unit_lengths": self.unit_lengths,
+            "token_classes": self.token_classes,
             "vocab_size": self.prepared.tokenizer.vocab_size,
             "tokens_seen": self._tokens_seen(facts["steps"]),
             **facts,

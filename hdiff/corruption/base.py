@@ -56,6 +56,7 @@ class Corrupted:
         type_terms: Types to predict; their loss is the structure part of the bound.
         speed: True relative masking speed of each span, float (S,), if the model must predict it;
             the loss then has a rate term. None: all spans are equally fast, or the state shows it.
+        is_chain: Whether times are left out (exact counts), so that only ratios of speeds are predicted.
     """
 
     x_t: Tensor
@@ -68,6 +69,7 @@ class Corrupted:
     types_t: Tensor | None = None
     type_terms: tuple[TypeTerm, ...] = ()
     speed: Tensor | None = None
+    is_chain: bool = False
 
 
 class Corruption(ABC):
@@ -149,10 +151,17 @@ class Corruption(ABC):
         return self.mask_id
 
 
-def check_count(count: Count) -> Count:
-    """Returns `count`, or raises DataError if it is neither `exact` nor `bernoulli`."""
+def check_count(count: Count, schedule: Schedule | None) -> Count:
+    """Returns `count`, or raises DataError if it is neither `exact` nor `bernoulli`, or impossible."""
     if count not in ("exact", "bernoulli"):
         raise DataError(f"count is '{count}'; use 'exact' or 'bernoulli'")
+    if count == "bernoulli" and schedule is not None:
+        end = float(schedule.p_mask(torch.ones((), dtype=torch.float64)))
+        if end < 1:
+            raise DataError(
+                f"the schedule ends at p_mask(1) = {end:g} and independent times have no bound then; use "
+                f"count: exact, or eps: 0"
+            )
     return count
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
 from hdiff.data.batch import Batch
+from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import Schedule
 
@@ -39,7 +40,7 @@ class UnitMasking(Corruption):
         self, *, mask_id: int | None = None, schedule: Schedule | None = None, count: Count = "exact"
     ) -> None:
         super().__init__(mask_id=mask_id, schedule=schedule)
-        self.count = check_count(count)
+        self.count = check_count(count, schedule)
 
     @abstractmethod
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
@@ -134,9 +135,18 @@ def exact_count(schedule: Schedule, t: Tensor, num_units: Tensor) -> tuple[Tenso
     Returns:
         num_masked: n in 1..N, long (B,).
         weight: 1 / (n q(n)), float (B,).
+
+    Raises:
+        DataError: If the schedule ends before every unit is masked.
     """
     total = num_units.to(torch.float64)
     p = schedule.p_mask(t.to(torch.float64))
     n = torch.ceil(p * total - 1e-9).clamp(min=1.0).minimum(total)
     q = schedule.time(n / total) - schedule.time((n - 1) / total)
+    end = float(schedule.p_mask(torch.ones((), dtype=torch.float64)))
+    if end < 1 and bool(((total - 1) / total >= end).any()):
+        raise DataError(
+            f"the schedule ends at p_mask(1) = {end:g}, so the last of {int(total.max())} units of a row are "
+            f"never masked; set its eps below {1 / float(total.max()):.1g}, or use the linear schedule"
+        )
     return n.long(), (1 / (n * q)).to(torch.get_default_dtype())

@@ -95,7 +95,8 @@ class Batch:
             step = ids.diff(dim=1)
             if bool((ids[:, 0] != 0).any()) or bool(((step != 0) & (step != 1)).any()):
                 raise DataError(
-                    f"units of level '{level}' overlap or leave gaps; number them 0, 0, 1, 2, 2 ... along a row"
+                    f"units of level '{level}' overlap or leave gaps; "
+                    f"number them 0, 0, 1, 2, 2 ... along a row"
                 )
             if bool(((step == 0) & (self.token_mask[:, 1:] != self.token_mask[:, :-1])).any()):
                 raise DataError(

@@ -33,6 +33,8 @@ class PackedBlocks:
         salience: Salience of each token, 0 for separators, float32 (N,).
         buckets: Into which it falls; None if no buckets were asked for.
         unit_starts: Level -> whether a unit begins at each token, bool (N,).
+        labels: Level -> label of the unit of each token: 0 for none, then by falling frequency in the
+            training split (over all levels), int16 (N,).
         sequence_length: Tokens per row; the last row is padded.
         vocab_size: Vocabulary V.
         eos_id: Separator between documents, also the padding.
@@ -41,6 +43,7 @@ class PackedBlocks:
     tokens: NDArray[np.int32]
     salience: NDArray[np.float32]
     unit_starts: Mapping[str, NDArray[np.bool_]]
+    labels: Mapping[str, NDArray[np.int16]]
     sequence_length: int
     vocab_size: int
     eos_id: int
@@ -107,11 +110,13 @@ class PackedBlocks:
             salience[is_text] = prepared.token_salience[tokens[is_text]]
         else:
             salience[is_text] = _flat(rows, "salience")
-        unit_starts = {level: _unit_starts(rows, starts, level, max_unit_tokens) for level in levels}
+        order = _label_order(prepared)
+        units = {level: _units(rows, starts, level, max_unit_tokens, order) for level in levels}
         return cls(
             tokens,
             salience,
-            unit_starts,
+            {level: begins for level, (begins, _) in units.items()},
+            {level: labels for level, (_, labels) in units.items()},
             sequence_length,
             prepared.tokenizer.vocab_size,
             prepared.tokenizer.eos_id,
@@ -149,6 +154,10 @@ class PackedBlocks:
             input_ids=torch.from_numpy(np.where(real, self.tokens[places], self.eos_id).astype(np.int64)),
             token_mask=torch.from_numpy(real),
             unit_ids=unit_ids,
+            labels={
+                level: torch.from_numpy(np.where(real, labels[places], 0).astype(np.int64))
+                for level, labels in self.labels.items()
+            },
             salience=torch.from_numpy(salience),
             salience_buckets=None
             if self.buckets is None
@@ -210,10 +219,23 @@ def _lengths(rows: Dataset, name: str) -> NDArray[np.int64]:
     return np.asarray(_column(rows, name).value_lengths(), dtype=np.int64)
 
 
-def _unit_starts(
-    rows: Dataset, document_starts: NDArray[np.int64], level: str, max_unit_tokens: int | None
-) -> NDArray[np.bool_]:
-    """`hdiff.structure.segment` for all documents at once.
+def _label_order(prepared: PreparedData) -> NDArray[np.int16]:
+    """New number of each stored label: 1 the most frequent of the training split."""
+    stored = _flat(prepared.split("train"), "span_label")
+    counts = np.bincount(stored, minlength=int(stored.max(initial=0)) + 1)
+    order = np.empty(len(counts), dtype=np.int16)
+    order[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
+    return order
+
+
+def _units(
+    rows: Dataset,
+    document_starts: NDArray[np.int64],
+    level: str,
+    max_unit_tokens: int | None,
+    label_order: NDArray[np.int16],
+) -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
+    """`hdiff.structure.segment` for all documents at once: where units begin, and their labels.
 
     Spans come in nesting order, so a candidate is maximal exactly if it begins at or after the end
     of every candidate before it.
@@ -228,7 +250,13 @@ def _unit_starts(
     first, end = first[candidate], end[candidate]
     covered = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
     taken = first >= covered
-    change = np.zeros(int(document_starts[-1]) + 2, dtype=np.int64)
+    total = int(document_starts[-1])
+    change = np.zeros(total + 2, dtype=np.int64)
     np.add.at(change, first[taken] + 1, 1)
     np.add.at(change, end[taken], -1)
-    return change.cumsum()[: int(document_starts[-1])] <= 0
+    label = label_order[np.minimum(_flat(rows, "span_label")[candidate][taken], len(label_order) - 1)]
+    labels = np.zeros(total, dtype=np.int16)
+    lengths = end[taken] - first[taken]
+    inside = np.arange(int(lengths.sum())) - np.repeat(lengths.cumsum() - lengths, lengths)
+    labels[np.repeat(first[taken], lengths) + inside] = np.repeat(label, lengths)
+    return change.cumsum()[:total] <= 0, labels

@@ -71,10 +71,12 @@ class AutoregressiveHead(Head):
         for layer in self.layers:
             initialise(layer, num_layers)
 
-    def log_prob(self, hidden: Tensor, targets: Tensor, spans: PackedSpans) -> Tensor:
+    def log_prob(
+        self, hidden: Tensor, targets: Tensor, spans: PackedSpans, *, support: Tensor | None = None
+    ) -> Tensor:
         before = targets.roll(1)  # packed: the token before, where offset > 0
         states = self._states(hidden, before, spans)
-        token_log_prob = -F.cross_entropy(self.logits(states).float(), targets, reduction="none")
+        token_log_prob = -F.cross_entropy(self.logits(states, support).float(), targets, reduction="none")
         return spans.sum_tokens(token_log_prob)
 
     def sample(
@@ -84,6 +86,7 @@ class AutoregressiveHead(Head):
         *,
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
+        support: Tensor | None = None,
     ) -> Tensor:
         tokens = torch.zeros_like(spans.token_index)
         if not len(tokens):
@@ -95,7 +98,9 @@ class AutoregressiveHead(Head):
             states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
             last = prefix.offset == offset
             drawn = sample_categorical(
-                self.logits(states[last]), generator=generator, temperature=temperature
+                self.logits(states[last], None if support is None else support[kept][last]),
+                generator=generator,
+                temperature=temperature,
             )
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens

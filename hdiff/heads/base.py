@@ -34,13 +34,16 @@ class Head(nn.Module, ABC):
         nn.init.normal_(self.embedding.weight, std=0.02)
 
     @abstractmethod
-    def log_prob(self, hidden: Tensor, targets: Tensor, spans: PackedSpans) -> Tensor:
+    def log_prob(
+        self, hidden: Tensor, targets: Tensor, spans: PackedSpans, *, support: Tensor | None = None
+    ) -> Tensor:
         """Log-probability of each span's tokens, jointly.
 
         Args:
             hidden: Trunk output at the spans' tokens, float (P, D).
             targets: Tokens to score, long (P,), in 0..V-1.
             spans: Which tokens form a span.
+            support: Tokens that are possible at each position, bool (P, V); None if all are.
 
         Returns:
             log p(x_S | x_t) in nats, float (S,).
@@ -54,6 +57,7 @@ class Head(nn.Module, ABC):
         *,
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
+        support: Tensor | None = None,
     ) -> Tensor:
         """Draws each span's tokens jointly.
 
@@ -62,14 +66,16 @@ class Head(nn.Module, ABC):
             spans: Which tokens form a span.
             generator: Source of randomness, on the device of `hidden`.
             temperature: Divides the logits; > 0.
+            support: Tokens that are possible at each position, bool (P, V); None if all are.
 
         Returns:
             Tokens, long (P,).
         """
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of the vocabulary: (..., D) -> (..., V)."""
-        return F.linear(hidden, self.embedding.weight[: self.vocab_size], self.output_bias)
+    def logits(self, hidden: Tensor, support: Tensor | None = None) -> Tensor:
+        """Scores of the vocabulary, -inf outside of the support: (..., D) -> (..., V)."""
+        scores = F.linear(hidden, self.embedding.weight[: self.vocab_size], self.output_bias)
+        return scores if support is None else scores.masked_fill(~support, -torch.inf)
 
 
 def sample_categorical(

@@ -19,8 +19,10 @@ from hdiff.packed_spans import PackedSpans
 class ProductHead(Head):
     """p(x_S | x_t) = prod_i p(x_i | x_t): the baseline, factorised over tokens."""
 
-    def log_prob(self, hidden: Tensor, targets: Tensor, spans: PackedSpans) -> Tensor:
-        token_log_prob = -F.cross_entropy(self.logits(hidden).float(), targets, reduction="none")
+    def log_prob(
+        self, hidden: Tensor, targets: Tensor, spans: PackedSpans, *, support: Tensor | None = None
+    ) -> Tensor:
+        token_log_prob = -F.cross_entropy(self.logits(hidden, support).float(), targets, reduction="none")
         return spans.sum_tokens(token_log_prob)
 
     def sample(
@@ -30,5 +32,6 @@ class ProductHead(Head):
         *,
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
+        support: Tensor | None = None,
     ) -> Tensor:
-        return sample_categorical(self.logits(hidden), generator=generator, temperature=temperature)
+        return sample_categorical(self.logits(hidden, support), generator=generator, temperature=temperature)

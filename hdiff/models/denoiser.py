@@ -5,14 +5,17 @@ Dimensions: B batch, L tokens, S spans, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor, nn
 
 from hdiff.corruption.base import Corrupted
+from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.models.trunk import Trunk
+from hdiff.packed_spans import PackedSpans
 
 
 @dataclass(frozen=True)
@@ -21,27 +24,51 @@ class DenoiserOutput:
 
     Attributes:
         log_prob: log p(x_S | x_t) of every packed span in nats, float (S,).
+        type_log_prob: The same for the units of every type stream.
+        log_speed: Predicted log masking speed of every span, float (S,); None if the model predicts none.
     """
 
     log_prob: Tensor
+    type_log_prob: tuple[Tensor, ...] = ()
+    log_speed: Tensor | None = None
 
 
 @final
 class Denoiser(nn.Module):
     """p(x_S | x_t): a bidirectional trunk over x_t and a head over each span's tokens.
 
-    The trunk reads `x_t` and `token_mask` alone. No segmentation, label or salience enters it, so
-    nothing computed from x_0 is visible at masked positions (DESIGN 4.3).
+    The trunk reads `x_t`, `token_mask` and, if the corruption generates types, those that are visible
+    already. No segmentation, label or salience of a hidden position enters it (DESIGN 4.3).
 
     Args:
         trunk: Bidirectional trunk.
         head: Head; it owns the token table used for the input.
+        type_heads: A head for each type stream, coarse to fine; its vocabulary is that of the types.
+        predicts_speed: Whether a head predicts the masking speed of hidden tokens.
+        token_classes: Class of each token, long (V,), if the last type stream shows it: only tokens of a
+            visible class are possible then.
     """
 
-    def __init__(self, trunk: Trunk, head: Head) -> None:
+    token_classes: Tensor | None
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        head: Head,
+        *,
+        type_heads: Sequence[Head] = (),
+        predicts_speed: bool = False,
+        token_classes: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
+        self.type_heads = nn.ModuleList(type_heads)
+        self.speed = nn.Linear(head.width, 1) if predicts_speed else None
+        if self.speed is not None:
+            nn.init.zeros_(self.speed.weight)
+            nn.init.zeros_(self.speed.bias)
+        self.register_buffer("token_classes", token_classes, persistent=False)
 
     @property
     def vocab_size(self) -> int:
@@ -53,32 +80,76 @@ class Denoiser(nn.Module):
         """Id of the hidden token: V."""
         return self.head.vocab_size
 
-    def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, x_t: Tensor, token_mask: Tensor | None = None, *, types_t: Tensor | None = None
+    ) -> Tensor:
         """Trunk output.
 
         Args:
             x_t: Tokens, `mask_id` where hidden, long (B, L).
             token_mask: Real tokens, bool (B, L); None if all are.
+            types_t: Visible types, the number of types where hidden, long (B, L, R); None without types.
 
         Returns:
             float (B, L, D).
+
+        Raises:
+            DataError: If model and corruption have different type streams.
         """
-        return self.trunk(self.head.embedding(x_t), token_mask)  # type: ignore[no-any-return]
+        given = 0 if types_t is None else types_t.shape[-1]
+        if given != len(self.type_heads):
+            raise DataError(
+                f"the model has {len(self.type_heads)} type heads, the corruption {given} type streams; "
+                f"build the model for this corruption (corruption.type_sizes)"
+            )
+        embedded = self.head.embedding(x_t)
+        for stream, type_head in enumerate(self._type_heads()):
+            assert types_t is not None
+            embedded = embedded + type_head.embedding(types_t[..., stream])
+        return self.trunk(embedded, token_mask)  # type: ignore[no-any-return]
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Scores the clean tokens of the spans to predict.
+        """Scores the clean tokens of the spans to predict, and the types.
 
         Args:
             corrupted: Corrupted batch.
 
         Returns:
-            Log-probability of each span.
+            Log-probability of each span and each unit of types.
         """
-        hidden = self.hidden(corrupted.x_t, padding_mask(corrupted.token_mask))
+        hidden = self.hidden(corrupted.x_t, padding_mask(corrupted.token_mask), types_t=corrupted.types_t)
         spans = corrupted.spans
+        packed = spans.gather(hidden)
+        options = self._options(corrupted)
         return DenoiserOutput(
-            log_prob=self.head.log_prob(spans.gather(hidden), spans.gather(corrupted.x_0), spans)
+            log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
+            type_log_prob=tuple(
+                type_head.log_prob(term.spans.gather(hidden), term.spans.gather(term.targets), term.spans)
+                for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
+            ),
+            log_speed=None if self.speed is None else self.speed(packed[spans.offset == 0]).squeeze(-1),
         )
+
+    def support(self, types_t: Tensor | None, spans: PackedSpans) -> Tensor | None:
+        """Tokens that the visible classes leave possible at packed positions.
+
+        Args:
+            types_t: Visible types, long (B, L, R).
+            spans: Packed positions, all with a visible class.
+
+        Returns:
+            bool (P, V), or None if classes are not shown.
+        """
+        if self.token_classes is None or types_t is None:
+            return None
+        return spans.gather(types_t)[:, -1:] == self.token_classes
+
+    def _type_heads(self) -> list[Head]:
+        return [head for head in self.type_heads if isinstance(head, Head)]
+
+    def _options(self, corrupted: Corrupted) -> dict[str, Tensor]:
+        support = self.support(corrupted.types_t, corrupted.spans)
+        return {} if support is None else {"support": support}
 
 
 def padding_mask(token_mask: Tensor) -> Tensor | None:

@@ -5,6 +5,7 @@ Dimensions: B batch, S spans.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from hdiff.corruption.base import Corrupted
 from hdiff.data.batch import Batch
 from hdiff.models.denoiser import DenoiserOutput
+from hdiff.objectives.rate_matching import rate_term
+from hdiff.packed_spans import PackedSpans
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,12 @@ class Loss:
     Attributes:
         nats: Bound of each row's tokens together, nats, float (B,).
         num_tokens: Real tokens of each row, long (B,).
+        structure: The part of `nats` that is paid for types or speeds, float (B,).
     """
 
     nats: Tensor
     num_tokens: Tensor
+    structure: Tensor
 
     @property
     def mean(self) -> Tensor:
@@ -33,29 +38,48 @@ class Loss:
         return self.nats.sum() / self.num_tokens.sum()
 
 
-def nelbo(output: DenoiserOutput, batch: Batch, corrupted: Corrupted, *, baseline: float = 0.0) -> Loss:
+def nelbo(
+    output: DenoiserOutput, batch: Batch, corrupted: Corrupted, *, baselines: Sequence[float] = (0.0,)
+) -> Loss:
     """`sum_{S masked} weight_S (-log p(x_S | x_t))`, whose mean over t bounds -log p(x_0).
 
+    Types that are to be predicted add the same sum over their units, hidden speeds their rate term.
     Source: arXiv:2406.07524, eq. 10, with spans as units. It bounds -log p(x_0) only if
     `corrupted.conditional_on_structure` is False; otherwise -log p(x_0 | structure).
 
     Because E[sum_{S masked} weight_S |S|] is exactly the number of tokens, any constant `baseline`
     may be subtracted per masked token and added back per token without changing the mean; near the
     model's own nats per token it removes most of the noise that comes from spans of different
-    lengths. It changes no gradient in expectation.
+    lengths. It changes no gradient in expectation. The same holds for every stream of types.
 
     Args:
         output: Log-probabilities of the spans.
         batch: The clean batch.
         corrupted: The corrupted batch and its weights.
-        baseline: Control variate in nats per token, chosen without looking at this batch.
+        baselines: Control variates in nats per token, chosen without looking at this batch: of the tokens,
+            then of the type streams; 0 where none is given.
 
     Returns:
         The estimate for each row.
     """
-    excess = -output.log_prob - baseline * corrupted.spans.length
-    num_rows = batch.input_ids.shape[0]
-    nats = torch.zeros(num_rows, device=excess.device, dtype=excess.dtype)
-    nats = nats.index_add(0, corrupted.spans.row, corrupted.weight.to(excess.dtype) * excess)
     num_tokens = batch.token_mask.sum(1)
-    return Loss(nats=nats + baseline * num_tokens, num_tokens=num_tokens)
+    given = [*baselines, *(0.0 for _ in corrupted.type_terms)]
+    tokens = _weighted(-output.log_prob, corrupted.spans, corrupted.weight, num_tokens, given[0])
+    structure = torch.zeros_like(tokens)
+    for term, log_prob, baseline in zip(corrupted.type_terms, output.type_log_prob, given[1:], strict=False):
+        structure = structure + _weighted(-log_prob, term.spans, term.weight, num_tokens, baseline)
+    if corrupted.speed is not None:
+        rate = rate_term(output.log_speed, corrupted.speed, corrupted.spans, is_chain=corrupted.is_chain).to(
+            tokens.dtype
+        )
+        structure = structure + _weighted(rate, corrupted.spans, corrupted.weight, num_tokens, 0.0)
+    return Loss(nats=tokens + structure, num_tokens=num_tokens, structure=structure)
+
+
+def _weighted(
+    nats: Tensor, spans: PackedSpans, weight: Tensor, num_tokens: Tensor, baseline: float
+) -> Tensor:
+    """Weighted sums over the spans of each row, (S,) -> (B,)."""
+    excess = nats - baseline * spans.length
+    rows = torch.zeros(len(num_tokens), device=nats.device, dtype=nats.dtype)
+    return rows.index_add(0, spans.row, weight.to(nats.dtype) * excess) + baseline * num_tokens

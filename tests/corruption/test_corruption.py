@@ -9,7 +9,7 @@ from hdiff.corruption import SpanMasking, TokenMasking, sample_times
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.schedules import SCHEDULES, LinearSchedule, PolynomialSchedule
+from hdiff.schedules import SCHEDULES, LinearSchedule, LogLinearSchedule, PolynomialSchedule
 
 
 def parsed_batch(num_rows: int = 64) -> Batch:
@@ -54,6 +54,10 @@ def test_masking_frequency_is_one_minus_alpha(schedule, count: str, generator: t
     """Exact counts round p N up to whole units, so they may exceed alpha's complement by 1 / N."""
     num_units = 50
     batch = Batch.of(torch.zeros(4000, num_units, dtype=torch.long))
+    if count == "bernoulli" and isinstance(schedule, LogLinearSchedule):
+        with pytest.raises(DataError, match="eps: 0"):
+            TokenMasking(mask_id=1, schedule=schedule, count=count)
+        schedule = LogLinearSchedule(eps=0.0)
     for time in (0.2, 0.5, 0.9):
         t = torch.full((4000,), time)
         corrupted = TokenMasking(mask_id=1, schedule=schedule, count=count).corrupt(
@@ -93,7 +97,7 @@ def test_schedules_run_from_clean_to_masked_and_invert(schedule) -> None:
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
     p = schedule.p_mask(t)
     assert float(p[0]) == pytest.approx(0.0, abs=1e-12)
-    assert float(p[-1]) == pytest.approx(1.0)
+    assert float(p[-1]) == pytest.approx(1 - getattr(schedule, "eps", 0.0))
     assert bool((p.diff() > 0).all())
     assert torch.allclose(schedule.time(p), t, atol=1e-7)
     inner = t[1:-1].clone().requires_grad_()
@@ -177,3 +181,10 @@ def test_impossible_options_are_refused(options: dict[str, object], message: str
 def test_parsed_spans_alone_give_no_unconditional_bound() -> None:
     with pytest.raises(DataError, match="no bound on -log p"):
         SpanMasking(mask_id=9).unconditional()
+
+
+def test_log_linear_schedules_need_fewer_units_than_1_over_eps() -> None:
+    batch = Batch.of(torch.zeros(2, 20, dtype=torch.long))
+    corruption = TokenMasking(mask_id=9, schedule=LogLinearSchedule(eps=0.05))
+    with pytest.raises(DataError, match="never masked; set its eps below"):
+        corruption.corrupt(batch, torch.ones(2))

@@ -1,0 +1,160 @@
+"""RateMatched: salience and level set only the masking speed; the state holds tokens alone. Torch only.
+
+Dimensions: B batch, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corrupted, Corruption, Count, check_count, check_k
+from hdiff.corruption.unit_masking import exact_count
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.packed_spans import PackedSpans
+from hdiff.schedules import Schedule
+
+Order = Literal["keyword_first", "keyword_last", "uniform"]
+
+
+@final
+class RateMatched(Corruption):
+    """Token i is masked at `T_i = U^(1 / k_i)`: a token of greater k is masked later and generated earlier.
+
+    The speeds are a function of x_0 and not shown, so the model predicts them too, and the bound has a rate
+    term; without it the number would be no bound (DESIGN 4.3.4; docs/concepts.md, "hidden speeds"). With
+    `data.lexical_salience` a speed is a function of the token id (as GenMD4, arXiv:2406.04329, learns them),
+    otherwise of the token in its context.
+
+    Args:
+        order: `keyword_first` generates salient tokens early, `keyword_last` late, `uniform` any.
+        ratio: Speed of the fastest bucket over that of the slowest, >= 1; buckets between are spaced evenly
+            in log k.
+        num_buckets: Salience buckets of the data set (`data.salience_buckets`).
+        k: Speeds of the buckets, least salient first, instead of `order` and `ratio`.
+        level: Level whose longer units have another speed; None for none.
+        k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
+        mask_id: See `Corruption`.
+        schedule: See `Corruption`.
+        count: `exact` (the chain of states without its times) or `bernoulli` (each token by its own time).
+    """
+
+    def __init__(
+        self,
+        *,
+        order: Order = "keyword_first",
+        ratio: float = 4.0,
+        num_buckets: int = 4,
+        k: Sequence[float] | None = None,
+        level: str | None = None,
+        k_inside: float = 1.0,
+        mask_id: int | None = None,
+        schedule: Schedule | None = None,
+        count: Count = "exact",
+    ) -> None:
+        super().__init__(mask_id=mask_id, schedule=schedule)
+        if order not in ("keyword_first", "keyword_last", "uniform"):
+            raise DataError(f"order is '{order}'; use 'keyword_first', 'keyword_last' or 'uniform'")
+        if not 1 <= ratio < float("inf"):
+            raise DataError(f"ratio is {ratio}; it is a number >= 1, direction is what 'order' says")
+        if num_buckets < 1:
+            raise DataError(f"num_buckets is {num_buckets}; give data.salience_buckets, at least 1")
+        if level is None and k_inside != 1.0:
+            raise DataError(
+                f"k_inside is {k_inside} without a level; name the level whose units it speeds up"
+            )
+        self.count = check_count(count, schedule)
+        self.level, self.k_inside = level, check_k(k_inside, "k_inside")
+        if k is None:
+            steps = [bucket / max(1, num_buckets - 1) - 0.5 for bucket in range(num_buckets)]
+            sign = {"keyword_first": 1.0, "keyword_last": -1.0, "uniform": 0.0}[order]
+            k = [ratio ** (sign * step) for step in steps]
+        self.k = tuple(check_k(value, f"bucket {bucket}") for bucket, value in enumerate(k))
+
+    @property
+    def conditional_on_structure(self) -> bool:
+        return False
+
+    @property
+    def predicts_speed(self) -> bool:
+        return True
+
+    def required_levels(self) -> tuple[str, ...]:
+        return () if self.level is None else (self.level,)
+
+    def unconditional(self) -> RateMatched:
+        return self
+
+    def speeds(self, batch: Batch) -> Tensor:
+        """The masking speed of every token.
+
+        Args:
+            batch: The clean batch.
+
+        Returns:
+            k > 0, float64 (B, L).
+
+        Raises:
+            DataError: If the batch has no salience buckets, or more of them than there are speeds.
+        """
+        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
+        if len(table) == 1:
+            speed = table.expand(batch.input_ids.shape)
+        elif batch.salience_buckets is None:
+            raise DataError("speeds differ by salience bucket; set data.salience_buckets in the recipe")
+        elif int(batch.salience_buckets.max()) >= len(table):
+            raise DataError(
+                f"the data set has salience bucket {int(batch.salience_buckets.max())}, there are "
+                f"{len(table)} speeds; make num_buckets equal to data.salience_buckets"
+            )
+        else:
+            speed = table[batch.salience_buckets]
+        if self.level is not None:
+            units = batch.units(self.level)
+            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
+            speed = torch.where(length > 1, speed * self.k_inside, speed)
+        return speed
+
+    def log_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draws log T of every token, <= 0, float64 (B, L).
+
+        Args:
+            batch: The clean batch.
+            generator: Source of randomness.
+
+        Returns:
+            The draws.
+        """
+        shape, device = batch.input_ids.shape, batch.input_ids.device
+        u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+        return u.log() / self.speeds(batch)
+
+    def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
+        mask_id = self.check(batch, t)
+        speed = self.speeds(batch)
+        log_t = self.log_times(batch, generator=generator)
+        if self.count == "exact":
+            num_masked, weight = exact_count(self.schedule, t, batch.token_mask.sum(1))
+            ordered = log_t.masked_fill(~batch.token_mask, torch.inf).sort(1).values
+            is_masked = (log_t <= ordered.gather(1, (num_masked - 1)[:, None])) & batch.token_mask
+            scale = weight.double() * num_masked / (speed * is_masked).sum(1)
+        else:
+            is_masked = (log_t <= self.schedule.p_mask(t.double()).log()[:, None]) & batch.token_mask
+            scale = self.schedule.reverse_hazard(t.double())
+        spans = PackedSpans.from_units(batch.units("token"), is_masked)
+        packed = spans.gather(speed)
+        return Corrupted(
+            x_t=batch.input_ids.masked_fill(is_masked, mask_id),
+            x_0=batch.input_ids,
+            token_mask=batch.token_mask,
+            is_masked=is_masked,
+            spans=spans,
+            weight=(packed * scale[spans.row]).to(torch.get_default_dtype()),
+            conditional_on_structure=False,
+            speed=packed.to(torch.get_default_dtype()),
+            is_chain=self.count == "exact",
+        )

@@ -1,0 +1,111 @@
+"""SoftMasking: between a token and its mask stands the class of the token. Torch only.
+
+Dimensions: B batch, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+import torch
+
+from hdiff.corruption.base import Count, check_k
+from hdiff.corruption.cascade import Cascade, Stream
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.schedules import Schedule
+
+Classes = Literal["clusters", "random", "syntax"]
+
+
+@final
+class SoftMasking(Cascade):
+    """Corruption in small steps: token -> class -> mask, and back: mask -> class -> token.
+
+    The intermediate state keeps part of the information ("smooth corruption" with "tractable intermediate
+    states", arXiv:2512.22630). `clusters` and `random` are functions of the token id, so they cost nothing in
+    the likelihood: -log p(x_0, classes) = -log p(x_0). `syntax` shows the label of a level, which depends on
+    the context: the bound is one on -log p(x_0, labels). Source of the two-step state: HDLM, RIVALS.
+
+    Args:
+        classes: `clusters` (of tokens with similar neighbours, learned from the training split), `random`
+            (the control: the same sizes), or `syntax`.
+        num_classes: Classes; for `syntax` the labels that are told apart.
+        level: Level of the labels for `syntax`.
+        class_k: Speed at which a class is masked.
+        token_k: Speed at which a token gives way to its class.
+        table: Class of each token, length V; None has it filled in by the trainer.
+        mask_id: See `Corruption`.
+        schedule: See `Corruption`.
+        count: See `Cascade`.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: Classes = "clusters",
+        num_classes: int = 64,
+        level: str = "word",
+        class_k: float = 1.0,
+        token_k: float = 1.0,
+        table: Sequence[int] | None = None,
+        mask_id: int | None = None,
+        schedule: Schedule | None = None,
+        count: Count = "exact",
+    ) -> None:
+        super().__init__(mask_id=mask_id, schedule=schedule, count=count)
+        if classes not in ("clusters", "random", "syntax"):
+            raise DataError(f"classes is '{classes}'; use 'clusters', 'random' or 'syntax'")
+        if num_classes < 2:
+            raise DataError(f"num_classes is {num_classes}; give at least 2")
+        if table is not None and (min(table) < 0 or max(table) >= num_classes):
+            raise DataError(f"table has classes {min(table)} to {max(table)}, num_classes is {num_classes}")
+        self.classes, self.num_classes, self.level = classes, num_classes, level
+        self.class_k, self.token_k = check_k(class_k, "classes"), check_k(token_k, "tokens")
+        self.table = None if table is None else tuple(table)
+
+    @property
+    def is_lexical(self) -> bool:
+        """Whether a token's class is a function of its id."""
+        return self.classes != "syntax"
+
+    @property
+    def type_sizes(self) -> tuple[int, ...]:
+        return (self.num_classes if self.is_lexical else self.num_classes + 1,)
+
+    def required_levels(self) -> tuple[str, ...]:
+        return () if self.is_lexical else (self.level,)
+
+    def unconditional(self) -> SoftMasking:
+        return self
+
+    def with_table(self, table: Sequence[int]) -> SoftMasking:
+        """The same corruption with the class of each token id filled in."""
+        return SoftMasking(
+            classes=self.classes,
+            num_classes=self.num_classes,
+            level=self.level,
+            class_k=self.class_k,
+            token_k=self.token_k,
+            table=table,
+            mask_id=self.mask_id,
+            schedule=self.schedule,
+            count=self.count,
+        )
+
+    def streams(self, batch: Batch) -> Sequence[Stream]:
+        units = batch.units("token")
+        if self.is_lexical:
+            if self.table is None:
+                raise DataError("the table of token classes is not filled in yet; call with_table(...) first")
+            types = torch.tensor(self.table, device=units.device)[batch.input_ids]
+        elif self.level in batch.labels:
+            types = batch.labels[self.level].clamp(max=self.num_classes)
+        else:
+            raise DataError(
+                f"classes 'syntax' needs labels of level '{self.level}', the batch has "
+                f"{sorted(batch.labels) or 'none'}; re-run hdiff prepare with --levels {self.level}"
+            )
+        like = torch.ones(units.shape, dtype=torch.float64, device=units.device)
+        return [Stream(units, self.class_k * like, types), Stream(units, self.token_k * like)]
