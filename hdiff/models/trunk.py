@@ -46,6 +46,11 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
+import os
+
+STD = float(os.environ.get("STD", 0.02))
+
+
 @final
 class FeedForward(nn.Module):
     """GELU-tanh MLP of four times the width."""
@@ -136,4 +141,4 @@ def initialise(layer: nn.Module, depth: int) -> None:
     for name, parameter in layer.named_parameters():
         if parameter.ndim == 2:
             into_residual = name.endswith(("project.weight", "contract.weight"))
-            nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5 if into_residual else 0.02)
+            nn.init.normal_(parameter, std=STD / (2 * depth) ** 0.5 if into_residual else STD)

@@ -1,0 +1,125 @@
+"""Trains and evaluates every family of corruption over several seeds, and prints one table of bounds.
+
+Finished runs are kept, so the command can be stopped and started again at any time. Run it from the
+checkout, with the data set prepared: `python recipes/benchmarks/corruption.py --data data/mixture`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from compare import run
+
+RECIPE = Path(__file__).with_name("corruption.yaml")
+BASELINE = "token"
+
+
+def _corruption(text: str, *more: str) -> list[str]:
+    return [f"corruption={{{text}}}", *more]
+
+
+SYSTEMS: dict[str, list[str]] = {
+    BASELINE: _corruption("kind: token_masking"),
+    "soft_clusters_64": _corruption("kind: soft_masking, num_classes: 64"),
+    "soft_random_64": _corruption("kind: soft_masking, classes: random, num_classes: 64"),
+    "soft_clusters_64_k3": _corruption("kind: soft_masking, num_classes: 64, class_k: 3.0"),
+    "soft_clusters_16": _corruption("kind: soft_masking, num_classes: 16"),
+    "soft_clusters_256": _corruption("kind: soft_masking, num_classes: 256"),
+    "soft_syntax": _corruption("kind: soft_masking, classes: syntax, num_classes: 16"),
+    "rate_first_4": _corruption("kind: rate_matched, order: keyword_first, ratio: 4.0"),
+    "rate_last_4": _corruption("kind: rate_matched, order: keyword_last, ratio: 4.0"),
+    "rate_last_16": _corruption("kind: rate_matched, order: keyword_last, ratio: 16.0"),
+    "rate_uniform": _corruption("kind: rate_matched, order: uniform"),
+    "rate_first_4_lexical": _corruption(
+        "kind: rate_matched, order: keyword_first, ratio: 4.0", "data.lexical_salience=true"
+    ),
+    "rate_last_4_lexical": _corruption(
+        "kind: rate_matched, order: keyword_last, ratio: 4.0", "data.lexical_salience=true"
+    ),
+    "cascade_phrase": _corruption("kind: tree_cascade, levels: [phrase]"),
+    "cascade_phrase_k4": _corruption("kind: tree_cascade, levels: [phrase], k: {phrase: 4.0}"),
+    "cascade_word": _corruption("kind: tree_cascade, levels: [word]"),
+    "cascade_sentence": _corruption("kind: tree_cascade, levels: [sentence]"),
+    "cascade_3_levels": _corruption("kind: tree_cascade, levels: [clause, phrase, word]"),
+    "cascade_labels": _corruption(
+        "kind: tree_cascade, levels: [phrase], types: [boundary, label], num_labels: 8"
+    ),
+    "cascade_reversed": _corruption(
+        "kind: tree_cascade, levels: [clause, phrase, word], direction: fine_to_coarse"
+    ),
+}
+
+
+def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) -> None:
+    """One run, unless its evaluation is there."""
+    out = arguments.out / f"{system}-{seed}"
+    if (out / "eval.json").exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fixed = [f"output={out}", f"seed={seed}", f"data.path={arguments.data}", "resume=auto", *arguments.set]
+    log = arguments.out / f"{system}-{seed}.log"
+    run(["train", str(arguments.recipe), *SYSTEMS[system], *fixed], log)
+    run(["eval", str(out), "--json"], log)
+
+
+def table(arguments: argparse.Namespace) -> str:
+    """Markdown: words, structure and total in nats/token, mean and sd over seeds; differences are paired."""
+
+    def bounds(system: str) -> dict[int, dict[str, float]]:
+        files = {seed: arguments.out / f"{system}-{seed}" / "eval.json" for seed in arguments.seeds}
+        return {seed: json.loads(f.read_text())["bound"] for seed, f in files.items() if f.exists()}
+
+    def spread(values: list[float]) -> str:
+        sd = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.3f}{sd}"
+
+    reference = bounds(BASELINE)
+    lines = [
+        "| system | seeds | words | structure | total | total - token masking | parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for system in arguments.systems:
+        found = bounds(system)
+        if not found:
+            continue
+        total = [b["nats_per_token"] for b in found.values()]
+        structure = [b["structure_nats_per_token"] for b in found.values()]
+        words = [t - s for t, s in zip(total, structure, strict=True)]
+        gaps = [
+            b["nats_per_token"] - reference[seed]["nats_per_token"]
+            for seed, b in found.items()
+            if seed in reference
+        ]
+        record = json.loads((arguments.out / f"{system}-{next(iter(found))}" / "run.json").read_text())
+        cells = [system, str(len(found)), spread(words), spread(structure), spread(total)]
+        cells += [spread(gaps) if gaps else "", f"{record['parameters']['total']:,}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parses the command line and runs everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--out", type=Path, default=Path("runs/corruption"), help="folder of the runs")
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
+    parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
+    arguments = parser.parse_args()
+    jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda job: train_and_evaluate(*job, arguments), jobs))
+    text = table(arguments)
+    (arguments.out / "table.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
