@@ -107,7 +107,7 @@ class AutoregressiveHead(Head):
 
     def _states(self, hidden: Tensor, before: Tensor, spans: PackedSpans) -> Tensor:
         """Hidden states that predict each packed token: (P, D), given the token before it (P,)."""
-        previous = self.previous(self.embedding(before))
+        previous = self.previous(self.embed(before))
         previous = torch.where((spans.offset == 0)[:, None], self.begin.to(previous.dtype), previous)
         states = hidden + previous
         for layer in self.layers:

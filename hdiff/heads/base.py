@@ -31,7 +31,14 @@ class Head(nn.Module, ABC):
         self.width = width
         self.embedding = nn.Embedding(vocab_size + 1, width)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Input vectors of tokens, scaled to unit variance as the residual stream needs: (...) -> (..., D).
+
+        Source: arXiv:1706.03762, section 3.4; without the factor the first layer drowns the tokens.
+        """
+        return self.embedding(tokens) * self.width**0.5  # type: ignore[no-any-return]
 
     @abstractmethod
     def log_prob(

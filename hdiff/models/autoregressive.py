@@ -46,7 +46,7 @@ class Autoregressive(nn.Module):
             log p(x_i | x_<i) in nats, float (B, L); 0 at padding.
         """
         before = F.pad(batch.input_ids[:, :-1], (1, 0), value=self.vocab_size)
-        hidden = self.trunk(self.head.embedding(before), padding_mask(batch.token_mask))
+        hidden = self.trunk(self.head.embed(before), padding_mask(batch.token_mask))
         logits = self.head.logits(hidden).float()
         log_prob = -F.cross_entropy(logits.flatten(0, 1), batch.input_ids.flatten(), reduction="none")
         return log_prob.view_as(batch.input_ids) * batch.token_mask

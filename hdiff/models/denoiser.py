@@ -102,10 +102,10 @@ class Denoiser(nn.Module):
                 f"the model has {len(self.type_heads)} type heads, the corruption {given} type streams; "
                 f"build the model for this corruption (corruption.type_sizes)"
             )
-        embedded = self.head.embedding(x_t)
+        embedded = self.head.embed(x_t)
         for stream, type_head in enumerate(self._type_heads()):
             assert types_t is not None
-            embedded = embedded + type_head.embedding(types_t[..., stream])
+            embedded = embedded + type_head.embed(types_t[..., stream])
         return self.trunk(embedded, token_mask)  # type: ignore[no-any-return]
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
