@@ -194,6 +194,11 @@ class Trainer:
             return self.unit_lengths[level]
 
         def token_classes(corruption: SoftMasking) -> list[int]:
+            if RunFolder.has_checkpoint(self.path):  # its weights belong to these classes
+                record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
+                self.token_classes = record.get("token_classes", [])
+            if self.token_classes:
+                return self.token_classes
             blocks = self._blocks("train", ())
             self.token_classes = learn_token_classes(
                 blocks.tokens, vocab_size, corruption.num_classes, seed=self.recipe.seed

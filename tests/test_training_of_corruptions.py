@@ -1,0 +1,119 @@
+"""Every corruption trains from a recipe, resumes to the same numbers, and gives a bound on held-out text."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdiff.checkpoint import load_checkpoint
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepared import PreparedData
+from hdiff.data.token_classes import learn_token_classes, shuffled_classes
+from hdiff.errors import DataError
+from hdiff.recipe import load_recipe
+from hdiff.run_evaluation import evaluate_run
+from hdiff.run_folder import RunFolder
+from hdiff.training import Trainer
+
+RECIPE = """
+name: small
+output: {output}
+data: {{path: {data}, sequence_length: 32, max_unit_tokens: 6, salience_buckets: 3}}
+model: {{width: 16, depth: 1, num_heads: 2}}
+corruption: {{kind: token_masking}}
+train: {{steps: 4, batch_size: 4, warmup_steps: 1, ema_decay: 0.5, log_every: 1, checkpoint_every: 2}}
+evaluation: {{steps: [1], blocks: 8, draws: 2, samples: 0}}
+"""
+
+AUTOREGRESSIVE = "{kind: autoregressive, num_heads: 2}"
+SYSTEMS = {
+    "cascade": ["corruption={kind: tree_cascade, levels: [clause, phrase, word], types: [boundary, label]}"],
+    "cascade_nodes": [
+        "corruption={kind: tree_cascade, levels: [phrase], unit: node, k: {phrase: 2.0}}",
+        f"head={AUTOREGRESSIVE}",
+        f"type_head={AUTOREGRESSIVE}",
+    ],
+    "cascade_salience": [
+        "corruption={kind: tree_cascade, types: [boundary, salience], num_buckets: 3, k: {token: [1, 2, 3]}}"
+    ],
+    "cascade_up": ["corruption={kind: tree_cascade, direction: fine_to_coarse}"],
+    "rates": ["corruption={kind: rate_matched, num_buckets: 3}"],
+    "rates_lexical": ["corruption={kind: rate_matched, num_buckets: 3}", "data.lexical_salience=true"],
+    "soft": ["corruption={kind: soft_masking, num_classes: 8}"],
+    "soft_random": ["corruption={kind: soft_masking, num_classes: 8, classes: random}"],
+    "soft_syntax": ["corruption={kind: soft_masking, num_classes: 8, classes: syntax}"],
+}
+
+
+@pytest.mark.parametrize("system", list(SYSTEMS))
+def test_trains_resumes_and_gives_a_bound(system: str, prepared_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    Trainer(load_recipe(file, SYSTEMS[system])).run()
+
+    trainer = Trainer(load_recipe(file, [*SYSTEMS[system], f"output={tmp_path / 'other'}"]))
+    update = trainer._update
+
+    def stop_after_two(step: int) -> dict[str, float]:
+        found = update(step)
+        trainer.stop_signal = 15 if step == 2 else None
+        return found
+
+    trainer._update = stop_after_two  # type: ignore[method-assign]
+    assert trainer.run() == 15
+    Trainer(load_recipe(file, [*SYSTEMS[system], f"output={tmp_path / 'other'}", "resume=auto"])).run()
+    one, other = (
+        load_checkpoint(tmp_path / name / "checkpoints").tensors["model"] for name in ("run", "other")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+    bound = evaluate_run(RunFolder.load(tmp_path / "run"))["bound"]
+    assert not bound["conditional_on_structure"]
+    assert math.isfinite(bound["nats_per_token"])
+    assert bound["nats_per_token"] > bound["structure_nats_per_token"] > 0
+
+
+def test_buckets_that_do_not_fit_are_refused(prepared_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    with pytest.raises(DataError, match=r"num_buckets equal to data\.salience_buckets"):
+        Trainer(load_recipe(file, ["corruption={kind: rate_matched, num_buckets: 2}"])).run()
+    with pytest.raises(DataError, match="re-run hdiff prepare with --levels sentence"):
+        Trainer(load_recipe(file, ["corruption={kind: tree_cascade, levels: [sentence]}"]))
+
+
+def test_labels_belong_to_the_units_they_stand_at(prepared_folder: Path) -> None:
+    prepared = PreparedData.load(prepared_folder)
+    blocks = PackedBlocks.build(prepared, "train", sequence_length=64, levels=("phrase",), max_unit_tokens=6)
+    batch = blocks.batch(range(len(blocks)))
+    units, labels = batch.unit_ids["phrase"], batch.labels["phrase"]
+    same = (units[:, 1:] == units[:, :-1]) & batch.token_mask[:, 1:]
+    assert bool((labels[:, 1:] == labels[:, :-1])[same].all())
+    counts = torch.bincount(labels[batch.token_mask])
+    assert len(counts) > 5
+    assert int(counts[1:].argmax()) < 5  # numbered by frequency
+    row = prepared.split("train")[0]
+    spans = zip(row["span_start"], row["span_end"], row["span_label"], strict=True)
+    inside = [(a, b, label) for a, b, label in spans if 1 < b - a <= 6][:3]
+    numbers = {label: set(labels[0, a:b].tolist()) for a, b, label in inside}
+    assert all(len(found) == 1 for found in numbers.values())
+
+
+def test_token_classes_put_tokens_of_like_company_together() -> None:
+    """A language of two alternating vocabularies: even tokens stand before odd ones."""
+    generator = torch.Generator().manual_seed(0)
+    even = 2 * torch.randint(0, 10, (4000,), generator=generator)
+    odd = 2 * torch.randint(0, 10, (4000,), generator=generator) + 1
+    tokens = torch.stack([even, odd], 1).flatten().to(torch.int32).numpy()
+    classes = learn_token_classes(tokens, 20, 2, seed=3)
+    assert classes == learn_token_classes(tokens, 20, 2, seed=3)
+    assert len(set(classes[::2])) == len(set(classes[1::2])) == 1
+    assert classes[0] != classes[1]
+    control = shuffled_classes(classes, seed=1)
+    assert sorted(control) == sorted(classes)
+    assert control != classes
+    with pytest.raises(DataError, match="at most one per token"):
+        learn_token_classes(tokens, 20, 21)
