@@ -20,6 +20,7 @@ from hdiff.corruption import Corrupted, Corruption, UnitMasking, sample_times
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
+from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo, t_step_corrupted
@@ -55,7 +56,7 @@ def evaluation_rows(blocks: PackedBlocks, config: EvaluationConfig) -> list[int]
 
 @torch.no_grad()
 def evaluate_bound(
-    denoiser: Denoiser,
+    denoiser: DiffusionModel,
     blocks: PackedBlocks,
     corruption: Corruption,
     config: EvaluationConfig,
@@ -85,7 +86,7 @@ def evaluate_bound(
 
 @torch.no_grad()
 def evaluate_t_step(
-    denoiser: Denoiser,
+    denoiser: DiffusionModel,
     blocks: PackedBlocks,
     corruption: Corruption,
     config: EvaluationConfig,
@@ -120,7 +121,7 @@ def evaluate_t_step(
 
 
 def _average(
-    denoiser: Denoiser,
+    denoiser: DiffusionModel,
     blocks: PackedBlocks,
     config: EvaluationConfig,
     state: Callable[[Batch, torch.Generator], Corrupted],

@@ -26,9 +26,8 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     elif bound["conditional_on_structure"]:
         meaning = "bound on -log p(x_0 | structure): NOT comparable with -log p(x_0)"
     elif bound["structure_nats_per_token"]:
-        meaning = (
-            f"upper bound on -log p(x_0); {bound['structure_nats_per_token']:.4f} of it pay for types or speeds"
-        )
+        paid = f"{bound['structure_nats_per_token']:.4f} of it pay for types or speeds"
+        meaning = f"upper bound on -log p(x_0); {paid}"
     else:
         meaning = "upper bound on -log p(x_0)"
     console.print(

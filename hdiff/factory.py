@@ -9,18 +9,22 @@ import torch
 
 from hdiff.components import build
 from hdiff.config import Recipe
-from hdiff.corruption import CORRUPTIONS, Corruption, SoftMasking, SpanMasking
+from hdiff.corruption import CORRUPTIONS, Corruption, Gaussian, SoftMasking, SpanMasking, UniformState
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.trunk import Trunk
+from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.schedules import SCHEDULES
+
+DiffusionModel = Denoiser | UniformDenoiser | GaussianDenoiser
 
 
 def build_model(
     recipe: Recipe, vocab_size: int, corruption: Corruption | None = None
-) -> Denoiser | Autoregressive:
+) -> DiffusionModel | Autoregressive:
     """A model with weights drawn from the recipe's seed.
 
     Args:
@@ -55,9 +59,18 @@ def build_model(
         return Autoregressive(trunk, head)
 
 
-def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> Denoiser:
+def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> DiffusionModel:
     if corruption is None:
         return Denoiser(trunk, head)
+    if isinstance(corruption, (UniformState, Gaussian)):
+        if not isinstance(head, ProductHead):
+            raise RecipeError(
+                f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; it "
+                f"changes tokens one by one, so use head: {{kind: product}}"
+            )
+        if isinstance(corruption, UniformState):
+            return UniformDenoiser(trunk, head)
+        return GaussianDenoiser(trunk, head, embedding_width=corruption.embedding_width)
     type_heads = [
         build(recipe.type_head, HEADS, section="type_head", vocab_size=size, width=recipe.model.width)
         for size in corruption.type_sizes
@@ -105,7 +118,7 @@ def build_corruption(
     return corruption
 
 
-def count_parameters(model: Denoiser | Autoregressive) -> dict[str, int]:
+def count_parameters(model: DiffusionModel | Autoregressive) -> dict[str, int]:
     """Trainable parameters: total, trunk, heads (without the token table), embedding (the table)."""
     table = model.head.embedding.weight.numel()
     every = sum(parameter.numel() for parameter in model.parameters())

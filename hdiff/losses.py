@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from hdiff.corruption import Corruption, sample_times
 from hdiff.data.batch import Batch
+from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo
 
 
 class DiffusionLoss(nn.Module):
     """The training step of a diffusion model: times, corruption, denoiser, objective."""
 
-    def __init__(self, denoiser: Denoiser, corruption: Corruption) -> None:
+    def __init__(self, denoiser: DiffusionModel, corruption: Corruption) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.corruption = corruption

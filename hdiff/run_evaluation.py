@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.corruption import Corruption, UnitMasking
+from hdiff.corruption import Cascade, RateMatched, UnitMasking
 from hdiff.data.builtin import PHRASES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -23,6 +23,7 @@ from hdiff.evaluation import (
     quality,
 )
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
 from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
 from hdiff.run_folder import RunFolder
 
@@ -78,7 +79,8 @@ def evaluate_run(
         }
     trained_with = run.corruption
     corruption = trained_with if given_structure else trained_with.unconditional()
-    has_steps = isinstance(corruption, UnitMasking)  # only masked units have T-step samplers and bounds
+    # Only masked units have T-step samplers and bounds.
+    has_steps = isinstance(corruption, UnitMasking) and isinstance(run.denoiser, Denoiser)
     levels = corruption.required_levels() if given_structure or not has_steps else ()
     blocks = _blocks(run, prepared, levels)
     wanted = tuple(steps or config.steps) if has_steps else ()
@@ -112,6 +114,8 @@ def _quality(
 ) -> dict[str, Any]:
     config = run.recipe.evaluation
     judge = _load_judge(run, judge_path)
+    denoiser = run.denoiser
+    assert isinstance(denoiser, Denoiser), "samples in T steps are drawn from masked units only"
     is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
     found: dict[str, Any] = {"quality": {}}
     if is_phrase_bank:
@@ -120,7 +124,7 @@ def _quality(
         )
     for num_steps in steps:
         samples, seconds = draw_samples(
-            run.denoiser,
+            denoiser,
             run.corruption,
             num_steps=num_steps,
             num_samples=config.samples,
@@ -209,16 +213,22 @@ def sample_run(
     Returns:
         `title`, `num_steps`, `nfe`, `seed` and `samples`: text and pieces {text, step, unit, level}.
     """
-    from hdiff.samplers import AncestralSampler
+    from hdiff.samplers.draw import draw
     from hdiff.trajectory import trajectory
 
-    denoiser = run.denoiser
     length = run.recipe.data.sequence_length if length is None else length
-    corruption: Corruption = run.corruption.unconditional()
     generator = torch.Generator().manual_seed(seed)
-    samples = AncestralSampler(num_steps, temperature=temperature).sample(
-        denoiser, corruption, num_samples=num_samples, length=length, generator=generator
+    samples = draw(
+        run.denoiser,
+        run.corruption,
+        num_samples=num_samples,
+        length=length,
+        num_steps=num_steps,
+        temperature=temperature,
+        generator=generator,
     )
+    if isinstance(run.corruption, (Cascade, RateMatched)):
+        num_steps = samples.nfe
     return trajectory(
         samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed
     )

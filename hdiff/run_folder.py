@@ -12,9 +12,8 @@ from hdiff.config import Recipe
 from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
-from hdiff.factory import build_corruption, build_model
+from hdiff.factory import DiffusionModel, build_corruption, build_model
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
 from hdiff.recipe import load_recipe
 
 RECIPE_FILE = "recipe.yaml"
@@ -40,7 +39,7 @@ class RunFolder:
     record: dict[str, Any]
     tokenizer: Tokenizer
     step: int
-    model: Denoiser | Autoregressive
+    model: DiffusionModel | Autoregressive
 
     @classmethod
     def load(cls, path: Path | str) -> RunFolder:
@@ -75,13 +74,13 @@ class RunFolder:
         return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
 
     @property
-    def denoiser(self) -> Denoiser:
+    def denoiser(self) -> DiffusionModel:
         """The model if it is a diffusion model.
 
         Raises:
             CheckpointError: If it is an autoregressive one.
         """
-        if not isinstance(self.model, Denoiser):
+        if isinstance(self.model, Autoregressive):
             raise CheckpointError(
                 f"{self.path} holds an autoregressive model, which judges samples "
                 f"(hdiff eval RUN --judge {self.path}); give a run with model.kind: denoiser"
@@ -108,7 +107,7 @@ def _corruption(recipe: Recipe, record: dict[str, Any], tokenizer: Tokenizer) ->
     )
 
 
-def load_weights(model: Denoiser | Autoregressive, checkpoint: Checkpoint, part: str) -> None:
+def load_weights(model: DiffusionModel | Autoregressive, checkpoint: Checkpoint, part: str) -> None:
     """Copies one part of a checkpoint into a model.
 
     Args:

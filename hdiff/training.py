@@ -32,7 +32,6 @@ from hdiff.factory import build_corruption, build_model, count_parameters
 from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
 from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
 from hdiff.recipe import differences, load_recipe, to_yaml
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
@@ -72,9 +71,9 @@ class Trainer:
         self.average = Average(self.model, self.config.ema_decay)
         self.optimizer = make_optimizer(self.model, self.config)
         loss = (
-            DiffusionLoss(self.model, self.corruption)
-            if isinstance(self.model, Denoiser)
-            else AutoregressiveLoss(self.model)
+            AutoregressiveLoss(self.model)
+            if isinstance(self.model, Autoregressive)
+            else DiffusionLoss(self.model, self.corruption)
         )
         self.loss, self.prepared_optimizer = self.accelerator.prepare(loss, self.optimizer)
         self.average.to(self.accelerator.device)

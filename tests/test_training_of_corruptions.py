@@ -12,9 +12,9 @@ from hdiff.checkpoint import load_checkpoint
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
-from hdiff.errors import DataError
+from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import load_recipe
-from hdiff.run_evaluation import evaluate_run
+from hdiff.run_evaluation import evaluate_run, sample_run
 from hdiff.run_folder import RunFolder
 from hdiff.training import Trainer
 
@@ -42,6 +42,8 @@ SYSTEMS = {
     "cascade_up": ["corruption={kind: tree_cascade, direction: fine_to_coarse}"],
     "rates": ["corruption={kind: rate_matched, num_buckets: 3}"],
     "rates_lexical": ["corruption={kind: rate_matched, num_buckets: 3}", "data.lexical_salience=true"],
+    "uniform": ["corruption={kind: uniform_state, schedule: {kind: polynomial, k: 2.5}, k: [1, 2, 3]}"],
+    "gaussian": ["corruption={kind: gaussian, embedding_width: 8, level: phrase, k_inside: 2}"],
     "soft": ["corruption={kind: soft_masking, num_classes: 8}"],
     "soft_random": ["corruption={kind: soft_masking, num_classes: 8, classes: random}"],
     "soft_syntax": ["corruption={kind: soft_masking, num_classes: 8, classes: syntax}"],
@@ -73,7 +75,23 @@ def test_trains_resumes_and_gives_a_bound(system: str, prepared_folder: Path, tm
     bound = evaluate_run(RunFolder.load(tmp_path / "run"))["bound"]
     assert not bound["conditional_on_structure"]
     assert math.isfinite(bound["nats_per_token"])
-    assert bound["nats_per_token"] > bound["structure_nats_per_token"] > 0
+    sampled = sample_run(RunFolder.load(tmp_path / "run"), num_samples=2, num_steps=4, length=6)
+    assert [len(sample["pieces"]) for sample in sampled["samples"]] == [6, 6]
+    assert sampled["nfe"] == sampled["num_steps"] >= 4
+    if system in ("uniform", "gaussian"):
+        assert bound["nats_per_token"] > 0 == bound["structure_nats_per_token"]
+    else:
+        assert bound["nats_per_token"] > bound["structure_nats_per_token"] > 0
+
+
+@pytest.mark.parametrize("kind", ["uniform_state", "gaussian"])
+def test_heads_over_several_tokens_are_refused_where_tokens_change_one_by_one(
+    kind: str, prepared_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    with pytest.raises(RecipeError, match=r"use head: \{kind: product\}"):
+        Trainer(load_recipe(file, [f"corruption={{kind: {kind}}}", f"head={AUTOREGRESSIVE}"]))
 
 
 def test_buckets_that_do_not_fit_are_refused(prepared_folder: Path, tmp_path: Path) -> None:

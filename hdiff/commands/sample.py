@@ -14,7 +14,7 @@ from hdiff.commands.options import AsJson, Run, Seed, optional_parser
 def sample(
     run: Run,
     num: Annotated[int, typer.Option(help="Samples.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps T of the sampler.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps T; cascades and hidden speeds go unit by unit.")] = 16,
     seed: Seed = 0,
     temperature: Annotated[
         float, typer.Option(help="Divides the logits; 1 samples the model as it is.")
@@ -45,7 +45,8 @@ def sample(
         typer.echo(json.dumps(record))
     else:
         for number, drawn in enumerate(record["samples"], 1):
-            typer.echo(f"--- sample {number} of {num}, {steps} steps, seed {seed}\n{drawn['text'].strip()}")
+            title = f"--- sample {number} of {num}, {record['num_steps']} steps, seed {seed}"
+            typer.echo(f"{title}\n{drawn['text'].strip()}")
     if trajectory is not None:
         from hdiff.pages import trajectory_page
 

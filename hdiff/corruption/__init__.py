@@ -2,12 +2,14 @@
 
 from hdiff.corruption.base import Corrupted, Corruption
 from hdiff.corruption.cascade import Cascade, Stream
+from hdiff.corruption.gaussian import Gaussian
 from hdiff.corruption.rate_matched import RateMatched
 from hdiff.corruption.soft_masking import SoftMasking
 from hdiff.corruption.span_masking import SpanMasking
 from hdiff.corruption.times import sample_times
 from hdiff.corruption.token_masking import TokenMasking
 from hdiff.corruption.tree_cascade import TreeCascade
+from hdiff.corruption.uniform_state import UniformState
 from hdiff.corruption.unit_masking import UnitMasking
 
 CORRUPTIONS: dict[str, type[Corruption]] = {
@@ -16,6 +18,8 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
     "tree_cascade": TreeCascade,
     "rate_matched": RateMatched,
     "soft_masking": SoftMasking,
+    "uniform_state": UniformState,
+    "gaussian": Gaussian,
 }
 
 __all__ = [
@@ -23,12 +27,14 @@ __all__ = [
     "Cascade",
     "Corrupted",
     "Corruption",
+    "Gaussian",
     "RateMatched",
     "SoftMasking",
     "SpanMasking",
     "Stream",
     "TokenMasking",
     "TreeCascade",
+    "UniformState",
     "UnitMasking",
     "sample_times",
 ]

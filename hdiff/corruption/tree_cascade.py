@@ -112,6 +112,11 @@ class TreeCascade(Cascade):
             raise DataError(
                 "k of 'token' differs by salience bucket, so masks must show it; add 'salience' to types"
             )
+        if len(speeds["token"]) > 1 and self.direction == "fine_to_coarse":
+            raise DataError(
+                "k of 'token' differs by salience bucket, which is hidden while tokens are generated; use "
+                "direction 'coarse_to_fine', or one k for 'token'"
+            )
         if len(speeds["token"]) not in (1, self.num_buckets):
             raise DataError(
                 f"k of 'token' has {len(speeds['token'])} values for {self.num_buckets} salience buckets; "

@@ -12,9 +12,16 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted
+from hdiff.corruption.gaussian import GaussianCorrupted
+from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.data.batch import Batch
+from hdiff.errors import DataError
 from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.gaussian_denoiser import GaussianOutput
+from hdiff.models.uniform_denoiser import UniformOutput
+from hdiff.objectives.gaussian import gaussian_nelbo
 from hdiff.objectives.rate_matching import rate_term
+from hdiff.objectives.uniform_state import uniform_state_nelbo
 from hdiff.packed_spans import PackedSpans
 
 
@@ -39,11 +46,16 @@ class Loss:
 
 
 def nelbo(
-    output: DenoiserOutput, batch: Batch, corrupted: Corrupted, *, baselines: Sequence[float] = (0.0,)
+    output: DenoiserOutput | UniformOutput | GaussianOutput,
+    batch: Batch,
+    corrupted: Corrupted,
+    *,
+    baselines: Sequence[float] = (0.0,),
 ) -> Loss:
     """`sum_{S masked} weight_S (-log p(x_S | x_t))`, whose mean over t bounds -log p(x_0).
 
     Types that are to be predicted add the same sum over their units, hidden speeds their rate term.
+    Replaced tokens and Gaussian noise have objectives of their own (`uniform_state.py`, `gaussian.py`).
     Source: arXiv:2406.07524, eq. 10, with spans as units. It bounds -log p(x_0) only if
     `corrupted.conditional_on_structure` is False; otherwise -log p(x_0 | structure).
 
@@ -61,8 +73,22 @@ def nelbo(
 
     Returns:
         The estimate for each row.
+
+    Raises:
+        DataError: If the model was built for another family of corruptions.
     """
     num_tokens = batch.token_mask.sum(1)
+    if isinstance(corrupted, UniformCorrupted) and isinstance(output, UniformOutput):
+        nats = uniform_state_nelbo(output.log_probs, corrupted)
+        return Loss(nats=nats, num_tokens=num_tokens, structure=torch.zeros_like(nats))
+    if isinstance(corrupted, GaussianCorrupted) and isinstance(output, GaussianOutput):
+        nats = gaussian_nelbo(output, corrupted)
+        return Loss(nats=nats, num_tokens=num_tokens, structure=torch.zeros_like(nats))
+    if not isinstance(output, DenoiserOutput):
+        raise DataError(
+            f"{type(output).__name__} does not belong to {type(corrupted).__name__}; build the model for its "
+            f"corruption (hdiff.factory.build_model)"
+        )
     given = [*baselines, *(0.0 for _ in corrupted.type_terms)]
     tokens = _weighted(-output.log_prob, corrupted.spans, corrupted.weight, num_tokens, given[0])
     structure = torch.zeros_like(tokens)

@@ -168,6 +168,12 @@ def test_soft_masking_goes_through_the_class(generator: torch.Generator) -> None
         (lambda: TreeCascade(k={"token": [1.0, 2.0]}, types=("salience",), num_buckets=3), "one per bucket"),
         (lambda: TreeCascade(types=("label",), unit="node"), "'boundary'"),
         (lambda: TreeCascade(direction="up"), "coarse_to_fine"),
+        (
+            lambda: TreeCascade(
+                direction="fine_to_coarse", types=("salience",), num_buckets=2, k={"token": [1.0, 2.0]}
+            ),
+            "hidden while tokens are generated",
+        ),
         (lambda: RateMatched(k=[1.0, 0.0]), "number > 0"),
         (lambda: RateMatched(ratio=0.5), ">= 1"),
         (lambda: RateMatched(order="keywords"), "keyword_first"),

@@ -1,0 +1,219 @@
+"""Gaussian: token embeddings are drowned in Gaussian noise instead of masked. Torch only.
+
+Dimensions: B batch, L tokens, E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corrupted, Corruption, check_k
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.packed_spans import PackedSpans
+from hdiff.schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianCorrupted(Corrupted):
+    """A batch and the noise that its embeddings are to be mixed with, each token at a level of its own.
+
+    The noisy state is `noisy_embedding(e(x_0), noise, log_snr)`; the embedding e belongs to the denoiser, so
+    `x_t` holds the clean tokens and must not be read in place of the noisy state. `is_masked` is
+    `token_mask`: all tokens are predicted, each as a span of its own. `weight` is 1; how a prediction counts
+    is in `hdiff/objectives/gaussian.py`.
+
+    Attributes:
+        noise: Standard normal noise of time t, float (B, L, E).
+        log_snr: Log signal-to-noise ratio of each token at time t, float64 (B, L); the denoiser may read it.
+        log_snr_rate: d log_snr / dt, <= 0, float64 (B, L).
+        noise_at_zero: Independent standard normal noise for the state at t = 0, float (B, L, E).
+        log_snr_ends: Log signal-to-noise ratio at t = 0 and at t = 1, the same for all tokens.
+    """
+
+    noise: Tensor
+    log_snr: Tensor
+    log_snr_rate: Tensor
+    noise_at_zero: Tensor
+    log_snr_ends: tuple[float, float]
+
+
+@final
+class Gaussian(Corruption):
+    """Mixes embeddings with noise, `z_t = alpha e(x_0) + sigma noise`, alpha^2 + sigma^2 = 1.
+
+    The log signal-to-noise ratio `log(alpha^2 / sigma^2)` of token i falls from `log_snr_max` at t = 0 to
+    `log_snr_min` at t = 1, in proportion to `p_mask(t)^k_i`: tokens of greater k drown later and surface
+    earlier. The bound is `gaussian_nelbo`. Source: VDM, arXiv:2107.00630, with the embeddings of Plaid,
+    arXiv:2305.18619; in place of their learned schedule a schedule warps time (the mean of the bound depends
+    on its ends only), and each token has its own.
+
+    Speeds that differ within a text are a function of x_0 and are told to the denoiser (as log_snr), so the
+    bound is then one on -log p(x_0 | structure).
+
+    Args:
+        mask_id: Vocabulary size; no state holds a mask. None to have it set by the model.
+        schedule: Warp of time, from p_mask(0) = 0 to p_mask(1) = 1.
+        log_snr_max: Log signal-to-noise ratio at t = 0, at most 30.
+        log_snr_min: Log signal-to-noise ratio at t = 1, below `log_snr_max`.
+        embedding_width: Width E of the denoiser's embeddings.
+        k: Speed of all tokens, or one number per salience bucket, least salient first.
+        level: Level whose longer units have another speed; None for none.
+        k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
+    """
+
+    def __init__(
+        self,
+        *,
+        mask_id: int | None = None,
+        schedule: Schedule | None = None,
+        log_snr_max: float = 9.0,
+        log_snr_min: float = -9.0,
+        embedding_width: int = 16,
+        k: float | Sequence[float] = 1.0,
+        level: str | None = None,
+        k_inside: float | None = None,
+    ) -> None:
+        super().__init__(mask_id=mask_id, schedule=schedule)
+        # Above 30 the noise is smaller than the rounding of the float32 embedding that it is added to.
+        if not -float("inf") < log_snr_min < log_snr_max <= 30:
+            raise DataError(
+                f"log_snr falls from {log_snr_max} to {log_snr_min}; give log_snr_min < log_snr_max <= 30 "
+                f"(9 and -9 suit most texts)"
+            )
+        if embedding_width < 1:
+            raise DataError(f"embedding_width is {embedding_width}; give at least 1 (16 suits most texts)")
+        end = float(self.schedule.p_mask(torch.ones((), dtype=torch.float64)))
+        if abs(end - 1) > 1e-12:
+            raise DataError(
+                f"the schedule ends at p_mask(1) = {end:g}, so the last state is not at log_snr_min; use a "
+                f"schedule that ends at 1 (linear, or eps: 0)"
+            )
+        if (level is None) != (k_inside is None):
+            raise DataError(
+                f"level is {level!r} and k_inside is {k_inside}; give both, the level and the factor of the "
+                f"speed inside its units, or none"
+            )
+        listed = [k] if isinstance(k, (int, float)) else list(k)
+        if not listed:
+            raise DataError("k is an empty list; give one number, or one per salience bucket")
+        of_one = len(listed) == 1
+        self.k = tuple(
+            check_k(value, "all tokens" if of_one else f"bucket {bucket}")
+            for bucket, value in enumerate(listed)
+        )
+        self.log_snr_max, self.log_snr_min = float(log_snr_max), float(log_snr_min)
+        self.embedding_width = embedding_width
+        self.level = level
+        self.k_inside = None if k_inside is None else check_k(k_inside, f"units of level '{level}'")
+
+    @property
+    def conditional_on_structure(self) -> bool:
+        return len(set(self.k)) > 1 or self.k_inside not in (None, 1.0)
+
+    def required_levels(self) -> tuple[str, ...]:
+        return () if self.level is None else (self.level,)
+
+    def unconditional(self) -> Gaussian:
+        return Gaussian(
+            mask_id=self.mask_id,
+            schedule=self.schedule,
+            log_snr_max=self.log_snr_max,
+            log_snr_min=self.log_snr_min,
+            embedding_width=self.embedding_width,
+        )
+
+    def speeds(self, batch: Batch) -> Tensor:
+        """The speed of every token.
+
+        Args:
+            batch: The clean batch.
+
+        Returns:
+            k > 0, float64 (B, L).
+
+        Raises:
+            DataError: If the batch has no salience buckets, or more of them than there are speeds, or lacks
+                the level.
+        """
+        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
+        if len(table) == 1:
+            speed = table.expand(batch.input_ids.shape)
+        elif batch.salience_buckets is None:
+            raise DataError(
+                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; set "
+                f"data.salience_buckets to {len(table)} in the recipe"
+            )
+        elif int(batch.salience_buckets.max()) >= len(table):
+            raise DataError(
+                f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
+                f"speeds; give as many as data.salience_buckets"
+            )
+        else:
+            speed = table[batch.salience_buckets]
+        if self.level is not None and self.k_inside is not None:
+            units = batch.units(self.level)
+            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
+            speed = torch.where(length > 1, speed * self.k_inside, speed)
+        return speed
+
+    def log_snr(self, t: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
+        """Log signal-to-noise ratio at time t, and its time derivative.
+
+        Args:
+            t: Times in (0, 1], any float, broadcast against `speed`.
+            speed: k > 0, float64.
+
+        Returns:
+            log_snr: `log_snr_max + (log_snr_min - log_snr_max) p_mask(t)^k`, float64.
+            rate: Its derivative, <= 0, float64.
+        """
+        t = t.to(torch.float64)
+        base = self.schedule.p_mask(t)
+        fall = self.log_snr_min - self.log_snr_max
+        rate = fall * speed * base ** (speed - 1) * self.schedule.derivative(t)
+        return self.log_snr_max + fall * base**speed, rate
+
+    def corrupt(
+        self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None
+    ) -> GaussianCorrupted:
+        self.check(batch, t)
+        tokens = batch.input_ids
+        log_snr, rate = self.log_snr(t[:, None], self.speeds(batch))
+        shape = (*tokens.shape, self.embedding_width)
+        spans = PackedSpans.from_units(batch.units("token"), batch.token_mask)
+        return GaussianCorrupted(
+            x_t=tokens,
+            x_0=tokens,
+            token_mask=batch.token_mask,
+            is_masked=batch.token_mask,
+            spans=spans,
+            weight=torch.ones(spans.num_spans, device=tokens.device),
+            conditional_on_structure=self.conditional_on_structure,
+            noise=torch.randn(shape, generator=generator, device=tokens.device),
+            log_snr=log_snr,
+            log_snr_rate=rate,
+            noise_at_zero=torch.randn(shape, generator=generator, device=tokens.device),
+            log_snr_ends=(self.log_snr_max, self.log_snr_min),
+        )
+
+
+def noisy_embedding(embedding: Tensor, noise: Tensor, log_snr: Tensor) -> Tensor:
+    """`z = alpha e + sigma noise` with alpha^2 = sigmoid(log_snr) and sigma^2 = 1 - alpha^2.
+
+    Args:
+        embedding: Clean embeddings e, float (..., E).
+        noise: Standard normal noise, float (..., E).
+        log_snr: Log signal-to-noise ratio of each token, float (...).
+
+    Returns:
+        Noisy embeddings in the type of `embedding`, float (..., E).
+    """
+    level = log_snr.to(torch.float64)[..., None]
+    alpha, sigma = level.sigmoid().sqrt(), (-level).sigmoid().sqrt()
+    return alpha.to(embedding.dtype) * embedding + sigma.to(embedding.dtype) * noise.to(embedding.dtype)

@@ -1,0 +1,172 @@
+"""UniformState: tokens are replaced by random tokens instead of masks. Torch only.
+
+Dimensions: B batch, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corrupted, Corruption, check_k
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.packed_spans import PackedSpans
+from hdiff.schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformCorrupted(Corrupted):
+    """A batch whose tokens were drawn anew, each with a probability of its own.
+
+    `is_masked` is `token_mask`: nothing in x_t tells which tokens were replaced, so all are predicted, each
+    as a span of its own. `weight` is 1; how a prediction counts is in `hdiff/objectives/uniform_state.py`.
+
+    Attributes:
+        p: Probability that a token was drawn anew, in [0, 1], float64 (B, L); the denoiser may read it.
+        dp: dp / dt, float64 (B, L).
+        p_at_one: p at t = 1, float64 (B, L); below 1 the last state still shows some of x_0.
+        vocab_size: Number of tokens V that replacements are drawn from.
+    """
+
+    p: Tensor
+    dp: Tensor
+    p_at_one: Tensor
+    vocab_size: int
+
+
+@final
+class UniformState(Corruption):
+    """Each token is drawn anew, uniformly from the vocabulary, with probability `p_i(t) = p_mask(t)^k_i`.
+
+    A new token may be the old one, so x_t never shows which tokens are still clean, and a sampler can correct
+    what it has already written. Tokens of greater k are replaced later and settle earlier. The bound is
+    `uniform_state_nelbo`. Source: D3PM with uniform transitions, arXiv:2107.03006; in continuous time UDLM,
+    arXiv:2412.10193, and Duo, arXiv:2506.10892; we store p = 1 - alpha and give each token its own.
+
+    Speeds that differ within a text are a function of x_0 and are told to the denoiser (as p), so the bound
+    is then one on -log p(x_0 | structure).
+
+    Args:
+        mask_id: Vocabulary size V; x_t holds tokens 0..V-1 and no mask. None to have it set by the model.
+        schedule: Schedule of the probability that a token with k = 1 has been replaced.
+        k: Speed of all tokens, or one number per salience bucket, least salient first.
+        level: Level whose longer units have another speed; None for none.
+        k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
+    """
+
+    def __init__(
+        self,
+        *,
+        mask_id: int | None = None,
+        schedule: Schedule | None = None,
+        k: float | Sequence[float] = 1.0,
+        level: str | None = None,
+        k_inside: float | None = None,
+    ) -> None:
+        super().__init__(mask_id=mask_id, schedule=schedule)
+        if level is None and k_inside is not None:
+            raise DataError(
+                f"k_inside is {k_inside} without a level; name the level whose units it speeds up"
+            )
+        if level is not None and k_inside is None:
+            raise DataError(
+                f"level is '{level}' without k_inside; give the factor of the speed inside its units"
+            )
+        if isinstance(k, (int, float)):
+            speeds = [check_k(k, "all tokens")]
+        else:
+            speeds = [check_k(value, f"bucket {bucket}") for bucket, value in enumerate(k)]
+        if not speeds:
+            raise DataError("k is an empty list; give one number, or one per salience bucket")
+        self.k = tuple(speeds)
+        self.level = level
+        self.k_inside = None if k_inside is None else check_k(k_inside, f"units of level '{level}'")
+
+    @property
+    def conditional_on_structure(self) -> bool:
+        return len(set(self.k)) > 1 or self.k_inside not in (None, 1.0)
+
+    def required_levels(self) -> tuple[str, ...]:
+        return () if self.level is None else (self.level,)
+
+    def unconditional(self) -> UniformState:
+        return UniformState(mask_id=self.mask_id, schedule=self.schedule)
+
+    def speeds(self, batch: Batch) -> Tensor:
+        """The speed of every token.
+
+        Args:
+            batch: The clean batch.
+
+        Returns:
+            k > 0, float64 (B, L).
+
+        Raises:
+            DataError: If the batch has no salience buckets, or more of them than there are speeds, or lacks
+                the level.
+        """
+        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
+        if len(table) == 1:
+            speed = table.expand(batch.input_ids.shape)
+        elif batch.salience_buckets is None:
+            raise DataError(
+                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; set "
+                f"data.salience_buckets to {len(table)} in the recipe"
+            )
+        elif int(batch.salience_buckets.max()) >= len(table):
+            raise DataError(
+                f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
+                f"speeds; give as many as data.salience_buckets"
+            )
+        else:
+            speed = table[batch.salience_buckets]
+        if self.level is not None and self.k_inside is not None:
+            units = batch.units(self.level)
+            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
+            speed = torch.where(length > 1, speed * self.k_inside, speed)
+        return speed
+
+    def replacement(self, t: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of having been replaced by time t, and its time derivative.
+
+        Args:
+            t: Times in [0, 1], any float, broadcast against `speed`.
+            speed: k > 0, float64.
+
+        Returns:
+            p: `p_mask(t)^k` in [0, 1], float64.
+            dp: `k p_mask(t)^(k - 1) p_mask'(t)`, float64; infinite at t = 0 if k < 1.
+        """
+        t = t.to(torch.float64)
+        base = self.schedule.p_mask(t)
+        return base**speed, speed * base ** (speed - 1) * self.schedule.derivative(t)
+
+    def corrupt(
+        self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None
+    ) -> UniformCorrupted:
+        vocab_size = self.check(batch, t)
+        tokens = batch.input_ids
+        speed = self.speeds(batch)
+        p, dp = self.replacement(t[:, None], speed)
+        p_at_one, _ = self.replacement(torch.ones_like(t)[:, None], speed)
+        u = torch.rand(tokens.shape, generator=generator, device=tokens.device, dtype=torch.float64)
+        new = torch.randint(vocab_size, tokens.shape, generator=generator, device=tokens.device)
+        spans = PackedSpans.from_units(batch.units("token"), batch.token_mask)
+        return UniformCorrupted(
+            x_t=torch.where((u < p) & batch.token_mask, new, tokens),
+            x_0=tokens,
+            token_mask=batch.token_mask,
+            is_masked=batch.token_mask,
+            spans=spans,
+            weight=torch.ones(spans.num_spans, device=tokens.device),
+            conditional_on_structure=self.conditional_on_structure,
+            p=p,
+            dp=dp,
+            p_at_one=p_at_one,
+            vocab_size=vocab_size,
+        )
