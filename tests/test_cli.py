@@ -58,7 +58,8 @@ def test_eval_prints_the_promised_object_and_nothing_else(
         assert set(figures) == {"judge_nll", "unigram_entropy", "distinct_2", "seconds_per_sample", "nfe"}
         assert figures["judge_nll"] > 0
     assert [figures["nfe"] for figures in result["quality"].values()] == [1, 2, 4]
-    assert result["bound"]["nats_per_token"] < result["bound"]["uniform_nats_per_token"] + 0.6  # after 6 steps
+    # After 6 steps: initial weights are about half a nat above a uniform guess.
+    assert result["bound"]["nats_per_token"] < result["bound"]["uniform_nats_per_token"] + 0.6
     assert json.loads((runs / "quick" / "eval.json").read_text()) == result
 
 

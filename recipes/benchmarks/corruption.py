@@ -41,6 +41,11 @@ SYSTEMS: dict[str, list[str]] = {
     "rate_last_4_lexical": _corruption(
         "kind: rate_matched, order: keyword_last, ratio: 4.0", "data.lexical_salience=true"
     ),
+    "uniform_state": _corruption("kind: uniform_state, schedule: {kind: polynomial, k: 2.5}"),
+    "uniform_state_salience": _corruption(
+        "kind: uniform_state, schedule: {kind: polynomial, k: 2.5}, k: [1, 1.3, 1.6, 2]"
+    ),
+    "gaussian": _corruption("kind: gaussian, embedding_width: 32"),
     "cascade_phrase": _corruption("kind: tree_cascade, levels: [phrase]"),
     "cascade_phrase_k4": _corruption("kind: tree_cascade, levels: [phrase], k: {phrase: 4.0}"),
     "cascade_word": _corruption("kind: tree_cascade, levels: [word]"),
