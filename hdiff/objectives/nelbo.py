@@ -89,7 +89,7 @@ def nelbo(
             f"{type(output).__name__} does not belong to {type(corrupted).__name__}; build the model for its "
             f"corruption (hdiff.factory.build_model)"
         )
-    given = [*baselines, *(0.0 for _ in corrupted.type_terms)]
+    given = [*baselines, *[0.0] * (1 + len(corrupted.type_terms))]
     tokens = _weighted(-output.log_prob, corrupted.spans, corrupted.weight, num_tokens, given[0])
     structure = torch.zeros_like(tokens)
     for term, log_prob, baseline in zip(corrupted.type_terms, output.type_log_prob, given[1:], strict=False):
