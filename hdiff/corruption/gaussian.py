@@ -12,7 +12,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption, check_k
+from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
@@ -94,30 +95,16 @@ class Gaussian(Corruption):
                 f"the schedule ends at p_mask(1) = {end:g}, so the last state is not at log_snr_min; use a "
                 f"schedule that ends at 1 (linear, or eps: 0)"
             )
-        if (level is None) != (k_inside is None):
-            raise DataError(
-                f"level is {level!r} and k_inside is {k_inside}; give both, the level and the factor of the "
-                f"speed inside its units, or none"
-            )
-        listed = [k] if isinstance(k, (int, float)) else list(k)
-        if not listed:
-            raise DataError("k is an empty list; give one number, or one per salience bucket")
-        of_one = len(listed) == 1
-        self.k = tuple(
-            check_k(value, "all tokens" if of_one else f"bucket {bucket}")
-            for bucket, value in enumerate(listed)
-        )
+        self.speeds = Speeds.of(k, level=level, k_inside=k_inside)
         self.log_snr_max, self.log_snr_min = float(log_snr_max), float(log_snr_min)
         self.embedding_width = embedding_width
-        self.level = level
-        self.k_inside = None if k_inside is None else check_k(k_inside, f"units of level '{level}'")
 
     @property
     def conditional_on_structure(self) -> bool:
-        return len(set(self.k)) > 1 or self.k_inside not in (None, 1.0)
+        return self.speeds.differ
 
     def required_levels(self) -> tuple[str, ...]:
-        return () if self.level is None else (self.level,)
+        return self.speeds.required_levels
 
     def unconditional(self) -> Gaussian:
         return Gaussian(
@@ -127,40 +114,6 @@ class Gaussian(Corruption):
             log_snr_min=self.log_snr_min,
             embedding_width=self.embedding_width,
         )
-
-    def speeds(self, batch: Batch) -> Tensor:
-        """The speed of every token.
-
-        Args:
-            batch: The clean batch.
-
-        Returns:
-            k > 0, float64 (B, L).
-
-        Raises:
-            DataError: If the batch has no salience buckets, or more of them than there are speeds, or lacks
-                the level.
-        """
-        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
-        if len(table) == 1:
-            speed = table.expand(batch.input_ids.shape)
-        elif batch.salience_buckets is None:
-            raise DataError(
-                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; set "
-                f"data.salience_buckets to {len(table)} in the recipe"
-            )
-        elif int(batch.salience_buckets.max()) >= len(table):
-            raise DataError(
-                f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
-                f"speeds; give as many as data.salience_buckets"
-            )
-        else:
-            speed = table[batch.salience_buckets]
-        if self.level is not None and self.k_inside is not None:
-            units = batch.units(self.level)
-            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
-            speed = torch.where(length > 1, speed * self.k_inside, speed)
-        return speed
 
     def log_snr(self, t: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
         """Log signal-to-noise ratio at time t, and its time derivative.
@@ -184,7 +137,7 @@ class Gaussian(Corruption):
     ) -> GaussianCorrupted:
         self.check(batch, t)
         tokens = batch.input_ids
-        log_snr, rate = self.log_snr(t[:, None], self.speeds(batch))
+        log_snr, rate = self.log_snr(t[:, None], self.speeds.per_token(batch))
         shape = (*tokens.shape, self.embedding_width)
         spans = PackedSpans.from_units(batch.units("token"), batch.token_mask)
         return GaussianCorrupted(

@@ -11,7 +11,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption, Count, check_count, check_k
+from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.speeds import Speeds
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -51,7 +52,7 @@ class RateMatched(Corruption):
         num_buckets: int = 4,
         k: Sequence[float] | None = None,
         level: str | None = None,
-        k_inside: float = 1.0,
+        k_inside: float | None = None,
         mask_id: int | None = None,
         schedule: Schedule | None = None,
         count: Count = "exact",
@@ -63,17 +64,12 @@ class RateMatched(Corruption):
             raise DataError(f"ratio is {ratio}; it is a number >= 1, direction is what 'order' says")
         if num_buckets < 1:
             raise DataError(f"num_buckets is {num_buckets}; give data.salience_buckets, at least 1")
-        if level is None and k_inside != 1.0:
-            raise DataError(
-                f"k_inside is {k_inside} without a level; name the level whose units it speeds up"
-            )
         self.count = check_count(count, schedule)
-        self.level, self.k_inside = level, check_k(k_inside, "k_inside")
         if k is None:
             steps = [bucket / max(1, num_buckets - 1) - 0.5 for bucket in range(num_buckets)]
             sign = {"keyword_first": 1.0, "keyword_last": -1.0, "uniform": 0.0}[order]
             k = [ratio ** (sign * step) for step in steps]
-        self.k = tuple(check_k(value, f"bucket {bucket}") for bucket, value in enumerate(k))
+        self.speeds = Speeds.of(k, level=level, k_inside=k_inside)
 
     @property
     def conditional_on_structure(self) -> bool:
@@ -84,40 +80,10 @@ class RateMatched(Corruption):
         return True
 
     def required_levels(self) -> tuple[str, ...]:
-        return () if self.level is None else (self.level,)
+        return self.speeds.required_levels
 
     def unconditional(self) -> RateMatched:
         return self
-
-    def speeds(self, batch: Batch) -> Tensor:
-        """The masking speed of every token.
-
-        Args:
-            batch: The clean batch.
-
-        Returns:
-            k > 0, float64 (B, L).
-
-        Raises:
-            DataError: If the batch has no salience buckets, or more of them than there are speeds.
-        """
-        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
-        if len(table) == 1:
-            speed = table.expand(batch.input_ids.shape)
-        elif batch.salience_buckets is None:
-            raise DataError("speeds differ by salience bucket; set data.salience_buckets in the recipe")
-        elif int(batch.salience_buckets.max()) >= len(table):
-            raise DataError(
-                f"the data set has salience bucket {int(batch.salience_buckets.max())}, there are "
-                f"{len(table)} speeds; make num_buckets equal to data.salience_buckets"
-            )
-        else:
-            speed = table[batch.salience_buckets]
-        if self.level is not None:
-            units = batch.units(self.level)
-            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
-            speed = torch.where(length > 1, speed * self.k_inside, speed)
-        return speed
 
     def log_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
         """Draws log T of every token, <= 0, float64 (B, L).
@@ -131,11 +97,11 @@ class RateMatched(Corruption):
         """
         shape, device = batch.input_ids.shape, batch.input_ids.device
         u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
-        return u.log() / self.speeds(batch)
+        return u.log() / self.speeds.per_token(batch)
 
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
         mask_id = self.check(batch, t)
-        speed = self.speeds(batch)
+        speed = self.speeds.per_token(batch)
         log_t = self.log_times(batch, generator=generator)
         if self.count == "exact":
             num_masked, weight = exact_count(self.schedule, t, batch.token_mask.sum(1))

@@ -12,9 +12,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption, check_k
+from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
-from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import Schedule
 
@@ -69,67 +69,17 @@ class UniformState(Corruption):
         k_inside: float | None = None,
     ) -> None:
         super().__init__(mask_id=mask_id, schedule=schedule)
-        if level is None and k_inside is not None:
-            raise DataError(
-                f"k_inside is {k_inside} without a level; name the level whose units it speeds up"
-            )
-        if level is not None and k_inside is None:
-            raise DataError(
-                f"level is '{level}' without k_inside; give the factor of the speed inside its units"
-            )
-        if isinstance(k, (int, float)):
-            speeds = [check_k(k, "all tokens")]
-        else:
-            speeds = [check_k(value, f"bucket {bucket}") for bucket, value in enumerate(k)]
-        if not speeds:
-            raise DataError("k is an empty list; give one number, or one per salience bucket")
-        self.k = tuple(speeds)
-        self.level = level
-        self.k_inside = None if k_inside is None else check_k(k_inside, f"units of level '{level}'")
+        self.speeds = Speeds.of(k, level=level, k_inside=k_inside)
 
     @property
     def conditional_on_structure(self) -> bool:
-        return len(set(self.k)) > 1 or self.k_inside not in (None, 1.0)
+        return self.speeds.differ
 
     def required_levels(self) -> tuple[str, ...]:
-        return () if self.level is None else (self.level,)
+        return self.speeds.required_levels
 
     def unconditional(self) -> UniformState:
         return UniformState(mask_id=self.mask_id, schedule=self.schedule)
-
-    def speeds(self, batch: Batch) -> Tensor:
-        """The speed of every token.
-
-        Args:
-            batch: The clean batch.
-
-        Returns:
-            k > 0, float64 (B, L).
-
-        Raises:
-            DataError: If the batch has no salience buckets, or more of them than there are speeds, or lacks
-                the level.
-        """
-        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
-        if len(table) == 1:
-            speed = table.expand(batch.input_ids.shape)
-        elif batch.salience_buckets is None:
-            raise DataError(
-                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; set "
-                f"data.salience_buckets to {len(table)} in the recipe"
-            )
-        elif int(batch.salience_buckets.max()) >= len(table):
-            raise DataError(
-                f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
-                f"speeds; give as many as data.salience_buckets"
-            )
-        else:
-            speed = table[batch.salience_buckets]
-        if self.level is not None and self.k_inside is not None:
-            units = batch.units(self.level)
-            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
-            speed = torch.where(length > 1, speed * self.k_inside, speed)
-        return speed
 
     def replacement(self, t: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
         """Probability of having been replaced by time t, and its time derivative.
@@ -151,7 +101,7 @@ class UniformState(Corruption):
     ) -> UniformCorrupted:
         vocab_size = self.check(batch, t)
         tokens = batch.input_ids
-        speed = self.speeds(batch)
+        speed = self.speeds.per_token(batch)
         p, dp = self.replacement(t[:, None], speed)
         p_at_one, _ = self.replacement(torch.ones_like(t)[:, None], speed)
         u = torch.rand(tokens.shape, generator=generator, device=tokens.device, dtype=torch.float64)

@@ -100,7 +100,7 @@ def sample_gaussian(
     shape = (num_samples, length, table.shape[1])
     z = torch.randn(shape, generator=generator, device=table.device, dtype=table.dtype)
     times = torch.arange(check_num_steps(num_steps), 0, -1, dtype=torch.float64) / num_steps
-    levels, _ = corruption.log_snr(times, torch.tensor(corruption.k[0], dtype=torch.float64))
+    levels, _ = corruption.log_snr(times, torch.tensor(corruption.speeds.k[0], dtype=torch.float64))
     path = [*levels.tolist(), corruption.log_snr_max]  # of times 1, 1 - 1/T .. 0
     for log_snr_t, log_snr_s in pairwise(path):
         log_snr = torch.full(shape[:2], log_snr_t, dtype=torch.float64, device=table.device)

@@ -88,7 +88,7 @@ def sample_uniform_state(
         raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
     shape, vocab_size = (num_samples, length), corruption.mask_id
     tokens = torch.randint(vocab_size, shape, generator=generator, device=device)
-    speed = torch.full(shape, corruption.k[0], dtype=torch.float64, device=device)
+    speed = torch.full(shape, corruption.speeds.k[0], dtype=torch.float64, device=device)
     times = torch.linspace(1, 0, check_num_steps(num_steps) + 1, dtype=torch.float64, device=device)
     p_t, _ = corruption.replacement(times[0], speed)
     for s in times[1:]:

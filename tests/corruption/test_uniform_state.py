@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from toy_language import ToyLanguage
 
+from hdiff.corruption.speeds import Speeds
 from hdiff.corruption.times import sample_times
 from hdiff.corruption.uniform_state import UniformCorrupted, UniformState
 from hdiff.data.batch import Batch
@@ -168,7 +169,7 @@ def test_units_with_several_tokens_get_their_own_speed(generator: torch.Generato
     batch = replace(Batch.of(torch.zeros(1, 5, dtype=torch.long)), unit_ids={"phrase": units})
     corruption = UniformState(mask_id=V, k=2.0, level="phrase", k_inside=3.0)
     assert corruption.required_levels() == ("phrase",)
-    assert corruption.speeds(batch).tolist() == [[6.0, 6.0, 2.0, 6.0, 6.0]]
+    assert corruption.speeds.per_token(batch).tolist() == [[6.0, 6.0, 2.0, 6.0, 6.0]]
     corrupted = corruption.corrupt(batch, torch.tensor([0.5]), generator=generator)
     assert corrupted.p[0].tolist() == [0.5**6, 0.5**6, 0.25, 0.5**6, 0.5**6]
     with pytest.raises(DataError, match="level 'phrase'"):
@@ -192,7 +193,7 @@ def test_speeds_that_differ_make_the_bound_conditional(options, is_conditional: 
     assert corruption.conditional_on_structure == is_conditional
     free = corruption.unconditional()
     assert not free.conditional_on_structure
-    assert free.k == (1.0,)
+    assert free.speeds == Speeds((1.0,))
     assert free.required_levels() == ()
     assert (free.mask_id, free.schedule) == (corruption.mask_id, corruption.schedule)
 
@@ -205,8 +206,8 @@ def test_speeds_that_differ_make_the_bound_conditional(options, is_conditional: 
         ({"k": [1.0, 0.0]}, "k of bucket 1 is 0.0"),
         ({"k": []}, "empty list"),
         ({"level": "word", "k_inside": 0.0}, "k of units of level 'word' is 0.0"),
-        ({"level": "word"}, "without k_inside"),
-        ({"k_inside": 2.0}, "without a level"),
+        ({"level": "word"}, "give both"),
+        ({"k_inside": 2.0}, "give both"),
     ],
 )
 def test_impossible_options_are_refused(options, message: str) -> None:

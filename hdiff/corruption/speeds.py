@@ -1,0 +1,106 @@
+"""Speeds: how fast each token is corrupted, from its salience bucket and level. Torch only.
+
+Dimensions: B batch, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import check_k
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """One speed per salience bucket, times a factor inside longer units of a level.
+
+    Attributes:
+        k: Speed of all tokens, or one number per salience bucket, least salient first.
+        level: Level whose longer units have another speed; None for none.
+        k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
+    """
+
+    k: tuple[float, ...]
+    level: str | None = None
+    k_inside: float = 1.0
+
+    @classmethod
+    def of(
+        cls, k: float | Sequence[float], *, level: str | None = None, k_inside: float | None = None
+    ) -> Speeds:
+        """Checks and keeps the speeds.
+
+        Args:
+            k: A number > 0, or one per salience bucket.
+            level: Level whose longer units have another speed.
+            k_inside: The factor; must be given if and only if `level` is.
+
+        Returns:
+            The speeds.
+
+        Raises:
+            DataError: If a speed is not a positive number, or only one of `level` and `k_inside` is given.
+        """
+        if (level is None) != (k_inside is None):
+            raise DataError(
+                f"level is {level!r} and k_inside is {k_inside}; give both, the level and the factor of the "
+                f"speed inside its units, or none"
+            )
+        listed = [k] if isinstance(k, (int, float)) else list(k)
+        if not listed:
+            raise DataError("k is an empty list; give one number, or one per salience bucket")
+        names = ["all tokens"] if len(listed) == 1 else [f"bucket {bucket}" for bucket in range(len(listed))]
+        checked = tuple(check_k(value, name) for value, name in zip(listed, names, strict=True))
+        return cls(
+            checked, level, 1.0 if k_inside is None else check_k(k_inside, f"units of level '{level}'")
+        )
+
+    @property
+    def differ(self) -> bool:
+        """Whether tokens of one text have different speeds."""
+        return len(set(self.k)) > 1 or self.k_inside != 1.0
+
+    @property
+    def required_levels(self) -> tuple[str, ...]:
+        """Levels the data set must keep."""
+        return () if self.level is None else (self.level,)
+
+    def per_token(self, batch: Batch) -> Tensor:
+        """The speed of every token.
+
+        Args:
+            batch: The clean batch.
+
+        Returns:
+            k > 0, float64 (B, L).
+
+        Raises:
+            DataError: If the batch has no salience buckets, or more of them than there are speeds, or lacks
+                the level.
+        """
+        table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
+        if len(table) == 1:
+            speed = table.expand(batch.input_ids.shape)
+        elif batch.salience_buckets is None:
+            raise DataError(
+                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; set "
+                f"data.salience_buckets to {len(table)} in the recipe"
+            )
+        elif int(batch.salience_buckets.max()) >= len(table):
+            raise DataError(
+                f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
+                f"speeds; give as many as data.salience_buckets"
+            )
+        else:
+            speed = table[batch.salience_buckets]
+        if self.level is not None:
+            units = batch.units(self.level)
+            length = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
+            speed = torch.where(length > 1, speed * self.k_inside, speed)
+        return speed
