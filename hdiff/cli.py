@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hdiff.commands.audit import audit
 from hdiff.commands.doctor import doctor
 from hdiff.commands.evaluate import evaluate
 from hdiff.commands.inspect import inspect
@@ -76,6 +77,10 @@ app.command(
     'hdiff inspect "A sentence." --html out.html --data data/pydoc'
 )(inspect)
 app.command(epilog="Example:  hdiff report runs/quickstart")(report)
+app.command(
+    epilog="Examples:  hdiff audit   |   hdiff audit --recipe recipes/quickstart.yaml   |   "
+    "hdiff audit --corruption mypackage.noise:Mine --json"
+)(audit)
 app.command(epilog="Example:  hdiff doctor --json")(doctor)
 
 

@@ -1,0 +1,8 @@
+"""Audit: whether a corruption and a head hold the mathematics they stand for. Torch only."""
+
+from hdiff.audit.audit import BUILT_IN, FAMILIES, audit, audit_one
+from hdiff.audit.checks import Check
+from hdiff.audit.exact import ExactDenoiser
+from hdiff.audit.language import AuditLanguage
+
+__all__ = ["BUILT_IN", "FAMILIES", "AuditLanguage", "Check", "ExactDenoiser", "audit", "audit_one"]

@@ -1,0 +1,225 @@
+"""Checks of random replacement and Gaussian noise, against exact posteriors of the language. Torch only.
+
+Dimensions: B batch, L tokens, N strings, P packed tokens, V vocabulary, E embedding width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hdiff.audit.checks import Check, Subject, mean_and_error
+from hdiff.audit.language import AuditLanguage
+from hdiff.corruption import Corrupted, Gaussian, UniformState, sample_times
+from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
+from hdiff.corruption.uniform_state import UniformCorrupted
+from hdiff.heads import ProductHead
+from hdiff.models.gaussian_denoiser import (
+    GaussianDenoiser,
+    GaussianOutput,
+    expected_embedding,
+    log_probs_at_zero,
+    token_log_likelihood,
+)
+from hdiff.models.trunk import Trunk
+from hdiff.models.uniform_denoiser import UniformDenoiser, UniformOutput
+from hdiff.objectives import nelbo
+from hdiff.samplers.gaussian import sample_gaussian
+from hdiff.samplers.uniform_state import sample_uniform_state
+
+ROWS = 40_000
+NUM_SAMPLES = 5_000
+NUM_STEPS = 120
+FARTHEST = 0.07  # total variation; some 0.03 of it is the noise of so many samples
+TRAINING_STEPS = 40
+
+
+class ExactUniform:
+    """The best prediction for replaced tokens: what all other tokens of a row tell of a position.
+
+    Args:
+        language: The language.
+    """
+
+    def __init__(self, language: AuditLanguage) -> None:
+        self.language = language
+
+    def log_probs(self, x_t: Tensor, p: Tensor) -> Tensor:
+        """log p(x_0_i = v | all x_t but the i-th), float64 (B, L, V), from x_t and p, both (B, L)."""
+        language = self.language
+        same = (x_t[:, None, :] == language.strings[None]).double()  # (B, N, L)
+        seen = (1 - p[:, None]) * same + p[:, None] / language.vocab_size
+        found = []
+        for place in range(language.length):
+            others = torch.cat([seen[..., :place], seen[..., place + 1 :]], -1).prod(-1)
+            weight = others * language.probability  # (B, N)
+            is_value = torch.nn.functional.one_hot(language.strings[:, place], language.vocab_size)
+            found.append(weight @ is_value.double())
+        joint = torch.stack(found, 1)
+        return (joint / joint.sum(-1, keepdim=True)).log()
+
+    def __call__(self, corrupted: Corrupted) -> UniformOutput:
+        assert isinstance(corrupted, UniformCorrupted)
+        return UniformOutput(corrupted.spans.gather(self.log_probs(corrupted.x_t, corrupted.p)))
+
+
+class ExactGaussian:
+    """The best prediction for noisy embeddings: exact marginals given all of z_t.
+
+    Args:
+        language: The language.
+        width: Width E of a fixed table of embeddings.
+    """
+
+    def __init__(self, language: AuditLanguage, width: int) -> None:
+        self.language = language
+        table = torch.randn(language.vocab_size, width, generator=torch.Generator().manual_seed(1))
+        self._table: Tensor = torch.nn.functional.normalize(table.double(), dim=-1) * width**0.5
+
+    def table(self) -> Tensor:
+        """Embeddings that are noised, rows of norm sqrt(E): float64 (V, E)."""
+        return self._table
+
+    def log_probs(self, z_t: Tensor, log_snr: Tensor, token_mask: Tensor | None = None) -> Tensor:
+        """log p(x_0_i = v | z_t), float64 (B, L, V)."""
+        language = self.language
+        likelihood = token_log_likelihood(z_t, log_snr, self._table)  # (B, L, V)
+        score = language.probability.log().expand(len(z_t), -1)
+        for place in range(language.length):
+            score = score + likelihood[:, place, language.strings[:, place]]
+        posterior = score.softmax(-1)  # (B, N)
+        is_value = torch.nn.functional.one_hot(language.strings, language.vocab_size).double()  # (N, L, V)
+        marginals: Tensor = torch.einsum("bn,nlv->blv", posterior, is_value)
+        log_marginals: Tensor = marginals.clamp(min=1e-300).log()
+        return log_marginals
+
+    def __call__(self, corrupted: Corrupted) -> GaussianOutput:
+        assert isinstance(corrupted, GaussianCorrupted)
+        clean = self._table[corrupted.x_0]
+        z_t = noisy_embedding(clean, corrupted.noise, corrupted.log_snr)
+        log_probs = corrupted.spans.gather(self.log_probs(z_t, corrupted.log_snr))
+        packed = corrupted.spans.gather(clean)
+        at_zero = corrupted.spans.gather(corrupted.noise_at_zero)
+        return GaussianOutput(
+            log_probs,
+            log_probs_at_zero(packed, at_zero, corrupted.log_snr_ends[0], self._table),
+            expected_embedding(log_probs, self._table),
+            packed,
+        )
+
+
+def exact_noise(subject: Subject) -> list[Check]:
+    """The exact posterior scores the entropy; for replacement a uniform predictor scores log V per token."""
+    language, checks = subject.language, []
+    entropy = language.entropy
+    if isinstance(subject.corruption, UniformState):
+        uniform = language.length * math.log(language.vocab_size)
+        mean, error = mean_and_error(_nats(subject, _uniform, seed=1))
+        passed = abs(mean - uniform) <= 4 * error < 0.1 * uniform
+        checks.append(subject.check("uniform_predictor", mean, uniform, 4 * error, passed))
+    mean, error = mean_and_error(_nats(subject, _exact(subject), seed=2))
+    # Gaussian noise ends at finite signal-to-noise ratios: prior and reconstruction cost a little.
+    passed = abs(mean - entropy) <= 4 * error < 0.1 * entropy
+    checks.append(subject.check("exact_posterior", mean, entropy, 4 * error, passed))
+    return checks
+
+
+def noise_frequency(subject: Subject) -> list[Check]:
+    """How often tokens differ from x_0, or the variance of the noise, at three times."""
+    checks = []
+    for t in (0.25, 0.5, 0.9):
+        batch = subject.language.sample(ROWS, torch.Generator().manual_seed(3))
+        times = torch.full((ROWS,), t, dtype=torch.float64)
+        corrupted = subject.corruption.corrupt(batch, times, generator=torch.Generator().manual_seed(4))
+        if isinstance(corrupted, UniformCorrupted):
+            replaced = float(subject.corruption.schedule.p_mask(times)[0])
+            # some are replaced by themselves
+            expected = replaced * (1 - 1 / subject.language.vocab_size)
+            mean, error = mean_and_error((corrupted.x_t != corrupted.x_0).double().flatten())
+        else:
+            assert isinstance(corrupted, GaussianCorrupted)
+            assert isinstance(subject.corruption, Gaussian)
+            low, high = subject.corruption.log_snr_min, subject.corruption.log_snr_max
+            level = high + (low - high) * float(subject.corruption.schedule.p_mask(times)[0])
+            expected = 1 / (1 + math.exp(level))
+            z_t = noisy_embedding(torch.zeros_like(corrupted.noise), corrupted.noise, corrupted.log_snr)
+            mean, error = mean_and_error(z_t.double().square().flatten())
+        passed = abs(mean - expected) <= 4 * error + 1e-6
+        checks.append(subject.check(f"masking_frequency t={t}", mean, expected, 4 * error, passed))
+    return checks
+
+
+def noise_sampler(subject: Subject) -> list[Check]:
+    """With the exact posterior the sampler draws the language: total variation; one-sided.
+
+    Steps are of finite length, so this is no chi-square: the law is reached as 1 / T.
+    """
+    language, corruption = subject.language, subject.corruption
+    options: dict[str, Any] = {
+        "num_samples": NUM_SAMPLES,
+        "length": language.length,
+        "num_steps": NUM_STEPS,
+        "generator": torch.Generator().manual_seed(5),
+    }
+    if isinstance(corruption, UniformState):
+        tokens, _ = sample_uniform_state(ExactUniform(language).log_probs, corruption, **options)
+    else:
+        assert isinstance(corruption, Gaussian)
+        exact = ExactGaussian(language, corruption.embedding_width)
+        tokens, _ = sample_gaussian(exact, corruption, **options)
+    counts = torch.bincount(language.numbers(tokens), minlength=len(language.strings)).double()
+    distance = 0.5 * float((counts / NUM_SAMPLES - language.probability).abs().sum())
+    return [subject.check("sampler_distribution", distance, 0.0, FARTHEST, distance <= FARTHEST)]
+
+
+def noise_network(subject: Subject, head: object) -> list[Check]:
+    """A network trained for a moment does not get below the entropy; one-sided. Product heads only."""
+    if head != "product":
+        return []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trunk, product = Trunk(16, depth=1, num_heads=2), ProductHead(subject.language.vocab_size, 16)
+        model: torch.nn.Module = (
+            GaussianDenoiser(trunk, product, embedding_width=subject.corruption.embedding_width)
+            if isinstance(subject.corruption, Gaussian)
+            else UniformDenoiser(trunk, product)
+        )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(TRAINING_STEPS):
+        loss = _nats(subject, model, seed=100 + step, num_rows=128).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    with torch.no_grad():
+        mean, error = mean_and_error(_nats(subject, model, seed=6, num_rows=ROWS // 4))
+    entropy = subject.language.entropy
+    passed = mean >= entropy - 4 * error
+    return [subject.check("bound_above_entropy", mean, entropy, 4 * error, passed, head="product")]
+
+
+def _nats(subject: Subject, model: Any, *, seed: int, num_rows: int | None = None) -> Tensor:
+    """One estimate of the bound per row, float64 (B,); t = u^2 counts 2 u, which tames weights of 1 / t."""
+    generator = torch.Generator().manual_seed(seed)
+    is_gaussian = isinstance(subject.corruption, Gaussian)  # cheap, and noisier
+    batch = subject.language.sample(num_rows or (5 if is_gaussian else 1) * ROWS, generator)
+    t = sample_times(batch, generator=generator).double().clamp(max=1.0)
+    factor = torch.ones_like(t)
+    if isinstance(subject.corruption, UniformState):
+        t, factor = t**2, 2 * t
+    corrupted = subject.corruption.corrupt(batch, t, generator=generator)
+    return nelbo(model(corrupted), batch, corrupted).nats.double() * factor
+
+
+def _uniform(corrupted: Corrupted) -> UniformOutput:
+    assert isinstance(corrupted, UniformCorrupted)
+    size = corrupted.vocab_size
+    return UniformOutput(torch.full((corrupted.spans.num_spans, size), -math.log(size), dtype=torch.float64))
+
+
+def _exact(subject: Subject) -> ExactUniform | ExactGaussian:
+    if isinstance(subject.corruption, Gaussian):
+        return ExactGaussian(subject.language, subject.corruption.embedding_width)
+    return ExactUniform(subject.language)
