@@ -54,9 +54,7 @@ def draw(
         return sampler.sample(model, corruption, **size, generator=generator)
     if isinstance(corruption, (Cascade, RateMatched)) and isinstance(model, Denoiser):
         if temperature != 1.0:
-            raise DataError(
-                f"temperature is {temperature}; {type(corruption).__name__} is sampled at 1 only"
-            )
+            raise DataError(f"temperature is {temperature}; {type(corruption).__name__} is sampled at 1 only")
         chain = chain_sample(model, corruption, **size, generator=generator, device=_device(model))
         units = torch.arange(length).expand(num_samples, -1)
         return Samples(tokens=chain.tokens, steps=chain.steps, units=units, nfe=chain.nfe)
