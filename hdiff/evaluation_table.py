@@ -35,6 +35,7 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         f"over {bound['tokens']:,} tokens "
         f"({meaning}; a uniform guess has {bound['uniform_nats_per_token']:.4f})",
         highlight=False,
+        soft_wrap=True,
     )
     if not result["t_step"]:
         return

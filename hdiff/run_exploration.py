@@ -28,7 +28,7 @@ def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0
     """
     prepared = PreparedData.load(run.recipe.data.path)
     level = run.recipe.corruption.get(
-        "level", "word" if run.recipe.corruption["kind"] == "token_masking" else "phrase"
+        "level", "phrase" if run.recipe.corruption["kind"] in ("span_masking", "tree_cascade") else "word"
     )
     found: list[dict[str, Any]] = []
     for row in prepared.split("validation"):

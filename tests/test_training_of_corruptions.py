@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from hdiff.checkpoint import load_checkpoint
+from hdiff.cli import run as hdiff
 from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.errors import DataError, RecipeError
@@ -135,3 +137,14 @@ def test_token_classes_put_tokens_of_like_company_together() -> None:
     assert control != classes
     with pytest.raises(DataError, match="at most one per token"):
         learn_token_classes(tokens, 20, 21)
+
+
+def test_report_of_a_run_whose_salience_needs_a_parse(tmp_path: Path) -> None:
+    prepare("builtin:pydoc", tmp_path / "data", limit=14, validation_fraction=0.3, tokenizer="train:512",
+            salience="combined")  # fmt: skip
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=tmp_path / "data"))
+    Trainer(load_recipe(file, SYSTEMS["soft"])).run()
+    assert hdiff(["report", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "exploration.json").is_file()
+    assert "Corruption" in (tmp_path / "run" / "report.html").read_text()

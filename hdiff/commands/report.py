@@ -26,14 +26,16 @@ def report(run: Run) -> None:
 def _explore(run: Path) -> None:
     """Adds explorations of validation sentences to a run, where its data set and parser are at hand."""
     from hdiff.checkpoint import write_atomically
+    from hdiff.data.prepared import PreparedData
     from hdiff.run_exploration import explore_run
     from hdiff.run_folder import RunFolder
 
     loaded = RunFolder.load(run)
-    parser = optional_parser(loaded.record["data"]["parser"])
-    if parser is None or "phrase" not in parser.levels:
-        return
     try:
+        salience = PreparedData.load(loaded.recipe.data.path).salience
+        parser = optional_parser(loaded.record["data"]["parser"], annotations=salience.needs)
+        if parser is None or "phrase" not in parser.levels:
+            return
         explorations = explore_run(loaded, parser)
     except DataError as error:
         typer.echo(f"no corruption explorer in the report: {error}", err=True)

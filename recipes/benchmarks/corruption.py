@@ -117,8 +117,11 @@ def main() -> None:
     parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
     parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
+    parser.add_argument("--table", action="store_true", help="only print the table of finished runs")
     arguments = parser.parse_args()
     jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
+    if arguments.table:
+        jobs = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(lambda job: train_and_evaluate(*job, arguments), jobs))
     text = table(arguments)
