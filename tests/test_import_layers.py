@@ -30,7 +30,13 @@ HEAVY = (
 LIGHT_MODULES = ["hdiff", "hdiff.structure", "hdiff.errors", "hdiff.parsers", "hdiff.recipes", "hdiff.cli"]
 LIGHT_MODULES += ["hdiff.config", "hdiff.recipe", "hdiff.pages", "hdiff.report", "hdiff.doctor"]
 TORCH_MODULES = ["hdiff.corruption", "hdiff.heads", "hdiff.objectives", "hdiff.models", "hdiff.samplers"]
-TORCH_MODULES += ["hdiff.data.batch", "hdiff.models.denoiser", "hdiff.models.attention", "hdiff.schedules"]
+TORCH_MODULES += [
+    "hdiff.audit",
+    "hdiff.data.batch",
+    "hdiff.models.denoiser",
+    "hdiff.models.attention",
+    "hdiff.schedules",
+]
 
 
 def loaded_by(module: str) -> set[str]:
