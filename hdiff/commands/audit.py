@@ -37,6 +37,8 @@ def audit(
         raise DataError("--recipe names its own corruption; give --recipe or --corruption")
     from dataclasses import asdict
 
+    import torch
+
     from hdiff.audit import audit as run_audit
     from hdiff.heads import HEADS
 
@@ -46,7 +48,12 @@ def audit(
         corruptions, heads = _of_recipe(recipe)
     elif corruption is not None:
         corruptions = {corruption: _of_kind(corruption)}
-    checks = run_audit(corruptions, heads, progress=lambda name: typer.echo(f"auditing {name}", err=True))
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # everything is tiny: threads that wait for each other take minutes
+    try:
+        checks = run_audit(corruptions, heads, progress=lambda name: typer.echo(f"auditing {name}", err=True))
+    finally:
+        torch.set_num_threads(num_threads)
     if as_json:
         typer.echo(json.dumps({"checks": [asdict(check) for check in checks]}))
     else:

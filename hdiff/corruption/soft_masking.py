@@ -26,7 +26,8 @@ class SoftMasking(Cascade):
     The intermediate state keeps part of the information ("smooth corruption" with "tractable intermediate
     states", arXiv:2512.22630). `clusters` and `random` are functions of the token id, so they cost nothing in
     the likelihood: -log p(x_0, classes) = -log p(x_0). `syntax` shows the label of a level, which depends on
-    the context: the bound is one on -log p(x_0, labels). Source of the two-step state: HDLM, RIVALS.
+    the context: the bound is one on -log p(x_0, labels). Source of the
+    two-step state: HDLM (github.com/zhouc20/HDLM).
 
     Args:
         classes: `clusters` (of tokens with similar neighbours, learned from the training split), `random`
