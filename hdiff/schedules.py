@@ -38,6 +38,11 @@ class Schedule(ABC):
     def time(self, p_mask: Tensor) -> Tensor:
         """Inverse of `p_mask`: the time at which a probability is reached, same shape."""
 
+    @property
+    def end(self) -> float:
+        """p_mask(1): below 1, some units are never masked."""
+        return float(self.p_mask(torch.ones((), dtype=torch.float64)))
+
     def reverse_hazard(self, t: Tensor) -> Tensor:
         """p_mask'(t) / p_mask(t): the weight of a unit masked at time t.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -78,48 +80,21 @@ _LEVELS = ("clause", "phrase", "word")
 _LABELS = {"types": ("boundary", "label"), "num_labels": 2}
 
 
-def _tree(**options: object) -> Maker:
-    return lambda schedule, count: TreeCascade(
-        **options,  # type: ignore[arg-type]
-        mask_id=_V,
-        schedule=schedule,
-        count=count,
-    )
+def _maker(cls: type[Corruption], **options: Any) -> Maker:
+    return lambda schedule, count: cls(**options, mask_id=_V, schedule=schedule, count=count)  # type: ignore[call-arg]
 
 
-def _rates(**options: object) -> Maker:
-    return lambda schedule, count: RateMatched(
-        **options,  # type: ignore[arg-type]
-        num_buckets=2,
-        mask_id=_V,
-        schedule=schedule,
-        count=count,
-    )
-
-
-def _soft(**options: object) -> Maker:
-    return lambda schedule, count: SoftMasking(
-        **options,  # type: ignore[arg-type]
-        num_classes=2,
-        mask_id=_V,
-        schedule=schedule,
-        count=count,
-    )
-
+_tree = partial(_maker, TreeCascade)
+_rates = partial(_maker, RateMatched, num_buckets=2)
+_soft = partial(_maker, SoftMasking, num_classes=2)
 
 _BUCKETS = {"types": ("boundary", "salience"), "num_buckets": 2}
 
 _KNOWN = (UnitMasking, TreeCascade, SoftMasking, RateMatched, UniformState, Gaussian)
 
 BUILT_IN: dict[str, Maker] = {
-    "token_masking": lambda schedule, count: TokenMasking(mask_id=_V, schedule=schedule, count=count),
-    "span_masking random": lambda schedule, count: SpanMasking(
-        segmentation="random",
-        lengths={1: 0.4, 2: 0.4, 3: 0.2},
-        mask_id=_V,
-        schedule=schedule,
-        count=count,
-    ),
+    "token_masking": _maker(TokenMasking),
+    "span_masking random": _maker(SpanMasking, segmentation="random", lengths={1: 0.4, 2: 0.4, 3: 0.2}),
     "tree_cascade 1 level": _tree(),
     "tree_cascade 3 levels": _tree(levels=_LEVELS, **_LABELS),
     "tree_cascade k by level": _tree(levels=_LEVELS[:2], k={"clause": 3.0, "phrase": 1.5, "token": 1.0}),
@@ -188,7 +163,7 @@ def _is_noise(name: str) -> bool:
 
 
 def _ends_early(name: str, schedule: Schedule) -> bool:
-    return name == "gaussian" and float(schedule.p_mask(torch.ones(()))) < 1
+    return name == "gaussian" and schedule.end < 1
 
 
 def audit_one(corruption: Corruption, head: HeadSpec = "product", *, name: str | None = None) -> list[Check]:

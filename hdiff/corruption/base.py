@@ -155,13 +155,11 @@ def check_count(count: Count, schedule: Schedule | None) -> Count:
     """Returns `count`, or raises DataError if it is neither `exact` nor `bernoulli`, or impossible."""
     if count not in ("exact", "bernoulli"):
         raise DataError(f"count is '{count}'; use 'exact' or 'bernoulli'")
-    if count == "bernoulli" and schedule is not None:
-        end = float(schedule.p_mask(torch.ones((), dtype=torch.float64)))
-        if end < 1:
-            raise DataError(
-                f"the schedule ends at p_mask(1) = {end:g} and independent times have no bound then; use "
-                f"count: exact, or eps: 0"
-            )
+    if count == "bernoulli" and schedule is not None and schedule.end < 1:
+        raise DataError(
+            f"the schedule ends at p_mask(1) = {schedule.end:g} and independent times have no bound then; "
+            f"use count: exact, or eps: 0"
+        )
     return count
 
 

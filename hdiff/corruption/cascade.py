@@ -102,7 +102,7 @@ class Cascade(Corruption):
             if times:
                 above = times[-1]
                 if stream.needs_border:
-                    above = _with_next(above, batch.token_mask, 0.0).amin(-1)
+                    above = _with_next(above, batch.token_mask).amin(-1)
                 parent = parent.scatter_reduce(1, stream.units, above, "amin")
             times.append((parent + u.log() / speed).gather(1, stream.units))
         return times
@@ -112,7 +112,8 @@ class Cascade(Corruption):
         mask_id = self.check(batch, t)
         streams = self.streams(batch)
         times = self.log_times(batch, streams, generator=generator)
-        hidden, scale = self._hide(batch, t, streams, times)
+        units = [stream.units for stream in streams]
+        hidden, scale = hide(times, units, batch.token_mask, t, schedule=self.schedule, count=self.count)
         ready = self._ready(batch, streams, hidden)
         weights = [is_ready * stream.k for is_ready, stream in zip(ready, streams, strict=True)]
         if self.count == "exact":
@@ -147,27 +148,6 @@ class Cascade(Corruption):
             type_terms=tuple(terms),
         )
 
-    def _hide(
-        self, batch: Batch, t: Tensor, streams: Sequence[Stream], times: Sequence[Tensor]
-    ) -> tuple[list[Tensor], Tensor]:
-        """What is hidden at time t, bool (B, L) per stream, and the rows' factor of all weights."""
-        if self.count == "bernoulli":
-            border = self.schedule.p_mask(t.double()).log()[:, None]
-            scale = self.schedule.reverse_hazard(t.double())
-            return [(log_t <= border) & batch.token_mask for log_t in times], scale
-        # One slot per unit: the position of its first token; all other positions never count.
-        slots = [
-            log_t.masked_fill(~(is_first(stream.units) & batch.token_mask), torch.inf)
-            for stream, log_t in zip(streams, times, strict=True)
-        ]
-        every = torch.cat(slots, 1)  # (B, streams * L)
-        num_units = every.isfinite().sum(1)
-        num_masked, weight = exact_count(self.schedule, t, num_units)
-        ordered = every.sort(1).values
-        last = ordered.gather(1, (num_masked - 1)[:, None])  # the largest time that is masked
-        hidden = [(log_t <= last) & batch.token_mask for log_t in times]
-        return hidden, weight.double() * num_masked
-
     def _ready(self, batch: Batch, streams: Sequence[Stream], hidden: Sequence[Tensor]) -> list[Tensor]:
         """Hidden units of which everything they depend on is visible, bool (B, L) per stream."""
         ready = []
@@ -177,10 +157,47 @@ class Cascade(Corruption):
                 continue
             above = hidden[number - 1].double()
             if stream.needs_border:
-                above = _with_next(above, batch.token_mask, 0.0).amax(-1)
+                above = _with_next(above, batch.token_mask).amax(-1)
             blocked = torch.zeros_like(above).scatter_reduce(1, stream.units, above, "amax")
             ready.append(is_hidden & (blocked.gather(1, stream.units) == 0))
         return ready
+
+
+def hide(
+    log_times: Sequence[Tensor],
+    units: Sequence[Tensor],
+    token_mask: Tensor,
+    t: Tensor,
+    *,
+    schedule: Schedule,
+    count: Count,
+) -> tuple[list[Tensor], Tensor]:
+    """What is hidden at time t, by the times of all units of a row together.
+
+    Args:
+        log_times: log T of every position's unit, float64 (B, L) per stream.
+        units: Units, long (B, L) per stream.
+        token_mask: Real tokens, bool (B, L).
+        t: Times in (0, 1], float (B,).
+        schedule: Schedule of masking times.
+        count: `exact` hides the n units of smallest times, `bernoulli` those with T <= p_mask(t).
+
+    Returns:
+        hidden: bool (B, L) per stream.
+        scale: Factor of the row's weights, float64 (B,): of k_u / K for exact counts, otherwise of k_u.
+    """
+    if count == "bernoulli":
+        border = schedule.p_mask(t.double()).log()[:, None]
+        return [(log_t <= border) & token_mask for log_t in log_times], schedule.reverse_hazard(t.double())
+    # One slot per unit: the position of its first token; all other positions never count.
+    slots = [
+        log_t.masked_fill(~(is_first(ids) & token_mask), torch.inf)
+        for ids, log_t in zip(units, log_times, strict=True)
+    ]
+    every = torch.cat(slots, 1)  # (B, streams * L)
+    num_masked, weight = exact_count(schedule, t, every.isfinite().sum(1))
+    last = every.sort(1).values.gather(1, (num_masked - 1)[:, None])  # the largest time that is masked
+    return [(log_t <= last) & token_mask for log_t in log_times], weight.double() * num_masked
 
 
 def is_first(units: Tensor) -> Tensor:
@@ -190,8 +207,8 @@ def is_first(units: Tensor) -> Tensor:
     return first
 
 
-def _with_next(values: Tensor, token_mask: Tensor, neutral: float) -> Tensor:
-    """A position's value and that of the next real token, (B, L, 2)."""
-    following = torch.full_like(values, neutral)
-    following[:, :-1] = values[:, 1:].masked_fill(~token_mask[:, 1:], neutral)
+def _with_next(values: Tensor, token_mask: Tensor) -> Tensor:
+    """A position's value and that of the next real token, 0 where there is none, (B, L, 2)."""
+    following = torch.zeros_like(values)
+    following[:, :-1] = values[:, 1:].masked_fill(~token_mask[:, 1:], 0.0)
     return torch.stack([values, following], -1)

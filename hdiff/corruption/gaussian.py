@@ -89,7 +89,7 @@ class Gaussian(Corruption):
             )
         if embedding_width < 1:
             raise DataError(f"embedding_width is {embedding_width}; give at least 1 (16 suits most texts)")
-        end = float(self.schedule.p_mask(torch.ones((), dtype=torch.float64)))
+        end = self.schedule.end
         if abs(end - 1) > 1e-12:
             raise DataError(
                 f"the schedule ends at p_mask(1) = {end:g}, so the last state is not at log_snr_min; use a "

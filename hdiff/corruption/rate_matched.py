@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.cascade import hide
 from hdiff.corruption.speeds import Speeds
-from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
@@ -103,15 +103,13 @@ class RateMatched(Corruption):
         mask_id = self.check(batch, t)
         speed = self.speeds.per_token(batch)
         log_t = self.log_times(batch, generator=generator)
+        units = batch.units("token")
+        (is_masked,), scale = hide(
+            [log_t], [units], batch.token_mask, t, schedule=self.schedule, count=self.count
+        )
         if self.count == "exact":
-            num_masked, weight = exact_count(self.schedule, t, batch.token_mask.sum(1))
-            ordered = log_t.masked_fill(~batch.token_mask, torch.inf).sort(1).values
-            is_masked = (log_t <= ordered.gather(1, (num_masked - 1)[:, None])) & batch.token_mask
-            scale = weight.double() * num_masked / (speed * is_masked).sum(1)
-        else:
-            is_masked = (log_t <= self.schedule.p_mask(t.double()).log()[:, None]) & batch.token_mask
-            scale = self.schedule.reverse_hazard(t.double())
-        spans = PackedSpans.from_units(batch.units("token"), is_masked)
+            scale = scale / (speed * is_masked).sum(1)
+        spans = PackedSpans.from_units(units, is_masked)
         packed = spans.gather(speed)
         return Corrupted(
             x_t=batch.input_ids.masked_fill(is_masked, mask_id),

@@ -143,7 +143,7 @@ def exact_count(schedule: Schedule, t: Tensor, num_units: Tensor) -> tuple[Tenso
     p = schedule.p_mask(t.to(torch.float64))
     n = torch.ceil(p * total - 1e-9).clamp(min=1.0).minimum(total)
     q = schedule.time(n / total) - schedule.time((n - 1) / total)
-    end = float(schedule.p_mask(torch.ones((), dtype=torch.float64)))
+    end = schedule.end
     if end < 1 and bool(((total - 1) / total >= end).any()):
         raise DataError(
             f"the schedule ends at p_mask(1) = {end:g}, so the last of {int(total.max())} units of a row are "

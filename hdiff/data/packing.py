@@ -110,7 +110,7 @@ class PackedBlocks:
             salience[is_text] = prepared.token_salience[tokens[is_text]]
         else:
             salience[is_text] = _flat(rows, "salience")
-        order = _label_order(prepared)
+        order = _label_order(prepared) if levels else np.empty(0, dtype=np.int16)
         units = {level: _units(rows, starts, level, max_unit_tokens, order) for level in levels}
         return cls(
             tokens,
