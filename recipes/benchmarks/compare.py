@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,15 @@ def run(command: list[str], log: Path) -> None:
         )
 
 
-def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) -> None:
-    """One run, unless its evaluation is there."""
+def train_and_evaluate(
+    system: str,
+    seed: int,
+    arguments: argparse.Namespace,
+    *,
+    changes: Sequence[str],
+    judge: Sequence[str] = (),
+) -> None:
+    """One run with a system's changes to the recipe, unless its evaluation is there."""
     out = arguments.out / f"{system}-{seed}"
     if (out / "eval.json").exists():
         return
@@ -63,8 +71,7 @@ def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) ->
         *arguments.set,
     ]
     log = arguments.out / f"{system}-{seed}.log"
-    run(["train", str(arguments.recipe), *SYSTEMS[system], *overrides], log)
-    judge = [] if system == JUDGE else ["--judge", str(arguments.out / f"{JUDGE}-0")]
+    run(["train", str(arguments.recipe), *changes, *overrides], log)
     run(["eval", str(out), "--json", *judge], log)
 
 
@@ -105,21 +112,38 @@ def _rows(title: str, columns: list[str], found: dict[str, list[Any]], values: A
     return lines
 
 
+def add_options(parser: argparse.ArgumentParser, *, recipe: Path, out: Path, systems: list[str]) -> None:
+    """Options of a comparison of several systems."""
+    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
+    parser.add_argument("--out", type=Path, default=out, help="folder of the runs")
+    parser.add_argument("--recipe", type=Path, default=recipe)
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--systems", nargs="*", default=systems, choices=systems)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
+    parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
+
+
+def run_all(
+    arguments: argparse.Namespace, systems: Mapping[str, list[str]], *, judge: Sequence[str] = ()
+) -> None:
+    """Every chosen system with every seed, several at a time."""
+    jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
+
+    def one(job: tuple[str, int]) -> None:
+        train_and_evaluate(*job, arguments, changes=systems[job[0]], judge=judge)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(one, jobs))
+
+
 def main() -> None:
     """Parses the command line and runs everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
-    parser.add_argument("--out", type=Path, default=Path("runs/structure"), help="folder of the runs")
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
-    parser.add_argument("--systems", nargs="*", default=list(TITLES), choices=list(TITLES))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
-    parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
+    add_options(parser, recipe=RECIPE, out=Path("runs/structure"), systems=list(TITLES))
     arguments = parser.parse_args()
-    train_and_evaluate(JUDGE, 0, arguments)
-    jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda job: train_and_evaluate(*job, arguments), jobs))
+    train_and_evaluate(JUDGE, 0, arguments, changes=SYSTEMS[JUDGE])
+    judge = ["--judge", str(arguments.out / f"{JUDGE}-0")]
+    run_all(arguments, SYSTEMS, judge=judge)
     text = table(arguments)
     (arguments.out / "table.md").write_text(text + "\n")
     print(text)

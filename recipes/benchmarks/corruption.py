@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compare import run
+from compare import add_options, run_all
 
 RECIPE = Path(__file__).with_name("corruption.yaml")
 BASELINE = "token"
@@ -60,18 +58,6 @@ SYSTEMS: dict[str, list[str]] = {
 }
 
 
-def train_and_evaluate(system: str, seed: int, arguments: argparse.Namespace) -> None:
-    """One run, unless its evaluation is there."""
-    out = arguments.out / f"{system}-{seed}"
-    if (out / "eval.json").exists():
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fixed = [f"output={out}", f"seed={seed}", f"data.path={arguments.data}", "resume=auto", *arguments.set]
-    log = arguments.out / f"{system}-{seed}.log"
-    run(["train", str(arguments.recipe), *SYSTEMS[system], *fixed], log)
-    run(["eval", str(out), "--json"], log)
-
-
 def table(arguments: argparse.Namespace) -> str:
     """Markdown: words, structure and total in nats/token, mean and sd over seeds; differences are paired."""
 
@@ -110,20 +96,11 @@ def table(arguments: argparse.Namespace) -> str:
 def main() -> None:
     """Parses the command line and runs everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="prepared data set")
-    parser.add_argument("--out", type=Path, default=Path("runs/corruption"), help="folder of the runs")
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
-    parser.add_argument("--systems", nargs="*", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, one core each")
-    parser.add_argument("--set", nargs="*", default=[], help="further overrides for every run")
+    add_options(parser, recipe=RECIPE, out=Path("runs/corruption"), systems=list(SYSTEMS))
     parser.add_argument("--table", action="store_true", help="only print the table of finished runs")
     arguments = parser.parse_args()
-    jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
-    if arguments.table:
-        jobs = []
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        list(pool.map(lambda job: train_and_evaluate(*job, arguments), jobs))
+    if not arguments.table:
+        run_all(arguments, SYSTEMS)
     text = table(arguments)
     (arguments.out / "table.md").write_text(text + "\n")
     print(text)
