@@ -404,6 +404,31 @@ def test_the_bound_equals_the_rate_form_it_comes_from(generator: torch.Generator
     assert torch.allclose(uniform_state_nelbo(log_probs, corrupted), expected, rtol=1e-6)
 
 
+def test_float32_keeps_value_and_gradient_of_float64(generator: torch.Generator) -> None:
+    vocab_size = 50
+    corruption = UniformState(mask_id=vocab_size, schedule=PolynomialSchedule(2.5))
+    batch = Batch.of(torch.randint(vocab_size, (64, 8), generator=generator))
+    corrupted = corruption.corrupt(batch, sample_times(batch, generator=generator), generator=generator)
+    scores = 3 * torch.randn(512, vocab_size, generator=generator, dtype=torch.float64)
+    values, gradients = [], []
+    for dtype in (torch.float64, torch.float32):
+        leaf = scores.to(dtype).requires_grad_()
+        nats = uniform_state_nelbo(leaf.log_softmax(-1), corrupted)
+        (gradient,) = torch.autograd.grad(nats.sum(), leaf)
+        values.append(nats.detach())
+        gradients.append(gradient.double())
+    torch.testing.assert_close(values[1], values[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
+
+
+def test_gradient_is_that_of_the_value(generator: torch.Generator) -> None:
+    corruption = UniformState(mask_id=5, schedule=PolynomialSchedule(2.5))
+    batch = Batch.of(torch.randint(5, (3, 2), generator=generator))
+    corrupted = corruption.corrupt(batch, torch.tensor([0.2, 0.6, 1.0]), generator=generator)
+    scores = torch.randn(6, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: uniform_state_nelbo(x.log_softmax(-1), corrupted), scores)
+
+
 def test_prior_term_is_the_divergence_from_uniform() -> None:
     assert prior_term(torch.tensor([0.0, 1.0], dtype=torch.float64), 7).tolist() == pytest.approx(
         [math.log(7), 0.0]
