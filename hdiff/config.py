@@ -127,6 +127,8 @@ class Recipe(Section):
         model: Trunk.
         head: `{kind: name, ...}` of `hdiff.heads.HEADS`.
         type_head: The same for the types that a corruption generates.
+        planner: Arguments of `hdiff.models.planner.Planner` (`{}` for its defaults), which predicts spans
+            for samplers; None for no planner.
         corruption: `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
         train: Optimisation.
         evaluation: Evaluation.
@@ -140,6 +142,7 @@ class Recipe(Section):
     model: ModelConfig = ModelConfig()
     head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
     type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
+    planner: dict[str, Any] | None = None
     corruption: dict[str, Any] = Field(default_factory=lambda: {"kind": "token_masking"})
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

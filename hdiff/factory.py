@@ -15,6 +15,7 @@ from hdiff.heads import HEADS, Head, ProductHead
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
+from hdiff.models.planner import Planner
 from hdiff.models.trunk import Trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.schedules import SCHEDULES
@@ -51,6 +52,8 @@ def build_model(
         )
         if config.kind == "denoiser":
             return _denoiser(recipe, trunk, head, corruption)
+        if recipe.planner is not None:
+            raise RecipeError("model 'autoregressive' has no planner; remove the section 'planner'")
         if not isinstance(head, ProductHead):
             raise RecipeError(
                 f"model 'autoregressive' with head '{recipe.head['kind']}'; it predicts one token at a time, "
@@ -61,8 +64,13 @@ def build_model(
 
 def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> DiffusionModel:
     if corruption is None:
-        return Denoiser(trunk, head)
+        return Denoiser(trunk, head, planner=_planner(recipe))
     if isinstance(corruption, (UniformState, Gaussian)):
+        if recipe.planner is not None:
+            raise RecipeError(
+                f"corruption '{recipe.corruption['kind']}' has no hidden spans to plan; remove the section "
+                f"'planner'"
+            )
         if not isinstance(head, ProductHead):
             raise RecipeError(
                 f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; it "
@@ -82,7 +90,16 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
         type_heads=type_heads,
         predicts_speed=corruption.predicts_speed,
         token_classes=None if table is None else torch.tensor(table),
+        planner=_planner(recipe),
     )
+
+
+def _planner(recipe: Recipe) -> Planner | None:
+    if recipe.planner is None:
+        return None
+    spec = {"kind": "planner", **recipe.planner}
+    planner: Planner = build(spec, {"planner": Planner}, section="planner", width=recipe.model.width)
+    return planner
 
 
 def build_corruption(

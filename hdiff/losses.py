@@ -11,7 +11,7 @@ from hdiff.corruption import Corruption, sample_times
 from hdiff.data.batch import Batch
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.objectives import nelbo
+from hdiff.objectives import nelbo, planner_loss
 
 
 class DiffusionLoss(nn.Module):
@@ -24,8 +24,8 @@ class DiffusionLoss(nn.Module):
 
     def forward(
         self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]
-    ) -> Tensor:
-        """Nats per token of one batch: an estimate of the bound.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is minimised, and its parts.
 
         Args:
             batch: Clean tokens.
@@ -34,12 +34,18 @@ class DiffusionLoss(nn.Module):
             place: (rank, world size).
 
         Returns:
-            Scalar.
+            The sum, a scalar, and its parts by name: `loss` is the estimate of the bound in nats per token.
         """
         t = sample_times(batch, generator=times, rank=place[0], world_size=place[1])
         corrupted = self.corruption.corrupt(batch, t, generator=noise)
         output = self.denoiser(corrupted)
-        return nelbo(output, batch, corrupted).mean
+        bound = nelbo(output, batch, corrupted).mean
+        planner = getattr(self.denoiser, "planner", None)
+        if planner is None:
+            return bound, {"loss": bound.detach()}
+        planning = planner_loss(output.plan, batch, corrupted.is_masked, level=planner.level)
+        parts = {"loss": bound.detach(), "planner_loss": planning.detach()}
+        return bound + planner.weight * planning, parts
 
 
 class AutoregressiveLoss(nn.Module):
@@ -49,6 +55,7 @@ class AutoregressiveLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch, *_: Any) -> Tensor:
-        """Nats per token of one batch, a scalar."""
-        return -self.model(batch).sum() / batch.num_tokens  # type: ignore[no-any-return]
+    def forward(self, batch: Batch, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nats per token of one batch, a scalar, also by name."""
+        nats = -self.model(batch).sum() / batch.num_tokens
+        return nats, {"loss": nats.detach()}

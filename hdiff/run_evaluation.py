@@ -22,6 +22,7 @@ from hdiff.evaluation import (
     evaluation_rows,
     quality,
 )
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
@@ -194,7 +195,7 @@ def sample_run(
     num_samples: int,
     num_steps: int,
     seed: int = 0,
-    temperature: float = 1.0,
+    sampling: Sampling = AS_IT_IS,
     length: int | None = None,
     parser: Parser | None = None,
 ) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def sample_run(
         num_samples: How many.
         num_steps: Steps T.
         seed: Seed.
-        temperature: Divides the logits.
+        sampling: Temperature and truncation.
         length: Tokens per sample; None takes the recipe's sequence length.
         parser: Parses the finished text to colour each filled span by its level; None colours by
             word only.
@@ -224,7 +225,7 @@ def sample_run(
         num_samples=num_samples,
         length=length,
         num_steps=num_steps,
-        temperature=temperature,
+        sampling=sampling,
         generator=generator,
     )
     if isinstance(run.corruption, (Cascade, RateMatched)):

@@ -125,21 +125,24 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.loss.train()
-        total = torch.zeros((), device=self.accelerator.device)
+        totals: dict[str, Tensor] = {}
         norm = torch.zeros(())
         for index, batch in enumerate(self._batches(step)):
             with self.accelerator.accumulate(self.loss):
-                loss = self.loss(batch, *self._generators(step, index))
+                loss, parts = self.loss(batch, *self._generators(step, index))
                 self.accelerator.backward(loss)
-                total += loss.detach() / self.config.gradient_accumulation
+                for name, value in parts.items():
+                    totals[name] = totals.get(name, 0.0) + value / self.config.gradient_accumulation
                 if self.accelerator.sync_gradients:
                     norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.config.clip_norm)
-                    self._check_finite(step, total, norm)
+                    self._check_finite(step, totals["loss"], norm)
                 self.prepared_optimizer.step()
                 self.prepared_optimizer.zero_grad()
         self.average.update(self.model, step)
-        mean = self.accelerator.reduce(total, reduction="mean")
-        return {"loss": float(mean), "learning_rate": rate, "grad_norm": float(norm)}
+        means = {
+            name: float(self.accelerator.reduce(total, reduction="mean")) for name, total in totals.items()
+        }
+        return {**means, "learning_rate": rate, "grad_norm": float(norm)}
 
     def _check_finite(self, step: int, loss: Tensor, norm: Tensor) -> None:
         if math.isfinite(float(loss)) and (
@@ -184,7 +187,10 @@ class Trainer:
         return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
 
     def _blocks(self, split: str, levels: Sequence[str] | None = None) -> PackedBlocks:
-        levels = self.corruption.required_levels() if levels is None else levels
+        if levels is None:
+            planner = getattr(self.model, "planner", None)
+            levels = (*self.corruption.required_levels(), *(() if planner is None else (planner.level,)))
+            levels = tuple(dict.fromkeys(levels))
         return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing())
 
     def _build_corruption(self) -> Corruption:

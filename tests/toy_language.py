@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hdiff.corruption import Corrupted
 from hdiff.data.batch import Batch
+from hdiff.heads import AS_IT_IS, Sampling
 from hdiff.models.denoiser import DenoiserOutput
 from hdiff.packed_spans import PackedSpans
 
@@ -89,7 +90,7 @@ class ToyHead(nn.Module):
         spans: PackedSpans,
         *,
         generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        sampling: Sampling = AS_IT_IS,
     ) -> Tensor:
         column = spans.token_index % self.language.length
         posterior = self.language.posterior(hidden.long())  # (P, N)

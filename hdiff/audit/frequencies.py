@@ -17,6 +17,7 @@ from hdiff.audit.exact import ExactDenoiser, ExactReading
 from hdiff.corruption import Corruption, RateMatched, SoftMasking, TreeCascade, UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.heads.sampling import Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.ancestral import AncestralSampler
 from hdiff.samplers.chain import chain_sample
@@ -186,11 +187,11 @@ class _ForAncestral(nn.Module):
     def head(self) -> _ForAncestral:
         return self
 
-    def hidden(self, x_t: Tensor) -> Tensor:
+    def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
         return x_t[:, None, :].expand(-1, x_t.shape[1], -1)
 
     def sample(
-        self, hidden: Tensor, spans: PackedSpans, *, generator: torch.Generator, temperature: float
+        self, hidden: Tensor, spans: PackedSpans, *, generator: torch.Generator, sampling: Sampling
     ) -> Tensor:
         rows = hidden[spans.offset == 0]  # (S, L): the row of each span
         each = PackedSpans(

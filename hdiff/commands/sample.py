@@ -27,6 +27,7 @@ def sample(
 ) -> None:
     """Draw samples from a trained model."""
     from hdiff.checkpoint import write_atomically
+    from hdiff.heads.sampling import Sampling
     from hdiff.run_evaluation import sample_run
     from hdiff.run_folder import RunFolder
 
@@ -36,7 +37,7 @@ def sample(
         num_samples=num,
         num_steps=steps,
         seed=seed,
-        temperature=temperature,
+        sampling=Sampling(temperature=temperature),
         length=length,
         parser=optional_parser(loaded.record["data"]["parser"]),
     )

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdiff.errors import RecipeError
-from hdiff.heads.base import Head, sample_categorical
+from hdiff.heads.base import Head
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.attention import span_attention
 from hdiff.models.trunk import FeedForward, initialise, rotary_angles, rotate
 from hdiff.packed_spans import PackedSpans
@@ -85,7 +86,7 @@ class AutoregressiveHead(Head):
         spans: PackedSpans,
         *,
         generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        sampling: Sampling = AS_IT_IS,
         support: Tensor | None = None,
     ) -> Tensor:
         tokens = torch.zeros_like(spans.token_index)
@@ -97,10 +98,9 @@ class AutoregressiveHead(Head):
             kept = (live[spans.span_index]) & (spans.offset <= offset)
             states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
             last = prefix.offset == offset
-            drawn = sample_categorical(
+            drawn = sampling.draw(
                 self.logits(states[last], None if support is None else support[kept][last]),
                 generator=generator,
-                temperature=temperature,
             )
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdiff.heads.sampling import AS_IT_IS, GREEDY, Sampling
 from hdiff.packed_spans import PackedSpans
 
 
@@ -63,7 +64,7 @@ class Head(nn.Module, ABC):
         spans: PackedSpans,
         *,
         generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        sampling: Sampling = AS_IT_IS,
         support: Tensor | None = None,
     ) -> Tensor:
         """Draws each span's tokens jointly.
@@ -72,35 +73,50 @@ class Head(nn.Module, ABC):
             hidden: Trunk output at the spans' tokens, float (P, D).
             spans: Which tokens form a span.
             generator: Source of randomness, on the device of `hidden`.
-            temperature: Divides the logits; > 0.
+            sampling: Temperature and truncation of every token's draw.
             support: Tokens that are possible at each position, bool (P, V); None if all are.
 
         Returns:
             Tokens, long (P,).
         """
 
+    def entropy(
+        self,
+        hidden: Tensor,
+        spans: PackedSpans,
+        *,
+        generator: torch.Generator | None = None,
+        support: Tensor | None = None,
+    ) -> Tensor:
+        """Joint entropy of each span: exact, or here an unbiased estimate from one draw.
+
+        Args:
+            hidden: Trunk output at the spans' tokens, float (P, D).
+            spans: Which tokens form a span.
+            generator: Source of randomness, on the device of `hidden`.
+            support: Tokens that are possible at each position, bool (P, V); None if all are.
+
+        Returns:
+            Nats, float (S,).
+        """
+        drawn = self.sample(hidden, spans, generator=generator, support=support)
+        return -self.log_prob(hidden, drawn, spans, support=support)
+
+    def log_confidence(self, hidden: Tensor, spans: PackedSpans, *, support: Tensor | None = None) -> Tensor:
+        """Log-probability of each span's greedy filling, every token the most likely one in turn.
+
+        Args:
+            hidden: Trunk output at the spans' tokens, float (P, D).
+            spans: Which tokens form a span.
+            support: Tokens that are possible at each position, bool (P, V); None if all are.
+
+        Returns:
+            Nats <= 0, float (S,).
+        """
+        likely = self.sample(hidden, spans, sampling=GREEDY, support=support)
+        return self.log_prob(hidden, likely, spans, support=support)
+
     def logits(self, hidden: Tensor, support: Tensor | None = None) -> Tensor:
         """Scores of the vocabulary, -inf outside of the support: (..., D) -> (..., V)."""
         scores = F.linear(hidden, self.embedding.weight[: self.vocab_size], self.output_bias)
         return scores if support is None else scores.masked_fill(~support, -torch.inf)
-
-
-def sample_categorical(
-    logits: Tensor, *, generator: torch.Generator | None = None, temperature: float = 1.0
-) -> Tensor:
-    """Gumbel-max sampling in float64.
-
-    In float32 the noise is truncated, which acts as a lower temperature and flatters judged sample
-    quality. Source: arXiv:2409.02908.
-
-    Args:
-        logits: float (..., V).
-        generator: Source of randomness, on the device of `logits`.
-        temperature: Divides the logits; > 0.
-
-    Returns:
-        Indices, long (...).
-    """
-    uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=torch.float64)
-    gumbel = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(torch.float64).tiny)))
-    return (logits.double() / temperature + gumbel).argmax(-1)

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hdiff.heads.base import Head, sample_categorical
+from hdiff.heads.base import Head
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
 
 
@@ -31,7 +32,18 @@ class ProductHead(Head):
         spans: PackedSpans,
         *,
         generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        sampling: Sampling = AS_IT_IS,
         support: Tensor | None = None,
     ) -> Tensor:
-        return sample_categorical(self.logits(hidden, support), generator=generator, temperature=temperature)
+        return sampling.draw(self.logits(hidden, support), generator=generator)
+
+    def entropy(
+        self,
+        hidden: Tensor,
+        spans: PackedSpans,
+        *,
+        generator: torch.Generator | None = None,
+        support: Tensor | None = None,
+    ) -> Tensor:
+        log_probs = self.logits(hidden, support).float().log_softmax(-1)
+        return spans.sum_tokens(torch.special.entr(log_probs.exp()).sum(-1))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hdiff.corruption.base import Corrupted
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
+from hdiff.models.planner import Plan, Planner
 from hdiff.models.trunk import Trunk
 from hdiff.packed_spans import PackedSpans
 
@@ -26,11 +27,13 @@ class DenoiserOutput:
         log_prob: log p(x_S | x_t) of every packed span in nats, float (S,).
         type_log_prob: The same for the units of every type stream.
         log_speed: Predicted log masking speed of every span, float (S,); None if the model predicts none.
+        plan: What the planner expects at every token; None if the model has none.
     """
 
     log_prob: Tensor
     type_log_prob: tuple[Tensor, ...] = ()
     log_speed: Tensor | None = None
+    plan: Plan | None = None
 
 
 @final
@@ -47,6 +50,7 @@ class Denoiser(nn.Module):
         predicts_speed: Whether a head predicts the masking speed of hidden tokens.
         token_classes: Class of each token, long (V,), if the last type stream shows it: only tokens of a
             visible class are possible then.
+        planner: Predicts spans, labels and salience of hidden tokens, for samplers that ask it.
     """
 
     token_classes: Tensor | None
@@ -59,6 +63,7 @@ class Denoiser(nn.Module):
         type_heads: Sequence[Head] = (),
         predicts_speed: bool = False,
         token_classes: Tensor | None = None,
+        planner: Planner | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -68,6 +73,7 @@ class Denoiser(nn.Module):
         if self.speed is not None:
             nn.init.zeros_(self.speed.weight)
             nn.init.zeros_(self.speed.bias)
+        self.planner = planner
         self.register_buffer("token_classes", token_classes, persistent=False)
 
     @property
@@ -128,6 +134,7 @@ class Denoiser(nn.Module):
                 for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
             ),
             log_speed=None if self.speed is None else self.speed(packed[spans.offset == 0]).squeeze(-1),
+            plan=None if self.planner is None else self.planner(hidden),
         )
 
     def support(self, types_t: Tensor | None, spans: PackedSpans) -> Tensor | None:

@@ -6,12 +6,14 @@ import torch
 
 from hdiff.corruption import Cascade, Corruption, Gaussian, RateMatched, UniformState, UnitMasking
 from hdiff.errors import DataError
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers.ancestral import AncestralSampler
 from hdiff.samplers.base import Samples
 from hdiff.samplers.chain import chain_sample
+from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.gaussian import sample_gaussian
 from hdiff.samplers.uniform_state import sample_uniform_state
 
@@ -23,14 +25,14 @@ def draw(
     num_samples: int,
     length: int,
     num_steps: int,
-    temperature: float = 1.0,
+    sampling: Sampling = AS_IT_IS,
     generator: torch.Generator | None = None,
 ) -> Samples:
-    """Draws samples.
+    """Draws samples with the plain sampler of each family; `Sampler`s of masked units are used directly.
 
-    Masked units are filled in T steps, replaced tokens and Gaussian noise are refined in T steps. Cascades
-    and hidden speeds are sampled unit by unit, as their bound scores them: T is not used, `nfe` says how many
-    steps it took.
+    Masked units are filled in T steps, cascades level by level in T steps, replaced tokens and Gaussian noise
+    are refined in T steps. Hidden speeds, and cascades with fewer steps than streams, are sampled unit by
+    unit: T is not used, `nfe` says how many steps it took.
 
     Args:
         model: The model.
@@ -38,7 +40,8 @@ def draw(
         num_samples: Rows.
         length: Tokens per row.
         num_steps: Steps T.
-        temperature: Divides the logits; cascades and hidden speeds know only 1.
+        sampling: Temperature and truncation; hidden speeds know only the default, replacement and Gaussian
+            noise only a temperature.
         generator: Source of randomness, on the model's device.
 
     Returns:
@@ -50,14 +53,29 @@ def draw(
     corruption = corruption.unconditional()
     size = {"num_samples": num_samples, "length": length}
     if isinstance(corruption, UnitMasking) and isinstance(model, Denoiser):
-        sampler = AncestralSampler(num_steps, temperature=temperature)
-        return sampler.sample(model, corruption, **size, generator=generator)
+        sampler = AncestralSampler(num_steps, sampling=sampling)
+        return sampler.sample(model, corruption, num_samples=num_samples, length=length, generator=generator)
+    if (
+        isinstance(corruption, Cascade)
+        and isinstance(model, Denoiser)
+        and (num_steps > len(corruption.type_sizes))
+    ):
+        coarse_to_fine = CoarseToFineSampler(num_steps, sampling=sampling)
+        return coarse_to_fine.sample(
+            model, corruption, num_samples=num_samples, length=length, generator=generator
+        )
     if isinstance(corruption, (Cascade, RateMatched)) and isinstance(model, Denoiser):
-        if temperature != 1.0:
-            raise DataError(f"temperature is {temperature}; {type(corruption).__name__} is sampled at 1 only")
+        if not sampling.is_exact:
+            raise DataError(
+                f"{sampling}: {type(corruption).__name__} is sampled unit by unit at temperature 1 only"
+            )
         chain = chain_sample(model, corruption, **size, generator=generator, device=_device(model))
         units = torch.arange(length).expand(num_samples, -1)
-        return Samples(tokens=chain.tokens, steps=chain.steps, units=units, nfe=chain.nfe)
+        return Samples(chain.tokens, chain.steps, units, nfe=chain.nfe, calls=_calls(chain.tokens, chain.nfe))
+    if sampling != Sampling(temperature=sampling.temperature):
+        raise DataError(
+            f"top_k and top_p are for masked units; {type(corruption).__name__} has a temperature"
+        )
     if isinstance(corruption, UniformState) and isinstance(model, UniformDenoiser):
         tokens, nfe = sample_uniform_state(
             model.log_probs,
@@ -66,11 +84,16 @@ def draw(
             num_steps=num_steps,
             generator=generator,
             device=_device(model),
-            temperature=temperature,
+            temperature=sampling.temperature,
         )
     elif isinstance(corruption, Gaussian) and isinstance(model, GaussianDenoiser):
         tokens, nfe = sample_gaussian(
-            model, corruption, **size, num_steps=num_steps, generator=generator, temperature=temperature
+            model,
+            corruption,
+            **size,
+            num_steps=num_steps,
+            generator=generator,
+            temperature=sampling.temperature,
         )
     else:
         raise DataError(
@@ -78,7 +101,11 @@ def draw(
             f"corruption (hdiff.factory.build_model)"
         )
     units = torch.arange(length).expand(num_samples, -1)
-    return Samples(tokens=tokens, steps=torch.full_like(tokens, nfe - 1), units=units, nfe=nfe)
+    return Samples(tokens, torch.full_like(tokens, nfe - 1), units, nfe=nfe, calls=_calls(tokens, nfe))
+
+
+def _calls(tokens: torch.Tensor, nfe: int) -> torch.Tensor:
+    return torch.full_like(tokens[:, 0], nfe)
 
 
 def _device(model: torch.nn.Module) -> torch.device:

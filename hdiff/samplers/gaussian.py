@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hdiff.corruption.gaussian import Gaussian
 from hdiff.errors import DataError
-from hdiff.heads.base import sample_categorical
+from hdiff.heads.sampling import AS_IT_IS
 from hdiff.models.gaussian_denoiser import expected_embedding, token_log_likelihood
 from hdiff.reveal_order import check_num_steps
 
@@ -109,5 +109,5 @@ def sample_gaussian(
         noise = torch.randn(shape, generator=generator, device=table.device, dtype=table.dtype)
         z = mean + deviation * noise
     at_zero = torch.full(shape[:2], corruption.log_snr_max, dtype=torch.float64, device=table.device)
-    tokens = sample_categorical(token_log_likelihood(z, at_zero, table), generator=generator)
+    tokens = AS_IT_IS.draw(token_log_likelihood(z, at_zero, table), generator=generator)
     return tokens, num_steps

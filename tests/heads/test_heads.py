@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from hdiff.heads import HEADS, AutoregressiveHead, Head, ProductHead, sample_categorical
+from hdiff.heads import AS_IT_IS, HEADS, AutoregressiveHead, Head, ProductHead, Sampling
 from hdiff.models.attention import span_attention
 from hdiff.packed_spans import PackedSpans
 
@@ -105,9 +105,9 @@ def test_autoregressive_head_can_hold_two_tokens_together_and_product_cannot() -
 def test_sampling_noise_is_float64(generator: torch.Generator) -> None:
     """A token of probability e^-30 is never drawn in float32 noise's favour; frequencies are exact."""
     logits = torch.tensor([2.0, 1.0, 0.0]).expand(60_000, -1)
-    frequency = torch.bincount(sample_categorical(logits, generator=generator), minlength=3) / 60_000
+    frequency = torch.bincount(AS_IT_IS.draw(logits, generator=generator), minlength=3) / 60_000
     assert torch.allclose(frequency, logits[0].softmax(0), atol=0.01)
-    cold = sample_categorical(logits, generator=generator, temperature=1e-3)
+    cold = Sampling(temperature=1e-3).draw(logits, generator=generator)
     assert bool((cold == 0).all())
 
 

@@ -10,7 +10,7 @@ from toy_language import ToyDenoiser, ToyLanguage
 
 from hdiff.corruption import SpanMasking, TokenMasking
 from hdiff.errors import DataError
-from hdiff.heads import AutoregressiveHead
+from hdiff.heads import AutoregressiveHead, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.trunk import Trunk
 from hdiff.reveal_order import reveal_step
@@ -108,7 +108,7 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
     with pytest.raises(DataError, match="at least 1 step"):
         AncestralSampler(0)
     with pytest.raises(DataError, match="temperature is 0"):
-        AncestralSampler(1, temperature=0)
+        Sampling(temperature=0)
     with pytest.raises(DataError, match="at least 1"):
         AncestralSampler(1).sample(small_denoiser(), corruption, num_samples=0, length=4, generator=generator)
     parsed = SpanMasking(mask_id=11)

@@ -1,0 +1,93 @@
+"""Sampling: how tokens are drawn from log-probabilities. Torch only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.errors import DataError
+
+
+@final
+@dataclass(frozen=True)
+class Sampling:
+    """Temperature and truncation of each categorical draw, in the order temperature, top-k, top-p.
+
+    With the defaults the model is sampled as it is; anything else draws from another distribution than the
+    one a bound scores.
+
+    Args:
+        temperature: Divides the logits; > 0.
+        top_k: Keep the k most likely values; None keeps all.
+        top_p: Keep the fewest most likely values that together have this probability; None keeps all.
+            Source: nucleus sampling, arXiv:1904.09751.
+
+    Raises:
+        DataError: If a number is out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise DataError(
+                f"temperature is {self.temperature}; it must be > 0 (1 samples the model as it is)"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise DataError(f"top_k is {self.top_k}; keep at least 1 value (1 is greedy)")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise DataError(f"top_p is {self.top_p}; it is a probability in (0, 1]")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the model's own distribution is drawn from."""
+        return self.temperature == 1 and self.top_k is None and self.top_p in (None, 1.0)
+
+    def restrict(self, logits: Tensor) -> Tensor:
+        """Scores of the distribution that is drawn from.
+
+        Args:
+            logits: float (..., V).
+
+        Returns:
+            float64 (..., V), -inf where a value is cut off; not normalised.
+        """
+        scores = logits.double() / self.temperature
+        if self.top_k is not None and self.top_k < scores.shape[-1]:
+            kept = scores.topk(self.top_k, dim=-1)
+            scores = torch.full_like(scores, -torch.inf).scatter(-1, kept.indices, kept.values)
+        if self.top_p is not None and self.top_p < 1:
+            ordered, place = scores.sort(dim=-1, descending=True)
+            probability = ordered.softmax(-1)
+            # A value stays while those before it have less than top_p: the first always does.
+            cut = probability.cumsum(-1) - probability >= self.top_p
+            scores = torch.full_like(scores, -torch.inf).scatter(
+                -1, place, ordered.masked_fill(cut, -torch.inf)
+            )
+        return scores
+
+    def draw(self, logits: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draws one value per row by the Gumbel-max trick in float64.
+
+        In float32 the noise is truncated, which acts as a lower temperature and flatters judged sample
+        quality. Source: arXiv:2409.02908.
+
+        Args:
+            logits: float (..., V).
+            generator: Source of randomness, on the device of `logits`.
+
+        Returns:
+            Indices, long (...).
+        """
+        uniform = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=torch.float64)
+        gumbel = -torch.log(-torch.log(uniform.clamp(min=torch.finfo(torch.float64).tiny)))
+        return (self.restrict(logits) + gumbel).argmax(-1)
+
+
+AS_IT_IS = Sampling()
+GREEDY = Sampling(top_k=1)

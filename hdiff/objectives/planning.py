@@ -1,0 +1,49 @@
+"""planner_loss: how well boundaries, labels and salience of hidden tokens are predicted. Torch only.
+
+Dimensions: B batch, L tokens, K labels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.models.planner import Plan
+
+
+def planner_loss(plan: Plan, batch: Batch, is_masked: Tensor, *, level: str) -> Tensor:
+    """Cross-entropies of boundary, label and salience at hidden tokens, averaged over them.
+
+    It is no part of any likelihood: a planner only chooses which span is filled next.
+
+    Args:
+        plan: Prediction for the corrupted batch.
+        batch: The clean batch, with units, labels and salience.
+        is_masked: Hidden tokens, bool (B, L).
+        level: Level whose spans are predicted.
+
+    Returns:
+        Nats per hidden token, a scalar; salience counts in full, so its least value is an entropy above 0.
+
+    Raises:
+        DataError: If the batch has no salience.
+    """
+    if batch.salience is None:
+        raise DataError(
+            "the planner learns salience, and the batch has none; prepare the data with --salience"
+        )
+    units = batch.units(level)
+    begins = torch.ones_like(units, dtype=torch.bool)
+    begins[:, 1:] = units.diff(dim=1) != 0
+    chosen = is_masked & batch.token_mask
+    boundary = F.binary_cross_entropy_with_logits(plan.begin_logit[chosen], begins[chosen].float())
+    salience = F.binary_cross_entropy_with_logits(plan.salience_logit[chosen], batch.salience[chosen])
+    total = boundary + salience
+    if level in batch.labels:
+        num_labels = plan.label_logits.shape[-1]
+        labels = batch.labels[level].clamp(max=num_labels - 1)
+        total = total + F.cross_entropy(plan.label_logits[chosen], labels[chosen])
+    return total

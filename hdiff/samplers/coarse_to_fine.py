@@ -1,0 +1,190 @@
+"""CoarseToFineSampler: all types of a level, then those of the next, then the tokens, in T steps. Torch only.
+
+Dimensions: B rows, L tokens, R type streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast, final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.cascade import Cascade
+from hdiff.corruption.unit_masking import random_ranks
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.heads.base import Head
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.denoiser import Denoiser
+from hdiff.packed_spans import PackedSpans
+from hdiff.reveal_order import check_num_steps, reveal_step
+from hdiff.samplers.base import Sampler, Samples, Score, starting_tokens
+from hdiff.samplers.chain import visible_streams
+from hdiff.samplers.selection import first_positions
+
+Values = Callable[[Head, int | None, Tensor, PackedSpans, Tensor | None], Tensor]
+"""Head, type stream (None: tokens), packed trunk output, spans, support -> values of the spans, long (P,)."""
+
+
+@final
+class CoarseToFineSampler(Sampler):
+    """Generates a cascade stream by stream, each in random groups as `AncestralSampler` does.
+
+    A unit never shares a step with what it depends on, so any T of at least one step per stream has
+    a bound, `score`: one on -log p(x_0, types) >= -log p(x_0). Steps are divided equally among the streams,
+    what is left over goes to the tokens.
+
+    Args:
+        num_steps: Steps T.
+        sampling: Temperature and truncation of every draw, of types too.
+    """
+
+    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
+        super().__init__(sampling=sampling)
+        self.num_steps = check_num_steps(num_steps)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        *,
+        num_samples: int | None = None,
+        length: int | None = None,
+        text: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        types: Tensor | None = None,
+    ) -> Samples:
+        """Draws samples; `types`, if given, is a skeleton: they stay and only the tokens are drawn.
+
+        Args:
+            denoiser: See `Sampler.sample`.
+            corruption: A cascade.
+            num_samples: See `Sampler.sample`.
+            length: See `Sampler.sample`.
+            text: See `Sampler.sample`; all types are drawn anew.
+            generator: See `Sampler.sample`.
+            types: Types, the number of types where they are to be drawn, long (B, L, R).
+
+        Returns:
+            The samples.
+
+        Raises:
+            DataError: As `Sampler.sample`.
+        """
+        cascade = _check(corruption)
+        tokens = starting_tokens(
+            denoiser.mask_id, num_samples, length, text, denoiser.head.embedding.weight.device
+        )
+        sizes = torch.tensor(cascade.type_sizes, dtype=torch.long, device=tokens.device)
+        if types is None:
+            types = sizes.expand(*tokens.shape, -1)
+        if types.shape != (*tokens.shape, len(sizes)) or bool(((types < 0) | (types > sizes)).any()):
+            raise DataError(
+                f"types have shape {tuple(types.shape)}; give values 0..{cascade.type_sizes} for "
+                f"{(*tokens.shape, len(sizes))}, rows, tokens and type streams"
+            )
+
+        def draw(
+            head: Head, _stream: int | None, packed: Tensor, spans: PackedSpans, support: Tensor | None
+        ) -> Tensor:
+            return head.sample(packed, spans, generator=generator, sampling=self.sampling, support=support)
+
+        return self._run(denoiser, cascade, tokens, types.to(tokens.device), draw, generator)
+
+    @torch.no_grad()
+    def score(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        if not self.has_bound:
+            raise DataError(f"{self.sampling} has no likelihood bound; score with Sampling()")
+        if is_hidden is not None or not bool(batch.token_mask.all()):
+            raise DataError("CoarseToFineSampler scores whole rows without padding; drop padded rows")
+        cascade = _check(corruption)
+        rows = len(batch.input_ids)
+        device = batch.input_ids.device
+        whole = cascade.corrupt(batch, torch.ones(rows, device=device), generator=generator)
+        targets = [term.targets for term in whole.type_terms]
+        nats = torch.zeros(2, rows, dtype=torch.float64, device=device)
+
+        def reveal(
+            head: Head, stream: int | None, packed: Tensor, spans: PackedSpans, support: Tensor | None
+        ) -> Tensor:
+            true = spans.gather(batch.input_ids if stream is None else targets[stream])
+            log_prob = head.log_prob(packed, true, spans, support=support)
+            nats[0 if stream is None else 1].index_add_(0, spans.row, -log_prob.double())
+            return true
+
+        tokens = torch.full_like(batch.input_ids, denoiser.mask_id)
+        sizes = torch.tensor(cascade.type_sizes, dtype=torch.long, device=device)
+        samples = self._run(denoiser, cascade, tokens, sizes.expand(*tokens.shape, -1), reveal, generator)
+        return Score(nats=nats.sum(0), calls=samples.calls, structure=nats[1])
+
+    def _run(
+        self,
+        denoiser: Denoiser,
+        cascade: Cascade,
+        tokens: Tensor,
+        types: Tensor,
+        values: Values,
+        generator: torch.Generator | None,
+    ) -> Samples:
+        tokens, types = tokens.clone(), types.clone()
+        steps = torch.full_like(tokens, -1)
+        units = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        mask_id, call = denoiser.mask_id, 0
+        order = [stream.number for stream in visible_streams(cascade, tokens == mask_id, types)]
+        open_streams = [
+            place
+            for place, number in enumerate(order)
+            if number is None or bool((types[..., number] == cascade.type_sizes[number]).any())
+        ]
+        share, rest = divmod(self.num_steps, len(open_streams))
+        if not share:
+            raise DataError(
+                f"{self.num_steps} steps for {len(open_streams)} streams of types and tokens; give at least "
+                f"one step per stream"
+            )
+        for place in open_streams:
+            number = order[place]
+            stream = visible_streams(cascade, tokens == mask_id, types)[place]
+            rank, num_units = random_ranks(stream.units, torch.ones_like(stream.ready), generator=generator)
+            groups = reveal_step(rank, num_units, share + (rest if number is None else 0))
+            for step in range(int(groups.max()) + 1):
+                spans = PackedSpans.from_units(stream.units, stream.ready & (groups == step))
+                if not spans.num_spans:
+                    continue
+                shown = types if cascade.type_sizes else None
+                packed = spans.gather(denoiser.hidden(tokens, types_t=shown))
+                if number is None:
+                    support = denoiser.support(shown, spans)
+                    drawn = values(denoiser.head, None, packed, spans, support)
+                    tokens = tokens.flatten().index_copy(0, spans.token_index, drawn).view_as(tokens)
+                    selected = stream.ready & (groups == step)
+                    steps = steps.masked_fill(selected, call)
+                    units = torch.where(selected, first_positions(stream.units), units)
+                else:
+                    head = cast(Head, denoiser.type_heads[number])
+                    drawn = values(head, number, packed, spans, None)
+                    stream_types = types[..., number].flatten().index_copy(0, spans.token_index, drawn)
+                    types[..., number] = stream_types.view_as(tokens)
+                call += 1
+        return Samples(tokens, steps, units, nfe=call, calls=torch.full_like(tokens[:, 0], call))
+
+
+def _check(corruption: Corruption) -> Cascade:
+    if not isinstance(corruption, Cascade):
+        raise DataError(
+            f"CoarseToFineSampler generates the types of a cascade first; {type(corruption).__name__} has "
+            f"none"
+        )
+    return corruption

@@ -1,0 +1,187 @@
+"""MaskedSampler: the loop that all samplers of masked units share, drawing or scoring. Torch only.
+
+A sampler answers one question, which spans are filled next, and may look at the visible tokens only. So the
+same loop draws text or, with the true tokens revealed, scores it: the bound cannot differ from the sampler.
+Dimensions: B rows, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.models.denoiser import Denoiser
+from hdiff.packed_spans import PackedSpans
+from hdiff.samplers.base import Sampler, Samples, Score, starting_tokens
+from hdiff.samplers.selection import first_positions
+
+
+@dataclass(frozen=True)
+class View:
+    """What may be looked at when the next spans are chosen. Nothing hidden is in it.
+
+    Attributes:
+        denoiser: The model.
+        tokens: Tokens, `mask_id` where hidden, long (B, L).
+        is_masked: Tokens still to be filled, bool (B, L).
+        hidden: Trunk output, float (B, L, D); zeros in rows that are finished.
+        step: Steps done.
+    """
+
+    denoiser: Denoiser
+    tokens: Tensor
+    is_masked: Tensor
+    hidden: Tensor
+    step: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The spans to fill next.
+
+    Attributes:
+        units: Unit of every token, long (B, L), contiguous and non-decreasing in a row.
+        selected: Tokens to fill, whole units, bool (B, L).
+    """
+
+    units: Tensor
+    selected: Tensor
+
+
+Chooser = Callable[[View], Choice]
+
+
+class MaskedSampler(Sampler):
+    """A sampler of masked units; subclasses say which spans are filled next."""
+
+    @abstractmethod
+    def begin(
+        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+    ) -> Chooser:
+        """Prepares one run.
+
+        Args:
+            corruption: Says what the units are.
+            tokens: Visible tokens, `mask_id` where hidden, long (B, L).
+            is_masked: Tokens to fill, bool (B, L).
+            generator: Source of randomness.
+
+        Returns:
+            A function that chooses the next spans; it must choose some in every row that is not finished.
+        """
+
+    @final
+    @torch.no_grad()
+    def sample(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        *,
+        num_samples: int | None = None,
+        length: int | None = None,
+        text: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Samples:
+        mask_id = denoiser.mask_id
+        tokens = starting_tokens(mask_id, num_samples, length, text, denoiser.head.embedding.weight.device)
+        is_masked = tokens == mask_id
+        chooser = self._chooser(corruption, tokens, is_masked, generator)
+
+        def draw(packed: Tensor, spans: PackedSpans) -> Tensor:
+            return denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)
+
+        return _fill(denoiser, tokens, is_masked, None, chooser, draw)
+
+    @final
+    @torch.no_grad()
+    def score(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        if not self.has_bound:
+            raise DataError(
+                f"{type(self).__name__} with {self.sampling} has no likelihood bound; use temperature 1 "
+                f"without top_k and top_p"
+            )
+        is_masked = batch.token_mask if is_hidden is None else is_hidden & batch.token_mask
+        tokens = batch.input_ids.masked_fill(is_masked, denoiser.mask_id)
+        nats = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+
+        def reveal(packed: Tensor, spans: PackedSpans) -> Tensor:
+            targets = spans.gather(batch.input_ids)
+            log_prob = denoiser.head.log_prob(packed, targets, spans)
+            nats.index_add_(0, spans.row, -log_prob.double())
+            return targets
+
+        padding = None if bool(batch.token_mask.all()) else batch.token_mask
+        chooser = self._chooser(corruption, tokens, is_masked, generator)
+        samples = _fill(denoiser, tokens, is_masked, padding, chooser, reveal)
+        return Score(nats=nats, calls=samples.calls)
+
+    def _chooser(
+        self, corruption: Corruption, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+    ) -> Chooser:
+        if not isinstance(corruption, UnitMasking):
+            raise DataError(
+                f"{type(self).__name__} fills masked units; {type(corruption).__name__} has a sampler of its "
+                f"own (hdiff.samplers.draw)"
+            )
+        if corruption.conditional_on_structure:
+            raise DataError(
+                "units of parsed text do not exist before the text; use corruption.unconditional()"
+            )
+        return self.begin(corruption, tokens, is_masked, generator)
+
+
+def _fill(
+    denoiser: Denoiser,
+    tokens: Tensor,
+    is_masked: Tensor,
+    token_mask: Tensor | None,
+    chooser: Chooser,
+    values: Callable[[Tensor, PackedSpans], Tensor],
+) -> Samples:
+    """Fills step by step; rows that are finished cost no more trunk calls."""
+    tokens, is_masked = tokens.clone(), is_masked.clone()
+    steps = torch.full_like(tokens, -1)
+    units = first_positions(torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens))
+    calls = torch.zeros_like(tokens[:, 0])
+    step = 0
+    while bool((active := is_masked.any(1)).any()):
+        view = View(denoiser, tokens, is_masked, _trunk(denoiser, tokens, token_mask, active), step)
+        choice = chooser(view)
+        selected = choice.selected & is_masked
+        if not bool((selected.any(1) | ~active).all()):
+            raise DataError("the sampler chose no span in a row that is not finished; choose at least one")
+        spans = PackedSpans.from_units(choice.units, selected)
+        filled = values(spans.gather(view.hidden), spans)
+        tokens = tokens.flatten().index_copy(0, spans.token_index, filled).view_as(tokens)
+        steps = steps.masked_fill(selected, step)
+        units = torch.where(selected, first_positions(choice.units), units)
+        is_masked = is_masked & ~selected
+        calls = calls + active
+        step += 1
+    return Samples(tokens=tokens, steps=steps, units=units, nfe=step, calls=calls)
+
+
+def _trunk(denoiser: Denoiser, tokens: Tensor, token_mask: Tensor | None, active: Tensor) -> Tensor:
+    if bool(active.all()):
+        return denoiser.hidden(tokens, token_mask)
+    rows = denoiser.hidden(tokens[active], None if token_mask is None else token_mask[active])
+    every = rows.new_zeros(len(tokens), *rows.shape[1:])
+    every[active] = rows
+    return every

@@ -1,0 +1,128 @@
+"""PlannedSampler: the planner says what the spans are and which comes next. Torch only.
+
+Dimensions: B rows, L tokens, S spans.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.errors import DataError
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.packed_spans import PackedSpans
+from hdiff.reveal_order import check_num_steps
+from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+from hdiff.samplers.segmentation import planned
+from hdiff.samplers.selection import limit, spread, take_first, tokens_per_step
+
+Order = Literal["random", "keyword_first", "keyword_last", "confidence", "entropy", "left_to_right"]
+ORDERS: tuple[Order, ...] = (
+    "random",
+    "keyword_first",
+    "keyword_last",
+    "confidence",
+    "entropy",
+    "left_to_right",
+)
+
+
+@final
+class PlannedSampler(MaskedSampler):
+    """Fills spans that a head predicts from the visible tokens, in an order it may predict too.
+
+    Segmentation and order depend only on what is visible, so any such policy has a bound on -log p(x_0) and
+    structure costs nothing (DESIGN 4.3.5). Two ways to use predicted spans: fill a span jointly
+    (`use="joint"`), or, for product heads, spread the reveal so that tokens of one span are drawn in
+    different steps as far as T allows (`use="apart"`).
+
+    Args:
+        num_steps: Steps T; each fills its share of the tokens left.
+        order: `random`, `keyword_first` and `keyword_last` (by predicted salience), `confidence`,
+            `entropy` (lowest per token first), `left_to_right`.
+        use: `joint` or `apart`.
+        longest: Longest span in tokens.
+        sampling: Temperature and truncation of every draw.
+    """
+
+    def __init__(
+        self,
+        num_steps: int,
+        *,
+        order: Order = "random",
+        use: Literal["joint", "apart"] = "joint",
+        longest: int = 8,
+        sampling: Sampling = AS_IT_IS,
+    ) -> None:
+        super().__init__(sampling=sampling)
+        self.num_steps = check_num_steps(num_steps)
+        if order not in ORDERS:
+            raise DataError(f"order is '{order}'; use one of {', '.join(ORDERS)}")
+        if use not in ("joint", "apart"):
+            raise DataError(f"use is '{use}'; use 'joint' (fill a span at once) or 'apart'")
+        if longest < 1:
+            raise DataError(f"longest is {longest}; a span has at least 1 token")
+        self.order, self.use, self.longest = order, use, longest
+
+    def begin(
+        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+    ) -> Chooser:
+        lottery = torch.rand(tokens.shape, generator=generator, device=tokens.device)
+
+        def choose(view: View) -> Choice:
+            plan = planned(view)
+            units = limit(plan.begins, view.is_masked, self.longest)
+            spans = PackedSpans.from_units(units, view.is_masked)
+            if self.use == "apart":
+                # Place of each token in a random order of its span: a row takes first ones first.
+                turn = _random_offset(spans, spans.gather(lottery))
+                units = torch.arange(units.shape[1], device=units.device).expand_as(units)
+                spans = PackedSpans.from_units(units, view.is_masked)
+                priority = _rank(self._priority(view, spans, plan.salience, lottery, generator)) - 2.0 * turn
+            else:
+                priority = self._priority(view, spans, plan.salience, lottery, generator)
+            share = tokens_per_step(view.is_masked, self.num_steps - view.step) - 1
+            taken = take_first(spans, priority, spans.length, share.clamp(min=0), num_rows=len(units))
+            return Choice(units, spread(taken, spans, units.shape))
+
+        return choose
+
+    def _priority(
+        self,
+        view: View,
+        spans: PackedSpans,
+        salience: Tensor,
+        lottery: Tensor,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """What is filled first, float (S,)."""
+        first = spans.offset == 0
+        if self.order == "random":
+            return spans.gather(lottery)[first]
+        if self.order == "left_to_right":
+            return -spans.token_index[first].double()
+        if self.order in ("keyword_first", "keyword_last"):
+            keyword = torch.zeros(spans.num_spans, device=salience.device, dtype=salience.dtype)
+            keyword = keyword.scatter_reduce(0, spans.span_index, spans.gather(salience), "amax")
+            return keyword if self.order == "keyword_first" else -keyword
+        packed, head = spans.gather(view.hidden), view.denoiser.head
+        if self.order == "confidence":
+            return head.log_confidence(packed, spans) / spans.length
+        return -head.entropy(packed, spans, generator=generator) / spans.length
+
+
+def _random_offset(spans: PackedSpans, lottery: Tensor) -> Tensor:
+    """Place of each packed token in a random order of its span, from 0, double (P,)."""
+    order = lottery.argsort(stable=True)
+    order = order[spans.span_index[order].argsort(stable=True)]
+    place = torch.empty_like(spans.offset)
+    place[order] = spans.offset  # offsets run 0.. in every span in packed order
+    return place.double()
+
+
+def _rank(priority: Tensor) -> Tensor:
+    """Ranks of values, scaled into [0, 1)."""
+    return priority.argsort().argsort().double() / max(1, len(priority))

@@ -1,0 +1,121 @@
+"""RemaskingSampler: spans that turned out unlikely are masked again as a whole and redrawn. Torch only.
+
+Dimensions: B rows, L tokens, S spans.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.denoiser import Denoiser
+from hdiff.packed_spans import PackedSpans
+from hdiff.reveal_order import check_num_steps
+from hdiff.samplers.ancestral import AncestralSampler
+from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.selection import cut, first_positions, spread, take_first
+
+
+@final
+class RemaskingSampler(Sampler):
+    """Ancestral filling, then rounds in which a random half of the spans is hidden and its worst redrawn.
+
+    A round hides a share of the spans, scores what stood there given the rest (one trunk call), puts the
+    likely spans back and redraws the others from the same call. It has **no likelihood bound**: what is kept
+    depends on what was drawn. Source of the idea: ReMDM, arXiv:2503.00307, on whole spans, with a score that
+    does not let a token vouch for itself.
+
+    Args:
+        num_steps: Trunk calls T in all.
+        rounds: How many of them are rounds of redrawing, < T.
+        checked: Share of the spans that a round hides and scores, in (0, 1].
+        redrawn: Share of those that are redrawn, the least likely per token, in (0, 1].
+        sampling: Temperature and truncation of every draw.
+    """
+
+    def __init__(
+        self,
+        num_steps: int,
+        *,
+        rounds: int = 1,
+        checked: float = 0.25,
+        redrawn: float = 0.5,
+        sampling: Sampling = AS_IT_IS,
+    ) -> None:
+        super().__init__(sampling=sampling)
+        self.num_steps = check_num_steps(num_steps)
+        if not 0 <= rounds < num_steps:
+            raise DataError(f"{rounds} rounds of {num_steps} steps; leave at least one step for filling")
+        for name, share in (("checked", checked), ("redrawn", redrawn)):
+            if not 0 < share <= 1:
+                raise DataError(f"{name} is {share}; it is a share in (0, 1]")
+        self.rounds, self.checked, self.redrawn = rounds, checked, redrawn
+
+    @property
+    def has_bound(self) -> bool:
+        return False
+
+    @torch.no_grad()
+    def sample(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        *,
+        num_samples: int | None = None,
+        length: int | None = None,
+        text: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Samples:
+        first = AncestralSampler(self.num_steps - self.rounds, sampling=self.sampling).sample(
+            denoiser, corruption, num_samples=num_samples, length=length, text=text, generator=generator
+        )
+        assert isinstance(corruption, UnitMasking), "the ancestral sampler refuses all others"
+        tokens, steps, units = first.tokens, first.steps, first.units
+        is_free = steps >= 0
+        for number in range(self.rounds):
+            cuts = cut(corruption.units(Batch.of(tokens), generator=generator), is_free)
+            spans = PackedSpans.from_units(cuts, is_free)
+            lottery = torch.rand(spans.num_spans, generator=generator, device=tokens.device)
+            hidden_spans = _share(spans, lottery, self.checked, len(tokens))
+            is_hidden = spread(hidden_spans, spans, tokens.shape)
+            spans = PackedSpans.from_units(cuts, is_hidden)
+            packed = spans.gather(denoiser.hidden(tokens.masked_fill(is_hidden, denoiser.mask_id)))
+            log_prob = denoiser.head.log_prob(packed, spans.gather(tokens), spans) / spans.length
+            is_bad = spread(_share(spans, -log_prob, self.redrawn, len(tokens)), spans, tokens.shape)
+            drawn = denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)
+            fresh = tokens.flatten().index_copy(0, spans.token_index, drawn).view_as(tokens)
+            tokens = torch.where(is_bad, fresh, tokens)
+            steps = steps.masked_fill(is_bad, first.nfe + number)
+            units = torch.where(is_bad, first_positions(cuts), units)
+        calls = first.calls + self.rounds
+        return Samples(tokens, steps, units, nfe=first.nfe + self.rounds, calls=calls)
+
+    def score(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        raise DataError(
+            "RemaskingSampler has no likelihood bound: what it keeps depends on what it drew; score with "
+            "AncestralSampler at the same number of steps"
+        )
+
+
+def _share(spans: PackedSpans, priority: Tensor, share: float, num_rows: int) -> Tensor:
+    """The first `share` of the spans of each row by falling priority, at least one: bool (S,)."""
+    ones = torch.ones_like(spans.length)
+    count = torch.zeros(num_rows, dtype=torch.float64, device=ones.device)
+    count = count.index_add(0, spans.row, ones.double())
+    budget = (count * share).round().sub(1).clamp(min=0)
+    return take_first(spans, priority, ones, budget, num_rows=num_rows)
