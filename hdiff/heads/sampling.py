@@ -14,7 +14,7 @@ from hdiff.errors import DataError
 @final
 @dataclass(frozen=True)
 class Sampling:
-    """Temperature and truncation of each categorical draw, in the order temperature, top-k, top-p.
+    """Temperature and truncation of each categorical draw, in the order banned, temperature, top-k, top-p.
 
     With the defaults the model is sampled as it is; anything else draws from another distribution than the
     one a bound scores.
@@ -24,6 +24,7 @@ class Sampling:
         top_k: Keep the k most likely values; None keeps all.
         top_p: Keep the fewest most likely values that together have this probability; None keeps all.
             Source: nucleus sampling, arXiv:1904.09751.
+        banned: Values that are never drawn, for example the separator of documents.
 
     Raises:
         DataError: If a number is out of range.
@@ -32,6 +33,7 @@ class Sampling:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    banned: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -42,11 +44,13 @@ class Sampling:
             raise DataError(f"top_k is {self.top_k}; keep at least 1 value (1 is greedy)")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise DataError(f"top_p is {self.top_p}; it is a probability in (0, 1]")
+        if any(value < 0 for value in self.banned):
+            raise DataError(f"banned holds {min(self.banned)}; give ids >= 0")
 
     @property
     def is_exact(self) -> bool:
         """Whether the model's own distribution is drawn from."""
-        return self.temperature == 1 and self.top_k is None and self.top_p in (None, 1.0)
+        return self.temperature == 1 and self.top_k is None and self.top_p in (None, 1.0) and not self.banned
 
     def restrict(self, logits: Tensor) -> Tensor:
         """Scores of the distribution that is drawn from.
@@ -58,6 +62,12 @@ class Sampling:
             float64 (..., V), -inf where a value is cut off; not normalised.
         """
         scores = logits.double() / self.temperature
+        if self.banned:
+            if max(self.banned) >= scores.shape[-1] or len(set(self.banned)) >= scores.shape[-1]:
+                raise DataError(
+                    f"banned is {self.banned} of {scores.shape[-1]} values; leave one, ban none else"
+                )
+            scores[..., list(self.banned)] = -torch.inf
         if self.top_k is not None and self.top_k < scores.shape[-1]:
             kept = scores.topk(self.top_k, dim=-1)
             scores = torch.full_like(scores, -torch.inf).scatter(-1, kept.indices, kept.values)
