@@ -6,6 +6,7 @@ Dimensions: B rows, L tokens, R type streams.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast, final
 
 import torch
@@ -89,9 +90,10 @@ class CoarseToFineSampler(Sampler):
             )
 
         def draw(
-            head: Head, _stream: int | None, packed: Tensor, spans: PackedSpans, support: Tensor | None
+            head: Head, stream: int | None, packed: Tensor, spans: PackedSpans, support: Tensor | None
         ) -> Tensor:
-            return head.sample(packed, spans, generator=generator, sampling=self.sampling, support=support)
+            sampling = self.sampling if stream is None else replace(self.sampling, banned=())
+            return head.sample(packed, spans, generator=generator, sampling=sampling, support=support)
 
         return self._run(denoiser, cascade, tokens, types.to(tokens.device), draw, generator)
 
