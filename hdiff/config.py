@@ -106,6 +106,7 @@ class EvaluationConfig(Section):
         draws: Random states per row and figure.
         samples: Samples drawn per T for the quality figures; 0 turns them off.
         judge: Run folder of an autoregressive model that scores samples.
+        sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes the plain one of the corruption.
     """
 
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -113,6 +114,7 @@ class EvaluationConfig(Section):
     draws: int = Field(8, ge=1)
     samples: int = Field(32, ge=0)
     judge: str | None = None
+    sampler: dict[str, Any] | None = None
 
 
 class Recipe(Section):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,9 +24,9 @@ from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo, t_step_corrupted
-from hdiff.samplers import AncestralSampler, Samples
+from hdiff.samplers import Sampler, Samples
 from hdiff.seeds import derive_seed
-from hdiff.text_statistics import distinct_n, unigram_entropy
+from hdiff.text_statistics import distinct_n, repetition, unigram_entropy
 
 ROWS_PER_BATCH = 32
 
@@ -149,7 +149,7 @@ def _average(
             seen += int(loss.num_tokens.sum())
             num_streams = len(corrupted.type_terms)
             baselines = [words / seen, *[structure / seen / max(1, num_streams)] * num_streams]
-    return replace(_estimate(nats, num_tokens), structure=structure / seen)
+    return ratio_estimate(nats, num_tokens, structure=structure / seen)
 
 
 @torch.no_grad()
@@ -170,28 +170,43 @@ def evaluate_exact(model: Autoregressive, blocks: PackedBlocks, config: Evaluati
         batch = blocks.batch(rows[first : first + ROWS_PER_BATCH]).to(model.head.embedding.weight.device)
         nats.append(-model(batch).double().sum(1).cpu())
         tokens.append(batch.token_mask.sum(1).double().cpu())
-    return _estimate(torch.cat(nats), torch.cat(tokens))
+    return ratio_estimate(torch.cat(nats), torch.cat(tokens))
 
 
-def _estimate(nats: Tensor, num_tokens: Tensor) -> Estimate:
-    """Ratio estimate of nats per token and its standard error over rows."""
+def ratio_estimate(nats: Tensor, num_tokens: Tensor, *, structure: float = 0.0) -> Estimate:
+    """Ratio estimate of nats per token and its standard error over rows.
+
+    Args:
+        nats: Nats of each row, float64 (B,).
+        num_tokens: Tokens of each row, float64 (B,).
+        structure: Nats per token that are paid for types or speeds.
+
+    Returns:
+        The estimate.
+    """
     mean = float(nats.sum() / num_tokens.sum())
     residual = nats - mean * num_tokens
     count = len(nats)
     variance = float((residual**2).sum()) * count / max(1, count - 1)
     stderr = math.sqrt(variance) / float(num_tokens.sum()) if count > 1 else float("nan")
-    return Estimate(mean, stderr, int(num_tokens.sum()))
+    return Estimate(mean, stderr, int(num_tokens.sum()), structure)
 
 
 def draw_samples(
-    denoiser: Denoiser, corruption: Corruption, *, num_steps: int, num_samples: int, length: int, seed: int
+    denoiser: Denoiser,
+    corruption: Corruption,
+    *,
+    sampler: Sampler,
+    num_samples: int,
+    length: int,
+    seed: int,
 ) -> tuple[Samples, float]:
-    """Samples of the T-step ancestral sampler.
+    """Samples of a sampler, and how long they took.
 
     Args:
         denoiser: The model.
         corruption: Says what the units are; made unconditional here.
-        num_steps: Steps T.
+        sampler: The sampler.
         num_samples: How many.
         length: Tokens per sample.
         seed: Seed.
@@ -199,11 +214,9 @@ def draw_samples(
     Returns:
         The samples and the seconds per sample, wall clock.
     """
-    generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(
-        derive_seed(seed, "sample", num_steps)
-    )
+    generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(seed)
     began = time.perf_counter()
-    samples = AncestralSampler(num_steps).sample(
+    samples = sampler.sample(
         denoiser, corruption.unconditional(), num_samples=num_samples, length=length, generator=generator
     )
     return samples, (time.perf_counter() - began) / num_samples
@@ -224,13 +237,15 @@ def quality(tokens: Tensor, judge: Autoregressive | None) -> dict[str, Any]:
 
     Returns:
         `judge_nll` (nats per token), `unigram_entropy` (nats, mean over texts), `distinct_2`
-        (share of different pairs among all pairs of neighbours).
+        (share of different pairs among all pairs of neighbours), `repetition_4` (share of groups of four
+        tokens that were in the same text before).
     """
     rows = tokens.tolist()
     return {
         "judge_nll": None if judge is None else judged_nll(judge, Batch.of(tokens)),
         "unigram_entropy": sum(unigram_entropy(row) for row in rows) / len(rows),
         "distinct_2": distinct_n(rows, 2),
+        "repetition_4": sum(repetition(row, 4) for row in rows) / len(rows),
     }
 
 

@@ -37,15 +37,33 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    if not result["t_step"]:
+    figures = [key for key in result["quality"] if key not in result["t_step"]]
+    steps_of = [*result["t_step"], *figures]  # samplers without a bound have samples only
+    if not steps_of:
         return
-    columns = ["T", "L_T nats/token", "±", "judge NLL", "entropy", "distinct-2", "s/sample", "NFE"]
+    sampler = result.get("sampler") or {"kind": "ancestral"}
+    if not result["t_step"]:
+        console.print(f"sampler {sampler}: no likelihood bound", highlight=False)
+    elif sampler != {"kind": "ancestral"}:
+        console.print(f"sampler {sampler}: L_T is the bound of exactly this sampler", highlight=False)
+    columns = [
+        "T",
+        "L_T nats/token",
+        "±",
+        "judge NLL",
+        "entropy",
+        "distinct-2",
+        "repeated 4-grams",
+        "s/sample",
+        "NFE",
+    ]
     with_phrases = "phrase_valid" in result
     if with_phrases:
         columns += ["valid phrases", "factorised ceiling"]
     table = Table(*columns)
-    for steps, nats in result["t_step"].items():
-        row = [steps, f"{nats:.4f}", f"{result['t_step_stderr'][steps]:.4f}"]
+    for steps in steps_of:
+        nats, error = result["t_step"].get(steps), result["t_step_stderr"].get(steps)
+        row = [steps, *("–" if value is None else f"{value:.4f}" for value in (nats, error))]
         row += _quality_cells(result["quality"].get(steps), speed=True)
         if with_phrases:
             row += [f"{result['phrase_valid'][steps]:.3f}", f"{result['phrase_ceiling'][steps]:.3f}"]
@@ -53,15 +71,23 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     if "reference" in result:
         table.add_row("held-out text", "", "", *_quality_cells(result["reference"], speed=False))
     console.print(table)
+    if (dependence := result.get("total_correlation_nats_per_token")) is not None:
+        console.print(
+            f"total correlation of the units: about {dependence:.3f} nats/token "
+            f"(L_1 less the bound, same network)",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:
     if figures is None:
-        return [""] * 5
+        return [""] * 6
     judge = figures["judge_nll"]
     cells = [
         "–" if judge is None else f"{judge:.3f}",
         f"{figures['unigram_entropy']:.3f}",
         f"{figures['distinct_2']:.3f}",
+        f"{figures['repetition_4']:.3f}" if "repetition_4" in figures else "–",
     ]
-    return cells + ([f"{figures['seconds_per_sample']:.3f}", str(figures["nfe"])] if speed else ["", ""])
+    return cells + ([f"{figures['seconds_per_sample']:.3f}", f"{figures['nfe']:g}"] if speed else ["", ""])

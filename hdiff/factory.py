@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from hdiff.components import build
+from hdiff.components import build, component_class
 from hdiff.config import Recipe
 from hdiff.corruption import CORRUPTIONS, Corruption, Gaussian, SoftMasking, SpanMasking, UniformState
 from hdiff.errors import RecipeError
@@ -18,6 +19,7 @@ from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.planner import Planner
 from hdiff.models.trunk import Trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.samplers import SAMPLERS, Sampler
 from hdiff.schedules import SCHEDULES
 
 DiffusionModel = Denoiser | UniformDenoiser | GaussianDenoiser
@@ -133,6 +135,27 @@ def build_corruption(
     if isinstance(corruption, SoftMasking) and corruption.is_lexical and token_classes is not None:
         corruption = corruption.with_table(token_classes(corruption))
     return corruption
+
+
+def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> Sampler:
+    """The sampler of a recipe or command line.
+
+    Args:
+        spec: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`.
+        num_steps: Steps T, for samplers that take them and whose `spec` does not set them.
+
+    Returns:
+        The sampler.
+
+    Raises:
+        RecipeError: If the kind or a key is unknown.
+    """
+    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section="sampler")
+    takes_steps = "num_steps" in inspect.signature(cls).parameters
+    if takes_steps and num_steps is not None:
+        spec = {"num_steps": num_steps, **spec}
+    sampler: Sampler = build(spec, SAMPLERS, section="sampler")
+    return sampler
 
 
 def count_parameters(model: DiffusionModel | Autoregressive) -> dict[str, int]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.corruption import Cascade, RateMatched, UnitMasking
+from hdiff.corruption import Cascade, Corruption, RateMatched, UnitMasking
 from hdiff.data.builtin import PHRASES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError, DataError
 from hdiff.evaluation import (
+    Estimate,
     check_same_vocabulary,
     draw_samples,
     evaluate_bound,
@@ -22,11 +23,15 @@ from hdiff.evaluation import (
     evaluation_rows,
     quality,
 )
+from hdiff.factory import build_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
 from hdiff.run_folder import RunFolder
+from hdiff.sampler_bound import evaluate_sampler
+from hdiff.samplers import AncestralSampler, Sampler
+from hdiff.seeds import derive_seed
 
 if TYPE_CHECKING:
     from hdiff.parsers.base import Parser
@@ -41,6 +46,7 @@ def evaluate_run(
     steps: Sequence[int] | None = None,
     data: str | None = None,
     judge: str | None = None,
+    sampler: Mapping[str, Any] | None = None,
     given_structure: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -52,6 +58,7 @@ def evaluate_run(
         steps: Step counts T; None takes the recipe's.
         data: Prepared data set with the same tokenizer; None takes the one trained on.
         judge: Run folder of an autoregressive model; None takes the recipe's, if it exists.
+        sampler: `{kind: name, ...}`; None takes the recipe's, or the plain one of the corruption.
         given_structure: Evaluate with the parsed units the run was trained on. The figures are then
             bounds on -log p(x_0 | structure) and labelled so.
         seed: Seed of masks, orders and samples.
@@ -80,11 +87,13 @@ def evaluate_run(
         }
     trained_with = run.corruption
     corruption = trained_with if given_structure else trained_with.unconditional()
-    # Only masked units have T-step samplers and bounds.
-    has_steps = isinstance(corruption, UnitMasking) and isinstance(run.denoiser, Denoiser)
-    levels = corruption.required_levels() if given_structure or not has_steps else ()
+    spec = sampler or config.sampler or plain_sampler(corruption)
+    levels = corruption.required_levels()
     blocks = _blocks(run, prepared, levels)
-    wanted = tuple(steps or config.steps) if has_steps else ()
+    wanted = tuple(steps or config.steps) if spec is not None else ()
+    if isinstance(corruption, Cascade):  # every stream needs a step
+        wanted = tuple(steps for steps in wanted if steps > len(corruption.type_sizes))
+    samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted if spec}
     stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
     stages.done("bound")
@@ -93,22 +102,53 @@ def evaluate_run(
         "t_step": {},
         "t_step_stderr": {},
         "quality": {},
+        "sampler": spec,
     }
-    for num_steps in wanted:
-        estimate = evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
-        result["t_step"][str(num_steps)] = estimate.nats_per_token
-        result["t_step_stderr"][str(num_steps)] = estimate.stderr
+    for num_steps, chosen in samplers.items():
+        estimate = _t_step(run, blocks, corruption, chosen, num_steps, seed)
+        if estimate is not None:
+            result["t_step"][str(num_steps)] = estimate.nats_per_token
+            result["t_step_stderr"][str(num_steps)] = estimate.stderr
         stages.done(f"L_{num_steps}")
+    one_step = result["t_step"].get("1")
+    if one_step is not None:
+        # Of one network: what drawing all units at once loses against drawing them one by one.
+        result["total_correlation_nats_per_token"] = one_step - bound.nats_per_token
     if config.samples and wanted:
-        result.update(_quality(run, blocks, prepared, wanted, judge or config.judge, seed, stages))
+        result.update(_quality(run, blocks, prepared, samplers, judge or config.judge, seed, stages))
     return result
+
+
+def plain_sampler(corruption: Corruption) -> dict[str, Any] | None:
+    """The plain T-step sampler of a corruption, as a recipe names it; None where there is none."""
+    if isinstance(corruption, UnitMasking):
+        return {"kind": "ancestral"}
+    return {"kind": "coarse_to_fine"} if isinstance(corruption, Cascade) else None
+
+
+def _t_step(
+    run: RunFolder,
+    blocks: PackedBlocks,
+    corruption: Corruption,
+    sampler: Sampler,
+    num_steps: int,
+    seed: int,
+) -> Estimate | None:
+    """The bound of a sampler; None where it has none."""
+    config = run.recipe.evaluation
+    if isinstance(sampler, AncestralSampler):
+        return evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
+    assert isinstance(run.denoiser, Denoiser), "only denoisers of masked units and cascades have samplers"
+    if not sampler.has_bound:
+        return None
+    return evaluate_sampler(run.denoiser, blocks, corruption, config, sampler=sampler, seed=seed)[0]
 
 
 def _quality(
     run: RunFolder,
     blocks: PackedBlocks,
     prepared: PreparedData,
-    steps: Sequence[int],
+    samplers: Mapping[int, Sampler],
     judge_path: str | None,
     seed: int,
     stages: _Stages,
@@ -123,17 +163,18 @@ def _quality(
         found.update(
             {"phrase_valid": {}, "phrase_ceiling": {}, "entropy_nats_per_token": entropy_per_token(PHRASES)}
         )
-    for num_steps in steps:
+    for num_steps, sampler in samplers.items():
         samples, seconds = draw_samples(
             denoiser,
             run.corruption,
-            num_steps=num_steps,
+            sampler=sampler,
             num_samples=config.samples,
             length=run.recipe.data.sequence_length,
-            seed=seed,
+            seed=derive_seed(seed, "sample", num_steps),
         )
         figures = quality(samples.tokens, judge)
-        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, "nfe": samples.nfe}
+        nfe = float(samples.calls.double().mean())
+        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, "nfe": nfe}
         if is_phrase_bank:
             texts = [" ".join(run.tokenizer.pieces(row)) for row in samples.tokens.tolist()]
             length = run.recipe.data.sequence_length

@@ -32,3 +32,17 @@ def distinct_n(texts: Sequence[Sequence[Hashable]], n: int) -> float:
     """
     grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def repetition(text: Sequence[Hashable], n: int) -> float:
+    """Share of the n-grams of one text that occurred in it before. Source: rep-n of arXiv:2202.06417.
+
+    Args:
+        text: The text.
+        n: Length of the n-grams.
+
+    Returns:
+        A share in [0, 1); 0 if the text is too short.
+    """
+    grams = [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

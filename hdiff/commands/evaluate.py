@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet, Run, Seed
+from hdiff.commands.options import AsJson, Quiet, Run, Seed, sampler_spec
 from hdiff.errors import DataError
 
 
@@ -18,6 +19,13 @@ def evaluate(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Prepared data set; default: the one trained on.")] = None,
     judge: Annotated[str | None, typer.Option(help="Run folder of an autoregressive judge.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Sampler as YAML, '{kind: planned, order: random}'; default: the recipe's."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the figures; default: RUN/eval.json.")
+    ] = None,
     given_structure: Annotated[
         bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")
     ] = False,
@@ -39,6 +47,7 @@ def evaluate(
             steps=wanted,
             data=data,
             judge=judge,
+            sampler=None if sampler is None else sampler_spec(sampler),
             given_structure=given_structure,
             seed=seed,
             progress=display,
@@ -46,7 +55,7 @@ def evaluate(
     finally:
         display.close()
     name = "eval_given_structure.json" if given_structure else "eval.json"
-    write_atomically(run / name, json.dumps(result, indent=1))
+    write_atomically(output or run / name, json.dumps(result, indent=1))
     if as_json:
         typer.echo(json.dumps(result))
     else:

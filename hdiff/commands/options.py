@@ -13,6 +13,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
+def sampler_spec(text: str) -> dict[str, Any]:
+    """`{kind: name, ...}` from `--sampler`, which may be a name alone.
+
+    Raises:
+        RecipeError: If it is neither.
+    """
+    from hdiff.errors import RecipeError
+    from hdiff.recipe import parse_yaml
+
+    value = parse_yaml(text, where="--sampler")
+    if isinstance(value, str):
+        return {"kind": value}
+    if not isinstance(value, dict) or "kind" not in value:
+        raise RecipeError(f"--sampler is '{text}'; give a name or '{{kind: planned, order: random}}'")
+    return value
+
+
 def optional_parser(fingerprint: dict[str, str], *, annotations: tuple[str, ...] = ()) -> Any:
     """The parser a data set was made with, or None (said on stderr) if it is not installed here.
 
