@@ -43,7 +43,7 @@ class DiffusionLoss(nn.Module):
         planner = getattr(self.denoiser, "planner", None)
         if planner is None:
             return bound, {"loss": bound.detach()}
-        planning = planner_loss(output.plan, batch, corrupted.is_masked, level=planner.level)
+        planning = planner_loss(output.plan, batch, level=planner.level)
         parts = {"loss": bound.detach(), "planner_loss": planning.detach()}
         return bound + planner.weight * planning, parts
 

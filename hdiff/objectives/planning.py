@@ -1,4 +1,4 @@
-"""planner_loss: how well boundaries, labels and salience of hidden tokens are predicted. Torch only.
+"""planner_loss: how well boundaries, labels and salience are predicted from a state. Torch only.
 
 Dimensions: B batch, L tokens, K labels.
 """
@@ -14,19 +14,19 @@ from hdiff.errors import DataError
 from hdiff.models.planner import Plan
 
 
-def planner_loss(plan: Plan, batch: Batch, is_masked: Tensor, *, level: str) -> Tensor:
-    """Cross-entropies of boundary, label and salience at hidden tokens, averaged over them.
+def planner_loss(plan: Plan, batch: Batch, *, level: str) -> Tensor:
+    """Cross-entropies of boundary, label and salience, averaged over tokens, hidden and visible ones.
 
-    It is no part of any likelihood: a planner only chooses which span is filled next.
+    Spans that are partly visible need their borders at visible tokens too. It is no part of any likelihood: a
+    planner only chooses which span is filled next.
 
     Args:
         plan: Prediction for the corrupted batch.
         batch: The clean batch, with units, labels and salience.
-        is_masked: Hidden tokens, bool (B, L).
         level: Level whose spans are predicted.
 
     Returns:
-        Nats per hidden token, a scalar; salience counts in full, so its least value is an entropy above 0.
+        Nats per token, a scalar; salience counts in full, so its least value is an entropy above 0.
 
     Raises:
         DataError: If the batch has no salience.
@@ -38,7 +38,7 @@ def planner_loss(plan: Plan, batch: Batch, is_masked: Tensor, *, level: str) -> 
     units = batch.units(level)
     begins = torch.ones_like(units, dtype=torch.bool)
     begins[:, 1:] = units.diff(dim=1) != 0
-    chosen = is_masked & batch.token_mask
+    chosen = batch.token_mask
     boundary = F.binary_cross_entropy_with_logits(plan.begin_logit[chosen], begins[chosen].float())
     salience = F.binary_cross_entropy_with_logits(plan.salience_logit[chosen], batch.salience[chosen])
     total = boundary + salience

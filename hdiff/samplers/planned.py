@@ -74,10 +74,12 @@ class PlannedSampler(MaskedSampler):
 
         def choose(view: View) -> Choice:
             plan = planned(view)
-            units = limit(plan.begins, view.is_masked, self.longest)
+            # Apart, a span goes on behind tokens of it that are visible already.
+            own = view.is_masked if self.use == "joint" else torch.ones_like(view.is_masked)
+            units = limit(plan.begins, own, self.longest)
             spans = PackedSpans.from_units(units, view.is_masked)
             if self.use == "apart":
-                # Place of each token in a random order of its span: a row takes first ones first.
+                # Place of each hidden token in a random order of its span: a row takes first ones first.
                 turn = _random_offset(spans, spans.gather(lottery))
                 units = torch.arange(units.shape[1], device=units.device).expand_as(units)
                 spans = PackedSpans.from_units(units, view.is_masked)
