@@ -19,15 +19,16 @@ VOCAB, WIDTH = 8, 32
 
 
 def structured_batch(count: int, generator: torch.Generator) -> Batch:
-    """Spans of 2 or 3 tokens; the first token of a span is even, the others are odd and say its length."""
+    """Spans of 2 or 3 tokens; the first token of a span is even, the others odd, those of 3 above 3."""
     lengths = torch.randint(2, 4, (count, 12), generator=generator)
     begins = torch.zeros(count, 13, dtype=torch.bool)
     begins.scatter_(1, (lengths.cumsum(1) - lengths).clamp(max=12), True)
     begins = begins[:, :12]
     begins[:, 0] = True
     units = begins.long().cumsum(1) - 1
-    tokens = torch.randint(0, 4, (count, 12), generator=generator) * 2 + (~begins).long()
     size = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units)).gather(1, units)
+    noise = torch.randint(0, 2, (count, 12), generator=generator)
+    tokens = 4 * (size == 3) + 2 * noise + ~begins  # 0..7: length, noise, place
     return Batch(
         input_ids=tokens,
         token_mask=torch.ones_like(begins),
@@ -93,7 +94,7 @@ def test_planner_learns_spans_labels_and_salience(generator: torch.Generator) ->
     hidden_accuracy = float((plan.begins == begins)[state.is_masked].float().mean())
     majority = max(float(begins.float().mean()), 1 - float(begins.float().mean()))
     assert hidden_accuracy > majority + 0.05  # a hidden token's neighbours tell much, not all
-    assert float((plan.labels == batch.labels["phrase"])[visible].float().mean()) > 0.6
+    assert float((plan.labels == batch.labels["phrase"])[visible].float().mean()) > 0.9
 
 
 def test_plan_of_a_state_does_not_depend_on_what_is_hidden(generator: torch.Generator) -> None:
