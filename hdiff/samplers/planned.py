@@ -44,6 +44,9 @@ class PlannedSampler(MaskedSampler):
         order: `random`, `keyword_first` and `keyword_last` (by predicted salience), `confidence`,
             `entropy` (lowest per token first), `left_to_right`.
         use: `joint` or `apart`.
+        boundaries: `likely` begins a span where that is more likely than not; `drawn` with its probability
+            (one uniform number per token and run, so that borders move only when their probabilities do),
+            which keeps the lengths of spans like those of the corpus while nothing is visible yet.
         longest: Longest span in tokens.
         sampling: Temperature and truncation of every draw.
     """
@@ -54,6 +57,7 @@ class PlannedSampler(MaskedSampler):
         *,
         order: Order = "random",
         use: Literal["joint", "apart"] = "joint",
+        boundaries: Literal["likely", "drawn"] = "drawn",
         longest: int = 8,
         sampling: Sampling = AS_IT_IS,
     ) -> None:
@@ -63,20 +67,25 @@ class PlannedSampler(MaskedSampler):
             raise DataError(f"order is '{order}'; use one of {', '.join(ORDERS)}")
         if use not in ("joint", "apart"):
             raise DataError(f"use is '{use}'; use 'joint' (fill a span at once) or 'apart'")
+        if boundaries not in ("likely", "drawn"):
+            raise DataError(f"boundaries is '{boundaries}'; use 'likely' or 'drawn'")
         if longest < 1:
             raise DataError(f"longest is {longest}; a span has at least 1 token")
-        self.order, self.use, self.longest = order, use, longest
+        self.order, self.use, self.boundaries, self.longest = order, use, boundaries, longest
 
     def begin(
         self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         lottery = torch.rand(tokens.shape, generator=generator, device=tokens.device)
+        border = torch.full_like(lottery, 0.5)
+        if self.boundaries == "drawn":
+            border = torch.rand(tokens.shape, generator=generator, device=tokens.device)
 
         def choose(view: View) -> Choice:
             plan = planned(view)
             # Apart, a span goes on behind tokens of it that are visible already.
             own = view.is_masked if self.use == "joint" else torch.ones_like(view.is_masked)
-            units = limit(plan.begins, own, self.longest)
+            units = limit(plan.begin_logit.sigmoid() > border, own, self.longest)
             spans = PackedSpans.from_units(units, view.is_masked)
             if self.use == "apart":
                 # Place of each hidden token in a random order of its span: a row takes first ones first.

@@ -45,6 +45,7 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
     "structured": [
         ("ancestral", "{kind: ancestral}", FEW),
         ("planned", "{kind: planned}", FEW),
+        ("planned_likely", "{kind: planned, boundaries: likely}", FEW),
         ("planned_keyword_first", "{kind: planned, order: keyword_first}", FEW),
         ("planned_keyword_last", "{kind: planned, order: keyword_last}", FEW),
         ("planned_left_to_right", "{kind: planned, order: left_to_right}", FEW),

@@ -43,6 +43,7 @@ WITH_BOUND: dict[str, Sampler] = {
     "entropy": EntropyBoundedSampler(0.8),
     "entropy planned": EntropyBoundedSampler(1.5, segmentation="planned", longest=2),
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
+    "planned likely": PlannedSampler(3, boundaries="likely"),
     **{f"apart {order}": PlannedSampler(2, order=order, use="apart") for order in ("random", "confidence")},
 }
 
@@ -100,10 +101,17 @@ def test_a_policy_that_peeks_is_no_distribution() -> None:
     assert abs(total - 1) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["confidence threshold", "planned left_to_right", "planned confidence"])
+WITHOUT_RANDOMNESS: dict[str, Sampler] = {
+    "confidence": ConfidenceSampler(threshold=0.5),
+    "left to right": PlannedSampler(3, order="left_to_right", boundaries="likely"),
+    "planned confidence": PlannedSampler(2, order="confidence", boundaries="likely"),
+}
+
+
+@pytest.mark.parametrize("name", list(WITHOUT_RANDOMNESS))
 def test_samples_follow_the_score(name: str, generator: torch.Generator) -> None:
     """A policy without randomness: frequencies of 20,000 samples against exp(-nats), chi-square."""
-    sampler, model = WITH_BOUND[name], denoiser_of(AutoregressiveHead)
+    sampler, model = WITHOUT_RANDOMNESS[name], denoiser_of(AutoregressiveHead)
     corruption = TokenMasking(mask_id=VOCAB)
     expected = 20_000 * (-score_all(sampler, model, corruption, seed=0)).exp()
     tokens = sampler.sample(model, corruption, num_samples=20_000, length=LENGTH, generator=generator).tokens
@@ -289,6 +297,8 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
         (lambda: EntropyBoundedSampler(1.0, segmentation="parsed"), "segmentation is 'parsed'"),  # type: ignore[arg-type]
         (lambda: PlannedSampler(3, order="best"), "order is 'best'"),  # type: ignore[arg-type]
         (lambda: PlannedSampler(3, longest=0), "longest is 0"),
+        (lambda: PlannedSampler(3, use="some"), "use is 'some'"),  # type: ignore[arg-type]
+        (lambda: PlannedSampler(3, boundaries="best"), "boundaries is 'best'"),  # type: ignore[arg-type]
         (lambda: RemaskingSampler(3, rounds=3), "leave at least one step"),
         (lambda: RemaskingSampler(3, checked=0.0), "checked is 0"),
     ]:
