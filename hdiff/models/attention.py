@@ -43,7 +43,7 @@ def attention(
     """Scaled dot-product attention over whole rows.
 
     Args:
-        query: (B, L, H, E).
+        query: (B, L, H, E), or of some positions only, (B, M, H, E), if not causal.
         key: (B, L, H, E).
         value: (B, L, H, E).
         token_mask: Keys that may be attended, bool (B, L); None means all.
@@ -51,12 +51,17 @@ def attention(
         backend: `xformers`, `torch` or `reference`; None picks by device.
 
     Returns:
-        (B, L, H, E).
+        As `query`.
     """
     backend = backend or select_backend(query.device)
-    if backend == "xformers":
+    is_part = query.shape[1] != key.shape[1]
+    assert not (is_part and causal), "causal attention needs the query of every position"
+    if backend == "xformers" and not (is_part and token_mask is not None):
         return _attention_xformers(query, key, value, token_mask=token_mask, causal=causal)
-    allowed = _allowed(query.shape[1], token_mask, causal, query.device)
+    if is_part:
+        allowed = None if token_mask is None else token_mask[:, None, None, :]
+    else:
+        allowed = _allowed(query.shape[1], token_mask, causal, query.device)
     if backend == "reference":
         return _reference(query, key, value, allowed)
     only_causal = causal and token_mask is None

@@ -16,6 +16,7 @@ from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.models.planner import Plan, Planner
 from hdiff.models.trunk import Trunk
+from hdiff.models.trunk_cache import TrunkCache
 from hdiff.packed_spans import PackedSpans
 
 
@@ -108,11 +109,34 @@ class Denoiser(nn.Module):
                 f"the model has {len(self.type_heads)} type heads, the corruption {given} type streams; "
                 f"build the model for this corruption (corruption.type_sizes)"
             )
+        return self.trunk(self._embed(x_t, types_t), token_mask)  # type: ignore[no-any-return]
+
+    def cached_hidden(
+        self, x_t: Tensor, token_mask: Tensor | None, cache: TrunkCache | None, active: Tensor
+    ) -> tuple[Tensor, TrunkCache]:
+        """Trunk output, computed anew at some positions only.
+
+        Args:
+            x_t: Tokens, `mask_id` where hidden, long (B, L).
+            token_mask: Real tokens, bool (B, L); None if all are.
+            cache: Cache of an earlier state of the same rows; None computes everything.
+            active: Positions to compute anew, bool (B, L).
+
+        Returns:
+            Trunk output, float (B, L, D), and the cache for the next call.
+        """
+        embedded = self._embed(x_t, None)
+        if cache is None:
+            cache = self.trunk.fill_cache(embedded, token_mask)
+            return cache.output, cache
+        return self.trunk.update(embedded, cache, active, token_mask), cache
+
+    def _embed(self, x_t: Tensor, types_t: Tensor | None) -> Tensor:
         embedded = self.head.embed(x_t)
         for stream, type_head in enumerate(self._type_heads()):
             assert types_t is not None
             embedded = embedded + type_head.embed(types_t[..., stream])
-        return self.trunk(embedded, token_mask)  # type: ignore[no-any-return]
+        return embedded
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
         """Scores the clean tokens of the spans to predict, and the types.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hdiff.errors import RecipeError
 from hdiff.models.attention import attention
+from hdiff.models.trunk_cache import TrunkCache, positions_of
 
 
 def rotary_angles(positions: Tensor, width: int) -> Tensor:
@@ -36,12 +37,12 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
     Args:
         x: (..., L, H, E).
-        angles: (L, E / 2).
+        angles: (L, E / 2), or (B, L, E / 2) where rows have positions of their own.
 
     Returns:
         (..., L, H, E).
     """
-    cos, sin = angles.cos()[:, None, :].to(x.dtype), angles.sin()[:, None, :].to(x.dtype)
+    cos, sin = angles.cos()[..., None, :].to(x.dtype), angles.sin()[..., None, :].to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
@@ -77,11 +78,26 @@ class TrunkLayer(nn.Module):
 
     def forward(self, hidden: Tensor, angles: Tensor, token_mask: Tensor | None, causal: bool) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
+        query, key, value = self.project_in(hidden, angles)
+        return self.mix(hidden, query, key, value, token_mask, causal)
+
+    def project_in(self, hidden: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values: (B, L, D) -> (B, L, H, E) each."""
         qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.unbind(2)  # (B, L, H, E) each
-        mixed = attention(
-            rotate(query, angles), rotate(key, angles), value, token_mask=token_mask, causal=causal
-        )
+        query, key, value = qkv.unbind(2)
+        return rotate(query, angles), rotate(key, angles), value
+
+    def mix(
+        self,
+        hidden: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        token_mask: Tensor | None,
+        causal: bool,
+    ) -> Tensor:
+        """Attention of some positions over the row, and the MLP: (B, M, D) -> (B, M, D)."""
+        mixed = attention(query, key, value, token_mask=token_mask, causal=causal)
         hidden = hidden + self.dropout(self.project(mixed.flatten(2)))
         hidden = hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
         return hidden
@@ -129,6 +145,54 @@ class Trunk(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, angles, token_mask, self.causal)
         return self.norm(hidden)  # type: ignore[no-any-return]
+
+    def fill_cache(self, hidden: Tensor, token_mask: Tensor | None = None) -> TrunkCache:
+        """As `forward`, keeping what `update` needs.
+
+        Args:
+            hidden: Embedded tokens, float (B, L, D).
+            token_mask: Real tokens, bool (B, L); None if all are.
+
+        Returns:
+            The cache; its `output` is that of `forward`.
+        """
+        assert not self.causal, "caches are for bidirectional trunks"
+        angles = rotary_angles(torch.arange(hidden.shape[1], device=hidden.device), self.head_width)
+        keys, values = [], []
+        for layer in self._layers():
+            query, key, value = layer.project_in(hidden, angles)
+            hidden = layer.mix(hidden, query, key, value, token_mask, False)
+            keys.append(key)
+            values.append(value.contiguous())
+        return TrunkCache(tuple(keys), tuple(values), self.norm(hidden))
+
+    def update(
+        self, hidden: Tensor, cache: TrunkCache, active: Tensor, token_mask: Tensor | None = None
+    ) -> Tensor:
+        """Computes some positions anew, against the keys and values kept of the others.
+
+        Args:
+            hidden: Embedded tokens, float (B, L, D).
+            cache: The cache; overwritten at the active positions.
+            active: Positions to compute anew, bool (B, L).
+            token_mask: Real tokens, bool (B, L); None if all are.
+
+        Returns:
+            Output, new at active positions, float (B, L, D).
+        """
+        positions = positions_of(active)  # (B, M)
+        rows = torch.arange(len(positions), device=positions.device)[:, None]
+        angles = rotary_angles(positions.flatten(), self.head_width).view(*positions.shape, -1)
+        chosen = hidden[rows, positions]  # (B, M, D)
+        for layer, keys, values in zip(self._layers(), cache.keys, cache.values, strict=True):
+            query, key, value = layer.project_in(chosen, angles)
+            keys[rows, positions], values[rows, positions] = key, value
+            chosen = layer.mix(chosen, query, keys, values, token_mask, False)
+        cache.output[rows, positions] = self.norm(chosen)
+        return cache.output
+
+    def _layers(self) -> list[TrunkLayer]:
+        return [layer for layer in self.layers if isinstance(layer, TrunkLayer)]
 
 
 def initialise(layer: nn.Module, depth: int) -> None:

@@ -26,10 +26,11 @@ class AncestralSampler(MaskedSampler):
     Args:
         num_steps: Steps T; more steps than units are not used.
         sampling: Temperature and truncation of every draw.
+        refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
     """
 
-    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
-        super().__init__(sampling=sampling)
+    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS, refresh: int = 1) -> None:
+        super().__init__(sampling=sampling, refresh=refresh)
         self.num_steps = check_num_steps(num_steps)
 
     def begin(

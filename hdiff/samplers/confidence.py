@@ -32,6 +32,7 @@ class ConfidenceSampler(MaskedSampler):
         segmentation: `corruption` (its units, drawn once) or `planned`.
         longest: Longest planned span in tokens.
         sampling: Temperature and truncation of every draw.
+        refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class ConfidenceSampler(MaskedSampler):
         segmentation: Segmentation = "corruption",
         longest: int = 8,
         sampling: Sampling = AS_IT_IS,
+        refresh: int = 1,
     ) -> None:
-        super().__init__(sampling=sampling)
+        super().__init__(sampling=sampling, refresh=refresh)
         if threshold is None and num_steps is None:
             raise DataError("ConfidenceSampler needs a threshold, num_steps, or both")
         if threshold is not None and not 0 < threshold <= 1:

@@ -30,6 +30,7 @@ class EntropyBoundedSampler(MaskedSampler):
         segmentation: `corruption` (its units, drawn once) or `planned`.
         longest: Longest planned span in tokens.
         sampling: Temperature and truncation of every draw.
+        refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class EntropyBoundedSampler(MaskedSampler):
         segmentation: Segmentation = "corruption",
         longest: int = 8,
         sampling: Sampling = AS_IT_IS,
+        refresh: int = 1,
     ) -> None:
-        super().__init__(sampling=sampling)
+        super().__init__(sampling=sampling, refresh=refresh)
         if not 0 <= gamma < float("inf"):
             raise DataError(f"gamma is {gamma}; give nats >= 0 (0 fills one span at a time)")
         self.gamma = gamma

@@ -49,6 +49,7 @@ class PlannedSampler(MaskedSampler):
             which keeps the lengths of spans like those of the corpus while nothing is visible yet.
         longest: Longest span in tokens.
         sampling: Temperature and truncation of every draw.
+        refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class PlannedSampler(MaskedSampler):
         boundaries: Literal["likely", "drawn"] = "drawn",
         longest: int = 8,
         sampling: Sampling = AS_IT_IS,
+        refresh: int = 1,
     ) -> None:
-        super().__init__(sampling=sampling)
+        super().__init__(sampling=sampling, refresh=refresh)
         self.num_steps = check_num_steps(num_steps)
         if order not in ORDERS:
             raise DataError(f"order is '{order}'; use one of {', '.join(ORDERS)}")

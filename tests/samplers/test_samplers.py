@@ -44,6 +44,8 @@ WITH_BOUND: dict[str, Sampler] = {
     "entropy planned": EntropyBoundedSampler(1.5, segmentation="planned", longest=2),
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
     "planned likely": PlannedSampler(3, boundaries="likely"),
+    "cached": AncestralSampler(4, refresh=3),
+    "cached planned": PlannedSampler(4, refresh=2),
     **{f"apart {order}": PlannedSampler(2, order=order, use="apart") for order in ("random", "confidence")},
 }
 
@@ -278,6 +280,41 @@ def test_remasking_redraws_whole_spans_and_only_some(generator: torch.Generator)
     assert int(late.sum(1).max()) <= 8  # two rounds redraw a quarter of the text each
 
 
+def test_cache_is_exact_where_nothing_visible_is_stale(generator: torch.Generator) -> None:
+    """Of one layer, keys and values depend on a position's own input; of more, kept ones are stale."""
+    torch.manual_seed(0)
+    trunk = Trunk(WIDTH, depth=3, num_heads=2)
+    hidden = torch.randn(2, 9, WIDTH, generator=generator)
+    cache = trunk.fill_cache(hidden)
+    assert torch.allclose(cache.output, trunk(hidden), atol=1e-6)
+    changed = hidden.clone()
+    changed[:, 4:6] = torch.randn(2, 2, WIDTH, generator=generator)
+    everything = torch.ones(2, 9, dtype=torch.bool)
+    assert torch.allclose(trunk.update(changed, cache, everything), trunk(changed), atol=1e-6)
+    # With one layer keys and values depend on a position's own input only: a part is exact.
+    shallow = Trunk(WIDTH, depth=1, num_heads=2)
+    kept = shallow.fill_cache(hidden)
+    active = torch.zeros(2, 9, dtype=torch.bool)
+    active[:, 4:6] = True
+    active[1, 7] = True
+    output = shallow.update(changed, kept, active)
+    assert torch.allclose(output[active], shallow(changed)[active], atol=1e-6)
+    # With more layers it is not, which is why a cached sampler is scored as it runs.
+    deep = trunk.fill_cache(hidden)
+    assert not torch.allclose(trunk.update(changed, deep, active)[active], trunk(changed)[active], atol=1e-4)
+
+
+def test_padding_stays_unseen_with_a_cache(generator: torch.Generator) -> None:
+    model = denoiser_of(ProductHead)
+    tokens = torch.randint(VOCAB, (2, 6), generator=generator)
+    padded = torch.cat([tokens, torch.zeros(2, 3, dtype=torch.long)], 1)
+    mask = torch.arange(9).expand(2, -1) < 6
+    sampler = PlannedSampler(3, order="left_to_right", boundaries="likely", refresh=2)
+    short = sampler.score(model, SPANS, Batch.of(tokens)).nats
+    long = sampler.score(model, SPANS, Batch(padded, mask)).nats
+    assert torch.allclose(short, long, atol=1e-5)
+
+
 def test_units_end_where_visible_tokens_begin() -> None:
     units = torch.tensor([[0, 0, 0, 1, 1, 2, 2, 2]])
     masked = torch.tensor([[1, 0, 1, 1, 1, 1, 1, 0]], dtype=torch.bool)
@@ -299,6 +336,7 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
         (lambda: PlannedSampler(3, longest=0), "longest is 0"),
         (lambda: PlannedSampler(3, use="some"), "use is 'some'"),  # type: ignore[arg-type]
         (lambda: PlannedSampler(3, boundaries="best"), "boundaries is 'best'"),  # type: ignore[arg-type]
+        (lambda: AncestralSampler(3, refresh=0), "refresh is 0"),
         (lambda: RemaskingSampler(3, rounds=3), "leave at least one step"),
         (lambda: RemaskingSampler(3, checked=0.0), "checked is 0"),
     ]:
