@@ -57,6 +57,9 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         "s/sample",
         "NFE",
     ]
+    with_outside = any("ngram_nll" in figures for figures in result["quality"].values())
+    if with_outside:
+        columns += ["n-gram NLL", "parsed"]
     with_phrases = "phrase_valid" in result
     if with_phrases:
         columns += ["valid phrases", "factorised ceiling"]
@@ -65,11 +68,14 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         nats, error = result["t_step"].get(steps), result["t_step_stderr"].get(steps)
         row = [steps, *("–" if value is None else f"{value:.4f}" for value in (nats, error))]
         row += _quality_cells(result["quality"].get(steps), speed=True)
+        if with_outside:
+            row += _outside_cells(result["quality"].get(steps, {}))
         if with_phrases:
             row += [f"{result['phrase_valid'][steps]:.3f}", f"{result['phrase_ceiling'][steps]:.3f}"]
         table.add_row(*row)
     if "reference" in result:
-        table.add_row("held-out text", "", "", *_quality_cells(result["reference"], speed=False))
+        outside = _outside_cells(result["reference"]) if with_outside else []
+        table.add_row("held-out text", "", "", *_quality_cells(result["reference"], speed=False), *outside)
     console.print(table)
     if (dependence := result.get("total_correlation_nats_per_token")) is not None:
         console.print(
@@ -78,6 +84,11 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _outside_cells(figures: dict[str, Any]) -> list[str]:
+    values = (figures.get("ngram_nll"), figures.get("link_grammar_rate"))
+    return ["–" if value is None else f"{value:.3f}" for value in values]
 
 
 def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:

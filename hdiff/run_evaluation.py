@@ -12,19 +12,18 @@ from hdiff.corruption import Cascade, Corruption, RateMatched, UnitMasking
 from hdiff.data.builtin import PHRASES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.errors import CheckpointError, DataError
+from hdiff.errors import DataError
 from hdiff.evaluation import (
     Estimate,
-    check_same_vocabulary,
     draw_samples,
     evaluate_bound,
     evaluate_exact,
     evaluate_t_step,
     evaluation_rows,
-    quality,
 )
 from hdiff.factory import build_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.judges import Judges
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
@@ -48,6 +47,7 @@ def evaluate_run(
     judge: str | None = None,
     sampler: Mapping[str, Any] | None = None,
     given_structure: bool = False,
+    outside_judges: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def evaluate_run(
         sampler: `{kind: name, ...}`; None takes the recipe's, or the plain one of the corruption.
         given_structure: Evaluate with the parsed units the run was trained on. The figures are then
             bounds on -log p(x_0 | structure) and labelled so.
+        outside_judges: Also score samples by an n-gram model of the training split and by link-grammar.
         seed: Seed of masks, orders and samples.
         progress: Shows what happens.
 
@@ -115,7 +116,8 @@ def evaluate_run(
         # Of one network: what drawing all units at once loses against drawing them one by one.
         result["total_correlation_nats_per_token"] = one_step - bound.nats_per_token
     if config.samples and wanted:
-        result.update(_quality(run, blocks, prepared, samplers, judge or config.judge, seed, stages))
+        judges = Judges.load(run, judge or config.judge, prepared if outside_judges else None)
+        result.update(_quality(run, blocks, prepared, samplers, judges, seed, stages))
     return result
 
 
@@ -149,12 +151,11 @@ def _quality(
     blocks: PackedBlocks,
     prepared: PreparedData,
     samplers: Mapping[int, Sampler],
-    judge_path: str | None,
+    judges: Judges,
     seed: int,
     stages: _Stages,
 ) -> dict[str, Any]:
     config = run.recipe.evaluation
-    judge = _load_judge(run, judge_path)
     denoiser = run.denoiser
     assert isinstance(denoiser, Denoiser), "samples in T steps are drawn from masked units only"
     is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
@@ -172,7 +173,7 @@ def _quality(
             length=run.recipe.data.sequence_length,
             seed=derive_seed(seed, "sample", num_steps),
         )
-        figures = quality(samples.tokens, judge)
+        figures = judges.figures(samples.tokens)
         nfe = float(samples.calls.double().mean())
         found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, "nfe": nfe}
         if is_phrase_bank:
@@ -184,20 +185,8 @@ def _quality(
     rows = evaluation_rows(blocks, config.model_copy(update={"blocks": config.samples}))
     full = [row for row in rows if bool(blocks.batch([row]).token_mask.all())]
     if full:
-        found["reference"] = quality(blocks.batch(full).input_ids, judge)
+        found["reference"] = judges.figures(blocks.batch(full).input_ids)
     return found
-
-
-def _load_judge(run: RunFolder, path: str | None) -> Autoregressive | None:
-    if path is None:
-        return None
-    judge = RunFolder.load(path)
-    if not isinstance(judge.model, Autoregressive):
-        raise CheckpointError(
-            f"{path} holds a {judge.recipe.model.kind}; a judge is a run of recipes/judge.yaml"
-        )
-    check_same_vocabulary(run.tokenizer.sha256, judge.tokenizer.sha256)
-    return judge.model
 
 
 def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) -> dict[str, Any]:

@@ -55,12 +55,61 @@ def test_eval_prints_the_promised_object_and_nothing_else(
     assert result["bound"]["conditional_on_structure"] is False
     assert list(result["t_step"]) == ["1", "2", "4"]
     for figures in result["quality"].values():
-        assert set(figures) == {"judge_nll", "unigram_entropy", "distinct_2", "seconds_per_sample", "nfe"}
+        statistics = {"unigram_entropy", "distinct_2", "repetition_4"}
+        assert set(figures) == {"judge_nll", "seconds_per_sample", "nfe", *statistics}
         assert figures["judge_nll"] > 0
     assert [figures["nfe"] for figures in result["quality"].values()] == [1, 2, 4]
     # After 6 steps: initial weights are about half a nat above a uniform guess.
     assert result["bound"]["nats_per_token"] < result["bound"]["uniform_nats_per_token"] + 0.6
     assert json.loads((runs / "quick" / "eval.json").read_text()) == result
+
+
+def test_eval_takes_any_sampler_and_writes_where_it_is_told(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (runs / "quick" / "eval.json").read_text()
+    target = tmp_path / "confidence.json"
+    sampler = "{kind: confidence, threshold: null}"
+    arguments = ["eval", str(runs / "quick"), "--steps", "1,2", "--sampler", sampler, "--output", str(target)]
+    code, out, _ = said(capsys, [*arguments, "-q"])
+    assert code == 0
+    assert "bound of exactly this sampler" in out
+    result = json.loads(target.read_text())
+    assert result["sampler"] == {"kind": "confidence", "threshold": None}
+    assert set(result["t_step"]) == {"1", "2"}
+    assert result["total_correlation_nats_per_token"] == pytest.approx(
+        result["t_step"]["1"] - result["bound"]["nats_per_token"]
+    )
+    assert (runs / "quick" / "eval.json").read_text() == before
+    code, out, _ = said(capsys, [*arguments[:4], "--sampler", "remasking", "--output", str(target), "-q"])
+    assert code == 2  # two rounds need two steps
+    code, out, _ = said(
+        capsys,
+        [*arguments[:3], "2", "--sampler", "remasking", "--output", str(target), "--outside-judges", "-q"],
+    )
+    assert code == 0
+    assert "no likelihood bound" in out
+    result = json.loads(target.read_text())
+    assert result["t_step"] == {}
+    assert result["quality"]["2"]["ngram_nll"] > 0
+    assert "link_grammar_rate" in result["reference"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        ("plannned", "did you mean 'planned'"),
+        ("{kind: planned, oder: random}", "did you mean 'order'"),
+        ("{kind: planned}", "no planner"),
+        ("[planned]", "give a name or"),
+    ],
+)
+def test_impossible_samplers_are_refused(
+    sampler: str, message: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = said(capsys, ["eval", str(runs / "quick"), "--steps", "2", "--sampler", sampler, "-q"])
+    assert code == 2
+    assert message in err
 
 
 def test_eval_without_a_judge_says_null(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

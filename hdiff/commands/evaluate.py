@@ -29,6 +29,9 @@ def evaluate(
     given_structure: Annotated[
         bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")
     ] = False,
+    outside_judges: Annotated[
+        bool, typer.Option(help="Also an n-gram judge (NLTK) and link-grammar's parse rate of the samples.")
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -49,6 +52,7 @@ def evaluate(
             judge=judge,
             sampler=None if sampler is None else sampler_spec(sampler),
             given_structure=given_structure,
+            outside_judges=outside_judges,
             seed=seed,
             progress=display,
         )
