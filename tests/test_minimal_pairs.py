@@ -1,0 +1,480 @@
+"""Minimal pairs: scores are likelihoods computed by hand, the set is balanced, knowing agreement shows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdiff.corruption import (
+    Gaussian,
+    RateMatched,
+    SoftMasking,
+    SpanMasking,
+    TokenMasking,
+    TreeCascade,
+    UniformState,
+    sample_times,
+)
+from hdiff.data.batch import Batch
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import DataError
+from hdiff.heads import AutoregressiveHead, ProductHead
+from hdiff.minimal_pair_files import MinimalPair, agreement_pairs, read_minimal_pairs, spread_pairs
+from hdiff.minimal_pairs import evaluate_minimal_pairs, score_pairs
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.gaussian_denoiser import GaussianDenoiser
+from hdiff.models.trunk import Trunk
+from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.objectives import nelbo
+from hdiff.recipe import load_recipe
+from hdiff.run_folder import RunFolder
+from hdiff.samplers import AncestralSampler, ConfidenceSampler
+from hdiff.training import Trainer
+
+FIXTURES = Path(__file__).parent / "fixtures" / "blimp"
+SCRIPT = Path(__file__).resolve().parents[1] / "recipes" / "benchmarks" / "blimp.py"
+PAIRS = agreement_pairs()
+
+
+@pytest.fixture(scope="module")
+def words() -> Tokenizer:
+    """One token per word: the sentences of a pair are equally long."""
+    return Tokenizer.train([pair.good for pair in PAIRS] + [pair.bad for pair in PAIRS], "words")
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Tokenizer:
+    """Pieces of words: many sentences of a pair differ in length."""
+    return Tokenizer.train([pair.good for pair in PAIRS], "train:300")
+
+
+def trunk(*, width: int = 16, depth: int = 1, causal: bool = False) -> Trunk:
+    return Trunk(width, depth=depth, num_heads=2, causal=causal)
+
+
+def model_and_corruption(family: str, size: int):
+    """A random model of a family, in evaluation mode, and its corruption."""
+    torch.manual_seed(0)
+    head = ProductHead(size, 16)
+    if family == "token_masking":
+        return Denoiser(trunk(), head).eval(), TokenMasking(mask_id=size)
+    if family == "span_masking":
+        joint = AutoregressiveHead(size, 16, num_heads=2)
+        spans = SpanMasking(segmentation="random", lengths={1: 0.5, 2: 0.5}, mask_id=size)
+        return Denoiser(trunk(), joint).eval(), spans
+    if family == "soft_masking":
+        table = [token % 4 for token in range(size)]
+        types = [ProductHead(4, 16)]
+        model = Denoiser(trunk(), head, type_heads=types, token_classes=torch.tensor(table))
+        return model.eval(), SoftMasking(num_classes=4, table=table, mask_id=size)
+    if family == "uniform_state":
+        return UniformDenoiser(trunk(), head).eval(), UniformState(mask_id=size)
+    if family == "gaussian":
+        return GaussianDenoiser(trunk(), head, embedding_width=4).eval(), Gaussian(
+            embedding_width=4, mask_id=size
+        )
+    return Autoregressive(trunk(causal=True), head).eval(), None
+
+
+FAMILIES = [
+    "token_masking",
+    "span_masking",
+    "soft_masking",
+    "uniform_state",
+    "gaussian",
+    "autoregressive",
+]
+
+
+def surprise(bias: torch.Tensor, tokens: list[int]) -> float:
+    return float(-bias.log_softmax(0)[tokens].sum())
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def test_autoregressive_scores_follow_the_chain_rule_by_hand(pieces):
+    model, _ = model_and_corruption("autoregressive", pieces.vocab_size)
+    pairs = PAIRS[::40]
+    scores = score_pairs(model, None, pieces, pairs)
+    assert scores.likelihood == "exact -log p"
+    for pair, found in zip(pairs, scores.nats, strict=True):
+        for sentence, nats in zip((pair.good, pair.bad), found, strict=True):
+            row = [pieces.eos_id, *pieces.encode(sentence)[0], pieces.eos_id]
+            expected = 0.0
+            for place in range(1, len(row)):
+                before = torch.tensor([[pieces.vocab_size, *row[:place]]])  # begin of row, then what is given
+                logits = model.head.logits(model.trunk(model.head.embed(before)))[0, -1]
+                expected -= float(logits.log_softmax(-1)[row[place]].detach())
+            assert nats == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_masked_sentence_scores_as_one_of_its_two_orders_and_their_mean(words):
+    """Two tokens between two visible ends of text: every number can be computed by hand."""
+    model, corruption = model_and_corruption("token_masking", words.vocab_size)
+    pair = MinimalPair("She hurt", "He hurt", "p", "f")
+    row = torch.tensor([[words.eos_id, *words.encode(pair.good)[0], words.eos_id]])
+    assert row.shape == (1, 4)
+
+    def nats(place: int, hidden: list[int]) -> float:
+        x_t = row.clone()
+        x_t[0, hidden] = model.mask_id
+        logits = model.head.logits(model.hidden(x_t))[0, place]
+        return float(-logits.log_softmax(-1)[row[0, place]].detach())
+
+    orders = (nats(1, [1, 2]) + nats(2, [2]), nats(2, [1, 2]) + nats(1, [1]))
+    assert abs(orders[0] - orders[1]) > 1e-3
+    for seed in range(4):
+        single = score_pairs(model, corruption, words, [pair], draws=1, seed=seed).nats[0][0]
+        assert min(abs(single - order) for order in orders) < 1e-5
+    many = score_pairs(model, corruption, words, [pair], draws=256).nats[0][0]
+    assert many == pytest.approx(sum(orders) / 2, abs=0.15 * abs(orders[0] - orders[1]))
+
+
+@pytest.mark.parametrize(("family", "counted_ends"), [("token_masking", 0), ("autoregressive", 1)])
+def test_ends_of_text_are_given_and_padding_costs_nothing(family, counted_ends, pieces):
+    """A model of frequencies alone: the sum over the sentence, however long its twin is."""
+    model, corruption = model_and_corruption(family, pieces.vocab_size)
+    with torch.no_grad():
+        model.head.embedding.weight.zero_()
+        model.head.output_bias.normal_(generator=torch.Generator().manual_seed(1))
+    scores = score_pairs(model, corruption, pieces, PAIRS, draws=1)
+    ends = [pieces.eos_id] * counted_ends
+    lengths = Counter()
+    for pair, found in zip(PAIRS, scores.nats, strict=True):
+        tokens = [pieces.encode(sentence)[0] for sentence in (pair.good, pair.bad)]
+        lengths[len(tokens[0]) - len(tokens[1])] += 1
+        bias = model.head.output_bias.detach()
+        assert found == pytest.approx([surprise(bias, [*part, *ends]) for part in tokens], rel=1e-5)
+    assert len(lengths) > 1, "the tokenizer must cut some pairs into different numbers of tokens"
+
+
+def test_states_bound_the_whole_row(words):
+    """Uniform heads: each position pays its class among 4 and its token among those of the class."""
+    model, corruption = model_and_corruption("soft_masking", words.vocab_size)
+    with torch.no_grad():
+        for head in (model.head, *model.type_heads):
+            head.embedding.weight.zero_()
+    pair = PAIRS[0]
+    row = [words.eos_id, *words.encode(pair.good)[0], words.eos_id]
+    sizes = Counter(corruption.table)
+    expected = sum(math.log(4) + math.log(sizes[corruption.table[token]]) for token in row)
+    scores = score_pairs(model, corruption, words, [pair], draws=200)
+    assert scores.nats[0][0] == pytest.approx(expected, rel=0.03)
+    assert "both ends of text" in scores.likelihood
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_identical_sentences_tie_exactly(family, words):
+    model, corruption = model_and_corruption(family, words.vocab_size)
+    pairs = [replace(pair, bad=pair.good) for pair in PAIRS[::9]]
+    scores = score_pairs(model, corruption, words, pairs, draws=2)
+    assert all(good == bad for good, bad in scores.nats)
+    assert scores.accuracy == 0.5
+    assert sum(accuracy.ties for accuracy in scores.paradigms.values()) == len(pairs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reversed_pairs_give_one_minus_the_accuracy(family, pieces):
+    model, corruption = model_and_corruption(family, pieces.vocab_size)
+    pairs = PAIRS[::7]
+    scores = score_pairs(model, corruption, pieces, pairs, draws=2, seed=3)
+    swapped = [replace(pair, good=pair.bad, bad=pair.good) for pair in pairs]
+    reverse = score_pairs(model, corruption, pieces, swapped, draws=2, seed=3)
+    assert reverse.nats == tuple((bad, good) for good, bad in scores.nats)
+    assert reverse.accuracy == pytest.approx(1 - scores.accuracy, abs=1e-12)
+    assert scores.accuracy != 0.5
+
+
+def test_seed_decides_the_orders_and_nothing_else_does(words):
+    model, corruption = model_and_corruption("token_masking", words.vocab_size)
+    one, again, other = (
+        score_pairs(model, corruption, words, PAIRS[:10], draws=1, seed=s) for s in (0, 0, 1)
+    )
+    assert one.nats == again.nats
+    assert one.nats != other.nats
+
+
+def test_the_default_is_one_unit_per_step_and_another_sampler_is_named(words):
+    model, corruption = model_and_corruption("token_masking", words.vocab_size)
+    pairs = PAIRS[:10]
+    default = score_pairs(model, corruption, words, pairs, draws=2)
+    slow = score_pairs(model, corruption, words, pairs, draws=2, sampler=AncestralSampler(1000))
+    at_once = score_pairs(model, corruption, words, pairs, draws=2, sampler=AncestralSampler(1))
+    sure = score_pairs(model, corruption, words, pairs, draws=2, sampler=ConfidenceSampler(threshold=0.9))
+    assert slow.nats == default.nats
+    assert at_once.nats != default.nats
+    assert sure.nats != default.nats
+    assert default.likelihood == "upper bound on -log p, mean of 2 orders"
+    assert "ConfidenceSampler" in sure.likelihood
+
+
+# --- accuracy -------------------------------------------------------------------------------------
+
+
+def test_accuracy_counts_ties_half_and_paradigms_equally(words):
+    """A model of frequencies alone makes every outcome known."""
+    model, corruption = model_and_corruption("token_masking", words.vocab_size)
+    with torch.no_grad():
+        model.head.embedding.weight.zero_()
+        model.head.output_bias.zero_()
+        model.head.output_bias[words.encode("She")[0]] = 1.0
+    win, tie = ("She hurt", "He hurt"), ("He hurt", "He hurt")
+    pairs = [MinimalPair(*win, "one", "f"), MinimalPair(*win[::-1], "one", "f")]
+    pairs += [MinimalPair(*win, "one", "f"), MinimalPair(*tie, "one", "f"), MinimalPair(*win, "two", "f")]
+    scores = score_pairs(model, corruption, words, pairs)
+    one = scores.paradigms["one"]
+    assert (one.share, one.pairs, one.ties) == (2.5 / 4, 4, 1)
+    assert one.stderr == pytest.approx(torch.tensor([1.0, 0.0, 1.0, 0.5]).std().item() / 2)
+    assert scores.accuracy == pytest.approx((2.5 / 4 + 1.0) / 2)
+    assert math.isnan(scores.paradigms["two"].stderr)
+
+
+NOUNS = ["dog", "boy", "girl", "cat", "bear", "bird", "queen", "king", "cow", "horse"]
+VERBS = ["like", "want", "see", "know", "eat", "hear", "need", "help", "love", "find"]
+
+
+def small_language() -> tuple[list[MinimalPair], list[MinimalPair]]:
+    """Every noun with every verb; of each one fifth of the combinations is set apart."""
+    seen, held_out = [], []
+    for first, noun in enumerate(NOUNS):
+        for second, verb in enumerate(VERBS):
+            right = (f"{noun} {verb}s it", f"{noun}s {verb} it")
+            wrong = (f"{noun} {verb} it", f"{noun}s {verb}s it")
+            part = seen if (first + second) % 5 else held_out
+            part += [MinimalPair(*pair, "p", "f") for pair in zip(right, wrong, strict=True)]
+    return seen, held_out
+
+
+def test_a_model_that_learnt_agreement_is_right_about_sentences_it_never_saw():
+    seen, held_out = small_language()
+    assert not {pair.good for pair in seen} & {pair.good for pair in held_out}
+    tokenizer = Tokenizer.train([pair.good for pair in seen], "words")
+    rows = [[tokenizer.eos_id, *tokenizer.encode(pair.good)[0], tokenizer.eos_id] for pair in seen]
+    batch = Batch.of(torch.tensor(rows))
+    torch.manual_seed(0)
+    model = Denoiser(trunk(width=32, depth=2), ProductHead(tokenizer.vocab_size, 32))
+    corruption = TokenMasking(mask_id=model.mask_id)
+    untrained = score_pairs(model, corruption, tokenizer, held_out).accuracy
+    generator = torch.Generator().manual_seed(0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(400):
+        corrupted = corruption.corrupt(batch, sample_times(batch, generator=generator), generator=generator)
+        optimiser.zero_grad()
+        nelbo(model(corrupted), batch, corrupted).mean.backward()
+        optimiser.step()
+    assert untrained < 0.7
+    assert score_pairs(model, corruption, tokenizer, held_out).accuracy > 0.95
+
+
+# --- the agreement set ----------------------------------------------------------------------------
+
+
+def difference(pair: MinimalPair) -> tuple[str, str, str]:
+    """The word before the one that differs, the right word, the wrong word."""
+    good, bad = pair.good.split(), pair.bad.split()
+    assert len(good) == len(bad)
+    (place,) = [i for i, (one, other) in enumerate(zip(good, bad, strict=True)) if one != other]
+    return good[place - 1], good[place], bad[place]
+
+
+def test_agreement_pairs_are_200_different_ones_and_always_the_same():
+    assert agreement_pairs() == PAIRS
+    assert len(set(PAIRS)) == 200
+    assert set(Counter(pair.paradigm for pair in PAIRS).values()) == {40}
+    assert all(pair.paradigm.startswith("agreement_") for pair in PAIRS)
+
+
+@pytest.mark.parametrize("paradigm", sorted({pair.paradigm for pair in PAIRS}))
+def test_each_word_is_as_often_right_as_wrong(paradigm):
+    """So the shorter, the longer or the more frequent word wins exactly half of the pairs."""
+    chosen = [difference(pair) for pair in PAIRS if pair.paradigm == paradigm]
+    counts = Counter((right, wrong) for _, right, wrong in chosen)
+    assert all(counts[wrong, right] == count for (right, wrong), count in counts.items())
+    shorter = [
+        0.5 if len(right) == len(wrong) else float(len(right) < len(wrong)) for _, right, wrong in chosen
+    ]
+    assert sum(shorter) == len(chosen) / 2
+
+
+@pytest.mark.parametrize(
+    "paradigm", ["agreement_across_phrase", "agreement_determiner_noun", "agreement_reflexive"]
+)
+def test_the_word_before_does_not_decide_where_agreement_is_distant(paradigm):
+    counts = Counter(difference(pair) for pair in PAIRS if pair.paradigm == paradigm)
+    assert all(counts[before, wrong, right] == count for (before, right, wrong), count in counts.items())
+
+
+def test_a_model_of_word_frequencies_is_right_in_half_of_the_pairs(words):
+    model, corruption = model_and_corruption("token_masking", words.vocab_size)
+    with torch.no_grad():
+        model.head.embedding.weight.zero_()
+        model.head.output_bias.normal_(generator=torch.Generator().manual_seed(2))
+    scores = score_pairs(model, corruption, words, PAIRS, draws=1)
+    assert {accuracy.share for accuracy in scores.paradigms.values()} == {0.5}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_fixtures_are_read_by_folder_and_by_glob():
+    pairs = read_minimal_pairs(FIXTURES)
+    assert Counter(pair.paradigm for pair in pairs) == {
+        "anaphor_gender_agreement": 5,
+        "determiner_noun_agreement_1": 5,
+        "regular_plural_subject_verb_agreement_1": 5,
+    }
+    first = ("Katherine can't help herself.", "Katherine can't help himself.")
+    assert pairs[0] == MinimalPair(*first, "anaphor_gender_agreement", "morphology")
+    assert read_minimal_pairs(str(FIXTURES / "anaphor*.jsonl")) == pairs[:5]
+
+
+def test_the_whole_of_blimp_is_read(shared_data):
+    if not (shared_data / "blimp").is_dir():
+        pytest.skip("BLiMP is not in ../shared/data/blimp")
+    pairs = read_minimal_pairs(shared_data / "blimp")
+    assert set(Counter(pair.paradigm for pair in pairs).values()) == {1000}
+    assert len(spread_pairs(pairs, 20)) * 50 == len(pairs)
+
+
+def test_kept_pairs_are_spread_evenly_over_each_paradigm():
+    pairs = [
+        MinimalPair(f"{number}", "x", f"p{number % 2}", "f") for number in range(200)
+    ]  # two files, interleaved
+    kept = spread_pairs(pairs, 10)
+    assert [pair.good for pair in kept if pair.paradigm == "p0"] == [str(n) for n in range(0, 200, 20)]
+    assert [pair.good for pair in kept if pair.paradigm == "p1"] == [str(n) for n in range(1, 200, 20)]
+    assert spread_pairs(pairs, 1000) == spread_pairs(pairs, None) == pairs
+    with pytest.raises(DataError, match="max_pairs is 0"):
+        spread_pairs(pairs, 0)
+
+
+GOOD_LINE = '{"sentence_good": "a b", "sentence_bad": "b a", "UID": "u", "field": "f"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"x\.jsonl, line 2 is not JSON"),
+        ("[]", r"x\.jsonl, line 2 has None for 'sentence_good'"),
+        (GOOD_LINE.replace('"b a"', '" "'), r"x\.jsonl, line 2 has ' ' for 'sentence_bad'"),
+        (GOOD_LINE.replace("UID", "uid"), r"x\.jsonl, line 2 has None for 'UID'"),
+        (GOOD_LINE.replace('"f"', "3"), r"x\.jsonl, line 2 has 3 for 'field'"),
+    ],
+)
+def test_malformed_lines_are_named_by_file_and_number(tmp_path, line, message):
+    (tmp_path / "x.jsonl").write_text(f"{GOOD_LINE}\n{line}\n")
+    with pytest.raises(DataError, match=message):
+        read_minimal_pairs(tmp_path)
+
+
+def test_missing_folders_and_empty_files_are_refused(tmp_path):
+    for nothing in (tmp_path, tmp_path / "absent", tmp_path / "*.jsonl"):
+        with pytest.raises(DataError, match="no minimal pairs at"):
+            read_minimal_pairs(nothing)
+    (tmp_path / "x.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="hold no pairs"):
+        read_minimal_pairs(tmp_path)
+
+
+# --- what does not fit ----------------------------------------------------------------------------
+
+
+def test_what_has_no_legal_likelihood_is_refused_with_a_remedy(words):
+    size = words.vocab_size
+    model, corruption = model_and_corruption("token_masking", size)
+    pairs = PAIRS[:2]
+
+    def refuses(message: str, model, corruption, pairs=pairs, **options) -> None:
+        with pytest.raises(DataError, match=message):
+            score_pairs(model, corruption, words, pairs, **options)
+
+    refuses("use corruption.unconditional", model, SpanMasking(mask_id=size))
+    refuses("score it with TokenMasking", model, RateMatched(mask_id=size))
+    refuses("minimal pairs are not parsed", model, TreeCascade(levels=["phrase"], mask_id=size))
+    refuses("with a corruption", model, None)
+    refuses("no pairs", model, corruption, [])
+    refuses("draws is 0", model, corruption, draws=0)
+    refuses("has no tokens", model, corruption, [MinimalPair("", "a", "p", "f")])
+    uniform, uniform_state = model_and_corruption("uniform_state", size)
+    refuses("samplers score masked units", uniform, uniform_state, sampler=AncestralSampler(4))
+    autoregressive, _ = model_and_corruption("autoregressive", size)
+    refuses("no use for AncestralSampler", autoregressive, None, sampler=AncestralSampler(4))
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+RECIPE = """
+name: small
+data: {{path: {data}, sequence_length: 32}}
+model: {{width: 16, depth: 1, num_heads: 2}}
+train: {{steps: 1, batch_size: 2, warmup_steps: 1}}
+evaluation: {{blocks: 2, samples: 0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, prepared_folder):
+    """Makes run folders of one update each."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "small.yaml").write_text(RECIPE.format(data=prepared_folder))
+
+    def make(name: str, *overrides: str) -> Path:
+        out = folder / name
+        if not out.exists():
+            Trainer(load_recipe(folder / "small.yaml", [f"output={out}", *overrides])).run()
+        return out
+
+    return make
+
+
+def test_a_run_is_evaluated_into_json(runs):
+    run = RunFolder.load(runs("token-0", "corruption={kind: token_masking}"))
+    found = evaluate_minimal_pairs(run, read_minimal_pairs(FIXTURES), draws=2, max_pairs=3, seed=5)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["pairs"], found["draws"], found["seed"]) == (9, 2, 5)
+    shares = [entry["accuracy"] for entry in found["paradigms"].values()]
+    assert found["accuracy"] == pytest.approx(sum(shares) / 3)
+    assert found["fields"] == {"morphology": pytest.approx(found["accuracy"])}
+    single = evaluate_minimal_pairs(run, read_minimal_pairs(FIXTURES), max_pairs=1)
+    assert single["stderr"] is None
+
+
+def test_runs_are_scored_without_their_structure(runs):
+    """Parsed spans become random ones, hidden speeds play no part; both are bounds on -log p(x_0)."""
+    spans = "corruption={kind: span_masking, segmentation: mixture, level: phrase, lengths: corpus}"
+    rates = "corruption={kind: rate_matched, num_buckets: 4}"
+    for name, corruption in (("spans-0", spans), ("rates-0", rates)):
+        run = RunFolder.load(runs(name, corruption, "data.salience_buckets=4"))
+        found = evaluate_minimal_pairs(run, read_minimal_pairs(FIXTURES), draws=1)
+        assert found["likelihood"] == "upper bound on -log p, mean of 1 orders"
+
+
+def test_the_benchmark_prints_a_line_per_system_and_says_what_it_left_out(runs, tmp_path, capsys):
+    token = "corruption={kind: token_masking}"
+    paths = [runs("token-0", token), runs("token-1", token, "seed=1")]
+    paths.append(runs("cascade-0", "corruption={kind: tree_cascade, levels: [phrase]}"))
+    spec = importlib.util.spec_from_file_location("blimp_benchmark", SCRIPT)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    out = tmp_path / "out.json"
+    options = ["--blimp", str(FIXTURES), "--max-pairs", "2", "--draws", "1", "--out", str(out)]
+    benchmark.main([*map(str, paths), *options])
+    printed = capsys.readouterr().out
+    results = json.loads(out.read_text())
+    assert [result["blimp"]["pairs"] for result in results[:2]] == [6, 6]
+    (line,) = [line for line in printed.splitlines() if line.startswith("| token |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    mean = sum(100 * result["agreement"]["accuracy"] for result in results[:2]) / 2
+    assert cells[1] == "2"
+    assert cells[3].startswith(f"{mean:.1f} ± ")
+    assert "Not scored" in printed
+    assert "minimal pairs are not parsed" in printed
