@@ -37,6 +37,14 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for name, found in result.get("minimal_pairs", {}).items():
+        error = "" if found["stderr"] is None else f" ± {100 * found['stderr']:.1f}"
+        console.print(
+            f"{name}: {100 * found['accuracy']:.1f}{error} % of minimal pairs right, mean of "
+            f"{len(found['paradigms'])} paradigms, {found['pairs']} pairs ({found['likelihood']})",
+            highlight=False,
+            soft_wrap=True,
+        )
     figures = [key for key in result["quality"] if key not in result["t_step"]]
     steps_of = [*result["t_step"], *figures]  # samplers without a bound have samples only
     if not steps_of:

@@ -95,6 +95,23 @@ def test_eval_takes_any_sampler_and_writes_where_it_is_told(
     assert "link_grammar_rate" in result["reference"]
 
 
+def test_eval_scores_minimal_pairs(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fixture = Path(__file__).parent / "fixtures" / "blimp"
+    for name in ("quick", "judge"):
+        arguments = ["eval", str(runs / name), "--steps", "1", "--blimp", str(fixture), "--agreement"]
+        arguments += ["--max-pairs", "2", "--output", str(tmp_path / "pairs.json"), "-q"]
+        code, out, _ = said(capsys, arguments)
+        assert code == 0
+        assert "of minimal pairs right" in out
+        found = json.loads((tmp_path / "pairs.json").read_text())["minimal_pairs"]
+        assert set(found) == {"blimp", "agreement"}
+        assert 0 <= found["blimp"]["accuracy"] <= 1
+        assert ("exact" in found["blimp"]["likelihood"]) == (name == "judge")
+    code, _, err = said(capsys, ["eval", str(runs / "quick"), "--blimp", str(tmp_path / "none"), "-q"])
+    assert code == 2
+    assert "none" in err
+
+
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [

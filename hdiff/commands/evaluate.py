@@ -32,21 +32,36 @@ def evaluate(
     outside_judges: Annotated[
         bool, typer.Option(help="Also an n-gram judge (NLTK) and link-grammar's parse rate of the samples.")
     ] = False,
+    blimp: Annotated[
+        str | None, typer.Option(help="Folder or glob of BLiMP .jsonl files: accuracy on minimal pairs.")
+    ] = None,
+    agreement: Annotated[
+        bool, typer.Option(help="Accuracy on the package's own agreement pairs (I like / I likes).")
+    ] = False,
+    max_pairs: Annotated[
+        int | None, typer.Option(help="At most so many pairs of each paradigm, spread evenly; default: all.")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Bound on -log p, T-step bounds and sample quality on held-out text."""
     from hdiff.checkpoint import write_atomically
+    from hdiff.minimal_pair_files import agreement_pairs, read_minimal_pairs
+    from hdiff.minimal_pairs import evaluate_minimal_pairs
     from hdiff.progress import Progress
     from hdiff.run_evaluation import evaluate_run
     from hdiff.run_folder import RunFolder
 
+    pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
+    if agreement:
+        pairs["agreement"] = agreement_pairs()
+    loaded = RunFolder.load(run)
     wanted = _whole_numbers(steps, "--steps") if steps is not None else None
     display = Progress(f"eval {run}", quiet=quiet)
     try:
         result = evaluate_run(
-            RunFolder.load(run),
+            loaded,
             steps=wanted,
             data=data,
             judge=judge,
@@ -56,6 +71,11 @@ def evaluate(
             seed=seed,
             progress=display,
         )
+        if pairs:
+            result["minimal_pairs"] = {
+                name: evaluate_minimal_pairs(loaded, chosen, max_pairs=max_pairs, seed=seed)
+                for name, chosen in pairs.items()
+            }
     finally:
         display.close()
     name = "eval_given_structure.json" if given_structure else "eval.json"
