@@ -138,7 +138,9 @@ def _t_step(
 ) -> Estimate | None:
     """The bound of a sampler; None where it has none."""
     config = run.recipe.evaluation
-    if isinstance(sampler, AncestralSampler):
+    if isinstance(sampler, AncestralSampler) and sampler.refresh == 1 and sampler.has_bound:
+        assert isinstance(corruption, UnitMasking), "the sampler refuses all others"
+        corruption = sampler.units_of(corruption)
         return evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
     assert isinstance(run.denoiser, Denoiser), "only denoisers of masked units and cascades have samplers"
     if not sampler.has_bound:

@@ -22,7 +22,7 @@ from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption import Corruption, SoftMasking
 from hdiff.data.batch import Batch
-from hdiff.data.packing import PackedBlocks
+from hdiff.data.packing import PackedBlocks, _label_order
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.data_order import DataOrder
@@ -322,6 +322,18 @@ class Trainer:
             "levels": manifest["levels"],
             "train_tokens": self.blocks.num_tokens,
             "sha256": self.prepared.fingerprint,
+            "labels": self._label_numbers(),
+        }
+
+    def _label_numbers(self) -> dict[str, dict[str, int]]:
+        """For each level of the blocks the labels its units have, with their numbers, most frequent first."""
+        if not self.blocks.labels:
+            return {}
+        order = _label_order(self.prepared).tolist()
+        names = dict(zip(order, self.prepared.manifest["labels"], strict=False))
+        return {
+            level: {names[number]: number for number in sorted(set(labels.tolist()) - {0})}
+            for level, labels in self.blocks.labels.items()
         }
 
     def _catch_signals(self) -> dict[int, Any]:

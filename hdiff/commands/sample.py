@@ -8,48 +8,87 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Run, Seed, optional_parser
+from hdiff.commands.options import AsJson, Run, Seed, optional_parser, sampler_spec
 
 
 def sample(
     run: Run,
     num: Annotated[int, typer.Option(help="Samples.")] = 8,
-    steps: Annotated[int, typer.Option(help="Steps T; cascades and hidden speeds go unit by unit.")] = 16,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps T; default: 16, or fewer for fewer tokens. Hidden speeds go unit by unit."),
+    ] = None,
     seed: Seed = 0,
     temperature: Annotated[
         float, typer.Option(help="Divides the logits; 1 samples the model as it is.")
     ] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k most likely values of each draw.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Keep the fewest values that together have this probability.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Sampler as YAML: '{kind: confidence, threshold: 0.9}'.")
+    ] = None,
     length: Annotated[int | None, typer.Option(help="Tokens per sample; default: the recipe's.")] = None,
+    infill: Annotated[
+        str | None, typer.Option(help="Text with gaps: 'The dog [4] in the [2-5] .'; [[ is a bracket.")
+    ] = None,
+    keywords: Annotated[
+        str | None, typer.Option(help="Words the text holds in this order, comma-separated; with --length.")
+    ] = None,
+    tries: Annotated[int | None, typer.Option(help="Placements of the keywords per sample.")] = None,
+    rewrite: Annotated[str | None, typer.Option(help="Text of which --phrase is written anew.")] = None,
+    phrase: Annotated[str | None, typer.Option(help="The phrase; it occurs in the text once.")] = None,
+    phrase_length: Annotated[
+        str | None, typer.Option(help="Tokens in its place, 3 or 2-5; default: as many as it has.")
+    ] = None,
+    skeleton: Annotated[
+        str | None, typer.Option(help="Labels of the spans and their tokens: 'NP:2 VP:3 PP:3'.")
+    ] = None,
     trajectory: Annotated[
         Path | None, typer.Option(help="Also write a page that shows the filling step by step.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw samples from a trained model."""
+    """Draw samples from a trained model: freely, around given words, or along given labels."""
     from hdiff.checkpoint import write_atomically
+    from hdiff.control.request import Request
+    from hdiff.controlled_samples import controlled_samples, page_record
     from hdiff.heads.sampling import Sampling
-    from hdiff.run_evaluation import sample_run
     from hdiff.run_folder import RunFolder
 
+    request = Request(
+        infill=infill,
+        keywords=keywords,
+        rewrite=rewrite,
+        skeleton=skeleton,
+        phrase=phrase,
+        phrase_length=phrase_length,
+        length=length,
+        tries=tries,
+    )
     loaded = RunFolder.load(run)
-    record = sample_run(
+    record = controlled_samples(
         loaded,
+        request,
         num_samples=num,
         num_steps=steps,
         seed=seed,
-        sampling=Sampling(temperature=temperature),
-        length=length,
+        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+        sampler=None if sampler is None else sampler_spec(sampler),
         parser=optional_parser(loaded.record["data"]["parser"]),
     )
-    write_atomically(run / "samples.json", json.dumps(record))
+    page = page_record(record)
+    write_atomically(run / "samples.json", json.dumps(page))
     if as_json:
         typer.echo(json.dumps(record))
     else:
         for number, drawn in enumerate(record["samples"], 1):
             title = f"--- sample {number} of {num}, {record['num_steps']} steps, seed {seed}"
-            typer.echo(f"{title}\n{drawn['text'].strip()}")
+            score = f", {drawn['score']:.3f} nats/token" if "score" in drawn else ""
+            typer.echo(f"{title}{score}\n{drawn['text'].strip()}")
     if trajectory is not None:
         from hdiff.pages import trajectory_page
 
-        write_atomically(trajectory, trajectory_page(record))
+        write_atomically(trajectory, trajectory_page(page))
         typer.echo(f"trajectory: {trajectory}", err=True)

@@ -1,4 +1,4 @@
-"""Built-in corpora: English prose inside CPython, and a phrase bank whose entropy is known. No torch."""
+"""Built-in corpora: English prose inside CPython, and two languages whose entropy is known. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from hdiff.errors import DataError
+from hdiff.list_operations import draw_tasks
 
 PHRASES: tuple[tuple[str, ...], ...] = (
     ("tine", "sodo", "vopo", "delo"),
@@ -33,9 +34,21 @@ entropy is ln(16) / 4 = 0.6931 nats per word."""
 PHRASES_PER_DOCUMENT = 8
 TRAIN_DOCUMENTS = 20_000
 VALIDATION_DOCUMENTS = 2_000
+LIST_DOCUMENTS = 100_000
+"""Five for each of the 20,160 prompts: with one each, a small network learns by heart which of the right
+answers a prompt had."""
 
-_NAMES = ("pydoc", "phrase_bank", "phrase_bank:validation")
-_VALIDATION = {"phrase_bank": "builtin:phrase_bank:validation"}
+_NAMES = (
+    "pydoc",
+    "phrase_bank",
+    "phrase_bank:validation",
+    "list_operations",
+    "list_operations:validation",
+)
+_VALIDATION = {
+    "phrase_bank": "builtin:phrase_bank:validation",
+    "list_operations": "builtin:list_operations:validation",
+}
 _NOT_PROSE = re.compile(r">>>|::=|\.\.\. |^[-+|=*#~^ ]+$|={3,}|\+--|\s{4,}|^Changed in|^New in")
 _BULLET = re.compile(r"^(?:\*|\d+\.|\[\d+\])\s+")
 _EMPHASIS = re.compile(r"(?<!\w)(\*{1,2})(\S(?:[^*]*\S)?)\1(?!\w)")
@@ -47,7 +60,7 @@ def read_builtin(name: str) -> Iterator[str]:
     """Documents of a built-in corpus, always the same ones.
 
     Args:
-        name: `pydoc`, `phrase_bank` or `phrase_bank:validation`.
+        name: `pydoc`, `phrase_bank` or `list_operations`; the last two also with `:validation`.
 
     Yields:
         One text per document.
@@ -61,6 +74,10 @@ def read_builtin(name: str) -> Iterator[str]:
         yield from _phrase_bank_documents(TRAIN_DOCUMENTS, seed=1)
     elif name == "phrase_bank:validation":
         yield from _phrase_bank_documents(VALIDATION_DOCUMENTS, seed=2)
+    elif name == "list_operations":
+        yield from (task.text for task in draw_tasks(LIST_DOCUMENTS, seed=1))
+    elif name == "list_operations:validation":
+        yield from (task.text for task in draw_tasks(VALIDATION_DOCUMENTS, seed=2))
     else:
         known = ", ".join(f"builtin:{known_name}" for known_name in _NAMES)
         raise DataError(f"there is no corpus 'builtin:{name}'; use one of {known}, or a path")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
 import torch
 from torch import Tensor
 
+from hdiff.corruption.span_masking import SpanMasking
 from hdiff.corruption.unit_masking import UnitMasking, random_ranks
 from hdiff.data.batch import Batch
 from hdiff.heads.sampling import AS_IT_IS, Sampling
@@ -25,18 +27,41 @@ class AncestralSampler(MaskedSampler):
 
     Args:
         num_steps: Steps T; more steps than units are not used.
+        lengths: Random spans of these lengths (tokens -> weight) in place of the corruption's units; a joint
+            head fills long spans in few steps.
         sampling: Temperature and truncation of every draw.
         refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
     """
 
-    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS, refresh: int = 1) -> None:
+    def __init__(
+        self,
+        num_steps: int,
+        *,
+        lengths: Mapping[int, float] | None = None,
+        sampling: Sampling = AS_IT_IS,
+        refresh: int = 1,
+    ) -> None:
         super().__init__(sampling=sampling, refresh=refresh)
         self.num_steps = check_num_steps(num_steps)
+        self.spans = None if lengths is None else SpanMasking(segmentation="random", lengths=lengths)
+
+    def units_of(self, corruption: UnitMasking) -> UnitMasking:
+        """The corruption whose units are filled: the given one, or random spans of `lengths`.
+
+        Args:
+            corruption: The corruption of the model.
+
+        Returns:
+            A corruption with the same mask.
+        """
+        if self.spans is None:
+            return corruption
+        return SpanMasking(segmentation="random", lengths=self.spans.lengths, mask_id=corruption.mask_id)
 
     def begin(
         self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
-        units = cut(corruption.units(Batch.of(tokens), generator=generator), is_masked)
+        units = cut(self.units_of(corruption).units(Batch.of(tokens), generator=generator), is_masked)
         rank, num_units = random_ranks(units, torch.ones_like(is_masked), generator=generator)
         if not bool(is_masked.all()):
             rank, num_units = _among_masked(rank, units, is_masked)

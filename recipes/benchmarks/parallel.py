@@ -44,6 +44,10 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "structured": [
         ("ancestral", "{kind: ancestral}", FEW),
+        # Controls of the planner: random spans as long as those it sees.
+        ("ancestral_5", "{kind: ancestral, lengths: {5: 1.0}}", FEW),
+        ("ancestral_6", "{kind: ancestral, lengths: {6: 1.0}}", FEW),
+        ("ancestral_8", "{kind: ancestral, lengths: {8: 1.0}}", FEW),
         ("planned", "{kind: planned}", FEW),
         ("planned_likely", "{kind: planned, boundaries: likely}", FEW),
         ("planned_keyword_first", "{kind: planned, order: keyword_first}", FEW),

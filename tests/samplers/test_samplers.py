@@ -45,6 +45,7 @@ WITH_BOUND: dict[str, Sampler] = {
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
     "planned likely": PlannedSampler(3, boundaries="likely"),
     "cached": AncestralSampler(4, refresh=3),
+    "ancestral, long spans": AncestralSampler(2, lengths={2: 1.0, 3: 1.0}),
     "cached planned": PlannedSampler(4, refresh=2),
     **{f"apart {order}": PlannedSampler(2, order=order, use="apart") for order in ("random", "confidence")},
 }
@@ -322,6 +323,14 @@ def test_units_end_where_visible_tokens_begin() -> None:
     begins = torch.tensor([[0, 0, 0, 1, 0, 0, 0, 0]], dtype=torch.bool)
     assert limit(begins, masked, 2).tolist() == [[0, 1, 2, 3, 3, 4, 4, 5]]
     assert first_positions(units).tolist() == [[0, 0, 0, 3, 3, 5, 5, 5]]
+
+
+def test_spans_of_the_sampler_take_the_place_of_the_units(generator: torch.Generator) -> None:
+    model, tokens = denoiser_of(AutoregressiveHead), TokenMasking(mask_id=VOCAB)
+    sampler = AncestralSampler(3, lengths={4: 1.0})
+    samples = sampler.sample(model, tokens, num_samples=3, length=12, generator=generator)
+    assert torch.equal(samples.units, (torch.arange(12) // 4 * 4).expand(3, -1))
+    assert samples.nfe == 3
 
 
 def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
