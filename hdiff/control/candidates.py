@@ -1,0 +1,189 @@
+"""fill_best: candidates of a text with gaps are filled, the likeliest one is kept. Torch only.
+
+Dimensions: B rows, one per sample, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.denoiser import Denoiser
+from hdiff.samplers.base import Sampler, Samples
+
+if TYPE_CHECKING:
+    from hdiff.data.tokenizer import Tokenizer
+
+NUM_ENDS = 2
+"""A row is an end-of-text token, the text, and another one: both are given."""
+
+_END = 1
+"""The end of a text counts as one more token: a gap of one token is not judged by that token alone."""
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """Texts made under a constraint.
+
+    Attributes:
+        texts: The texts, without the end-of-text tokens around them.
+        tokens: Their tokens, long (L_i,) each.
+        scores: Nats per token of what was filled, given the rest: one run's estimate of the sampler's bound,
+            of the model as it is. None for a sampler without such a bound.
+        samples: How each text was filled, one row each.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[Tensor, ...]
+    scores: tuple[float | None, ...]
+    samples: tuple[Samples, ...]
+
+
+def fill_best(
+    denoiser: Denoiser,
+    corruption: Corruption,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    candidates: Sequence[Tensor],
+    *,
+    generator: torch.Generator | None = None,
+) -> Controlled:
+    """Fills every candidate and keeps, for each sample, the one with the fewest nats per token.
+
+    Args:
+        denoiser: The model.
+        corruption: Its corruption, of masked units.
+        tokenizer: Its tokenizer.
+        sampler: Fills the gaps; end-of-text tokens are never drawn.
+        candidates: Rows with `mask_id` at gaps, long (B, L) each, L as it likes.
+        generator: Source of randomness, on the model's device.
+
+    Returns:
+        One text per row.
+
+    Raises:
+        DataError: If the corruption is of another kind, there are more steps than tokens to fill, or several
+            candidates and a sampler without a bound to compare them by.
+    """
+    corruption = check_masked_units(corruption).unconditional()
+    mask_id = denoiser.mask_id
+    check_steps(sampler, min(int((rows == mask_id).sum(1).min()) for rows in candidates))
+    filler = banning(sampler, tokenizer.eos_id)
+    scorer = with_sampling(sampler, AS_IT_IS)
+    if len(candidates) > 1 and not scorer.has_bound:
+        raise DataError(
+            f"{len(candidates)} candidates and {type(sampler).__name__}, which has no bound to compare them "
+            f"by; fix the length of every gap, or use another sampler"
+        )
+    best: list[tuple[float | None, Samples]] = []
+    for rows in candidates:
+        filled = filler.sample(denoiser, corruption, text=rows, generator=generator)
+        scores: list[float | None] = [None] * len(rows)
+        if scorer.has_bound:
+            is_gap = rows.to(filled.tokens.device) == mask_id
+            score = scorer.score(
+                denoiser, corruption, Batch.of(filled.tokens), is_hidden=is_gap, generator=generator
+            )
+            scores = (score.nats / (is_gap.sum(1) + _END)).tolist()
+        found = list(zip(scores, one_by_one(filled), strict=True))
+        best = found if not best else [min(pair, key=_nats) for pair in zip(best, found, strict=True)]
+    return controlled(tokenizer, [samples for _, samples in best], [score for score, _ in best])
+
+
+def _nats(candidate: tuple[float | None, Samples]) -> float:
+    assert candidate[0] is not None, "several candidates are compared only with a bound"
+    return candidate[0]
+
+
+def controlled(
+    tokenizer: Tokenizer, samples: Sequence[Samples], scores: Sequence[float | None]
+) -> Controlled:
+    """The result, with the ends of the rows taken off.
+
+    Args:
+        tokenizer: Turns tokens into text.
+        samples: One row each.
+        scores: One per sample.
+
+    Returns:
+        Texts, tokens, scores and history.
+    """
+    inner = slice(1, -1)
+    trimmed = tuple(
+        replace(one, tokens=one.tokens[:, inner], steps=one.steps[:, inner], units=one.units[:, inner])
+        for one in samples
+    )
+    tokens = tuple(one.tokens[0] for one in trimmed)
+    texts = tuple(tokenizer.decode(row.tolist()) for row in tokens)
+    return Controlled(texts, tokens, tuple(scores), trimmed)
+
+
+def one_by_one(samples: Samples) -> list[Samples]:
+    """Samples of one row each."""
+    return [
+        Samples(
+            tokens=samples.tokens[row : row + 1],
+            steps=samples.steps[row : row + 1],
+            units=samples.units[row : row + 1],
+            nfe=int(samples.calls[row]),
+            calls=samples.calls[row : row + 1],
+        )
+        for row in range(len(samples.tokens))
+    ]
+
+
+def with_sampling(sampler: Sampler, sampling: Sampling) -> Sampler:
+    """The same sampler with another way to draw."""
+    changed = copy(sampler)
+    changed.sampling = sampling
+    return changed
+
+
+def banning(sampler: Sampler, eos_id: int) -> Sampler:
+    """The same sampler, which never draws the token that ends a text."""
+    sampling = sampler.sampling
+    return with_sampling(sampler, replace(sampling, banned=(*sampling.banned, eos_id)))
+
+
+def check_masked_units(corruption: Corruption) -> UnitMasking:
+    """Returns the corruption, or raises DataError if its models cannot fill gaps between given words."""
+    if not isinstance(corruption, UnitMasking):
+        raise DataError(
+            f"gaps between given words need a model of masked units (span_masking, token_masking); one of "
+            f"{type(corruption).__name__} never saw words before what comes first in it"
+        )
+    return corruption
+
+
+def check_steps(sampler: Sampler, num_hidden: int) -> None:
+    """Raises DataError if a sampler takes more steps than there are values to fill."""
+    num_steps = getattr(sampler, "num_steps", None)
+    if num_steps is not None and num_steps > num_hidden:
+        raise DataError(f"{num_steps} steps for {num_hidden} tokens to fill; give at most {num_hidden} steps")
+
+
+def check_rows(num_samples: int, num_tokens: int, longest: int | None) -> None:
+    """Raises DataError if there is no row to fill or it is longer than the model's rows.
+
+    Args:
+        num_samples: Rows.
+        num_tokens: Tokens of the longest text, without its ends.
+        longest: Tokens of the rows the model was trained on; None: any.
+    """
+    if num_samples < 1:
+        raise DataError(f"{num_samples} samples; draw at least 1")
+    if longest is not None and num_tokens + NUM_ENDS > longest:
+        raise DataError(
+            f"the text has up to {num_tokens} tokens and two ends, the model's rows {longest}; make it "
+            f"shorter, or train with a larger data.sequence_length"
+        )

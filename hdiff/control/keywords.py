@@ -1,0 +1,132 @@
+"""Keywords: words that occur in a text of a given length, in their order. Torch only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hdiff.control.candidates import Controlled, check_rows, fill_best
+from hdiff.control.literal import literal_tokens
+from hdiff.corruption.base import Corruption
+from hdiff.errors import DataError
+from hdiff.models.denoiser import Denoiser
+from hdiff.samplers.base import Sampler
+
+if TYPE_CHECKING:
+    from hdiff.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """Keywords and the text they are to occur in.
+
+    Args:
+        tokens: Tokens of each keyword, in the order of the text.
+        length: Tokens of the text.
+
+    Raises:
+        DataError: If they leave no token of the text to fill.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.fewest_hidden < 1:
+            raise DataError(
+                f"the keywords take {self.length - self.fewest_hidden} tokens and do not fit into "
+                f"{self.length} with at least one to fill; give a larger length"
+            )
+
+    @classmethod
+    def of(cls, words: Sequence[str], length: int, tokenizer: Tokenizer) -> Keywords:
+        """Keywords as tokens.
+
+        Args:
+            words: The keywords; one may be several words.
+            length: Tokens of the text.
+            tokenizer: The model's tokenizer.
+
+        Returns:
+            The keywords.
+
+        Raises:
+            DataError: If one is empty or unknown, or they do not fit into the length.
+        """
+        if not words or not all(word.strip() for word in words):
+            raise DataError(f"keywords are {list(words)}; give at least one, and none that is empty")
+        # Inside of a text a word follows a space, which subword tokenizers put into its token.
+        tokens = tuple(tuple(literal_tokens(f" {word.strip()}", tokenizer)[0]) for word in words)
+        return cls(tokens, length)
+
+    @property
+    def fewest_hidden(self) -> int:
+        """Tokens to fill."""
+        return self.length - sum(map(len, self.tokens))
+
+    def place(
+        self, num_rows: int, *, mask_id: int, eos_id: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Rows with the keywords at random places, every placement in order equally likely.
+
+        Args:
+            num_rows: Rows B.
+            mask_id: Stands where the text is to be filled.
+            eos_id: Stands at both ends.
+            generator: Source of randomness.
+
+        Returns:
+            long (B, length + 2).
+        """
+        device = None if generator is None else generator.device
+        places = self.fewest_hidden + len(self.tokens)
+        rows = []
+        for _ in range(num_rows):
+            drawn = torch.randperm(places, generator=generator, device=device)[: len(self.tokens)]
+            at = dict(zip(drawn.sort().values.tolist(), self.tokens, strict=True))
+            text = [token for place in range(places) for token in at.get(place, (mask_id,))]
+            rows.append([eos_id, *text, eos_id])
+        return torch.tensor(rows)
+
+
+def with_keywords(
+    denoiser: Denoiser,
+    corruption: Corruption,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    keywords: Keywords,
+    *,
+    num_samples: int = 1,
+    tries: int = 8,
+    longest: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Controlled:
+    """Writes texts that hold the keywords in their order; the likeliest of several placements is kept.
+
+    Args:
+        denoiser: The model.
+        corruption: Its corruption, of masked units.
+        tokenizer: Its tokenizer.
+        sampler: Fills what is not given.
+        keywords: The keywords and the length of the text.
+        num_samples: Texts to make.
+        tries: Random placements per text.
+        longest: Tokens of the rows the model was trained on; None: any.
+        generator: Source of randomness, on the model's device.
+
+    Returns:
+        The texts.
+
+    Raises:
+        DataError: If the text is too long or there is nothing to try, or as `fill_best`.
+    """
+    check_rows(num_samples, keywords.length, longest)
+    if tries < 1:
+        raise DataError(f"{tries} tries; place the keywords at least once")
+    ids = {"mask_id": denoiser.mask_id, "eos_id": tokenizer.eos_id}
+    candidates = [keywords.place(num_samples, **ids, generator=generator) for _ in range(tries)]
+    return fill_best(denoiser, corruption, tokenizer, sampler, candidates, generator=generator)

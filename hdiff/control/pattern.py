@@ -1,0 +1,195 @@
+"""Pattern: given tokens and gaps; `infill` fills the gaps. Torch only."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from hdiff.control.candidates import Controlled, check_rows, fill_best
+from hdiff.control.literal import literal_tokens
+from hdiff.corruption.base import Corruption
+from hdiff.errors import DataError
+from hdiff.models.denoiser import Denoiser
+from hdiff.samplers.base import Sampler
+
+if TYPE_CHECKING:
+    from hdiff.data.tokenizer import Tokenizer
+
+MAX_CANDIDATES = 64
+"""Most combinations of gap lengths that are tried."""
+
+_PIECE = re.compile(r"\[\[|\[(?P<shortest>\d+)(?:-(?P<longest>\d+))?\]|(?P<broken>\[)")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch to fill.
+
+    Args:
+        shortest: Fewest tokens, at least 1.
+        longest: Most tokens.
+
+    Raises:
+        DataError: If no length is possible, or 0 is one.
+    """
+
+    shortest: int
+    longest: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest:
+            raise DataError(
+                f"a gap of {self.shortest} to {self.longest} tokens; give at least 1, and the smaller number "
+                f"first"
+            )
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A text with gaps.
+
+    Attributes:
+        parts: Given tokens and gaps in the order of the text.
+    """
+
+    parts: tuple[tuple[int, ...] | Gap, ...]
+
+    @classmethod
+    def parse(cls, text: str, tokenizer: Tokenizer) -> Pattern:
+        """Reads `The dog [4] in the [2-5] .`: `[n]` is a gap of n tokens, `[a-b]` of a to b, `[[` a bracket.
+
+        White space before a gap belongs to what fills it.
+
+        Args:
+            text: The pattern.
+            tokenizer: The model's tokenizer.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            DataError: If there is no gap, one is malformed or of 0 tokens, or a word is unknown.
+        """
+        parts: list[tuple[int, ...] | Gap] = []
+        literal, position = "", 0
+        for match in _PIECE.finditer(text):
+            literal += text[position : match.start()]
+            position = match.end()
+            if match["broken"]:
+                raise DataError(
+                    f"'{text[match.start() : match.start() + 12]}' is no gap; write [4] for 4 tokens, [2-5] "
+                    f"for 2 to 5, [[ for a bracket"
+                )
+            if match["shortest"] is None:
+                literal += "["
+                continue
+            parts += _given(literal.rstrip(), tokenizer)
+            shortest = int(match["shortest"])
+            parts.append(Gap(shortest, int(match["longest"] or shortest)))
+            literal = ""
+        parts += _given((literal + text[position:]).rstrip(), tokenizer)
+        if not any(isinstance(part, Gap) for part in parts):
+            raise DataError(f"'{text}' has no gap; write [4] where 4 tokens are to be filled")
+        return cls(tuple(parts))
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps in the order of the text."""
+        return tuple(part for part in self.parts if isinstance(part, Gap))
+
+    @property
+    def fewest_hidden(self) -> int:
+        """Tokens to fill if every gap is as short as it may be."""
+        return sum(gap.shortest for gap in self.gaps)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the text if every gap is as long as it may be."""
+        return sum(part.longest if isinstance(part, Gap) else len(part) for part in self.parts)
+
+    def lengths(self) -> list[tuple[int, ...]]:
+        """Every combination of gap lengths.
+
+        Returns:
+            Lengths of the gaps in the order of the text.
+
+        Raises:
+            DataError: If there are more than `MAX_CANDIDATES`.
+        """
+        ranges = [range(gap.shortest, gap.longest + 1) for gap in self.gaps]
+        count = math.prod(map(len, ranges))
+        if count > MAX_CANDIDATES:
+            raise DataError(
+                f"the gaps have {count} combinations of lengths, at most {MAX_CANDIDATES} are tried; narrow "
+                f"their ranges"
+            )
+        return list(itertools.product(*ranges))
+
+    def row(self, lengths: tuple[int, ...], *, mask_id: int, eos_id: int) -> list[int]:
+        """Tokens of one combination of gap lengths.
+
+        Args:
+            lengths: A length for each gap.
+            mask_id: Stands at gaps.
+            eos_id: Stands at both ends.
+
+        Returns:
+            The row.
+        """
+        tokens, remaining = [eos_id], iter(lengths)
+        for part in self.parts:
+            tokens += [mask_id] * next(remaining) if isinstance(part, Gap) else part
+        return [*tokens, eos_id]
+
+
+def infill(
+    denoiser: Denoiser,
+    corruption: Corruption,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    pattern: Pattern | str,
+    *,
+    num_samples: int = 1,
+    longest: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Controlled:
+    """Fills the gaps of a text; of several possible lengths the likeliest per token is kept.
+
+    Nats are those of a bound on -log p(gaps | given text) of the sampler, divided by the tokens of the gaps
+    and one for the end. Bounds per token are compared, not probabilities of lengths.
+
+    Args:
+        denoiser: The model.
+        corruption: Its corruption, of masked units.
+        tokenizer: Its tokenizer.
+        sampler: Fills the gaps.
+        pattern: The text with gaps, or how `Pattern.parse` writes it.
+        num_samples: Texts to make.
+        longest: Tokens of the rows the model was trained on; None: any.
+        generator: Source of randomness, on the model's device.
+
+    Returns:
+        The texts.
+
+    Raises:
+        DataError: If the pattern is malformed, too long or has too many lengths, or as `fill_best`.
+    """
+    if isinstance(pattern, str):
+        pattern = Pattern.parse(pattern, tokenizer)
+    check_rows(num_samples, pattern.longest, longest)
+    rows = [
+        pattern.row(lengths, mask_id=denoiser.mask_id, eos_id=tokenizer.eos_id)
+        for lengths in pattern.lengths()
+    ]
+    candidates = [torch.tensor([row] * num_samples) for row in rows]
+    return fill_best(denoiser, corruption, tokenizer, sampler, candidates, generator=generator)
+
+
+def _given(text: str, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    ids, _ = literal_tokens(text, tokenizer)
+    return [tuple(ids)] if ids else []

@@ -1,0 +1,97 @@
+"""rewrite: one phrase of a text is filled anew, the rest stays. Torch only."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+
+from hdiff.control.candidates import Controlled
+from hdiff.control.literal import literal_tokens
+from hdiff.control.pattern import Gap, Pattern, infill
+from hdiff.corruption.base import Corruption
+from hdiff.errors import DataError
+from hdiff.models.denoiser import Denoiser
+from hdiff.samplers.base import Sampler
+
+if TYPE_CHECKING:
+    from hdiff.data.tokenizer import Tokenizer
+
+
+def rewriting_pattern(text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap | None = None) -> Pattern:
+    """The text with a gap in place of a phrase.
+
+    Args:
+        text: The text.
+        phrase: The phrase; it must occur exactly once and consist of whole tokens.
+        tokenizer: The model's tokenizer.
+        gap: Length of what takes its place; None: as many tokens as it has.
+
+    Returns:
+        The pattern.
+
+    Raises:
+        DataError: If the phrase is empty, does not occur once or cuts a token, or a word is unknown.
+    """
+    phrase = phrase.strip()
+    found = [match.start() for match in re.finditer(f"(?={re.escape(phrase)})", text)] if phrase else []
+    if len(found) != 1:
+        raise DataError(
+            f"the phrase '{phrase}' occurs {len(found)} times in '{text}'; name one that occurs exactly once"
+        )
+    start, end = found[0], found[0] + len(phrase)
+    ids, offsets = literal_tokens(text, tokenizer)
+    inside = [place for place, (left, right) in enumerate(offsets) if left < end and start < right]
+    first, last = inside[0], inside[-1] + 1
+    hidden = text[offsets[first][0] : offsets[last - 1][1]].strip()
+    if hidden != phrase:
+        raise DataError(f"the phrase '{phrase}' cuts the tokens of '{hidden}'; name whole tokens")
+    gap = gap or Gap(last - first, last - first)
+    around = (tuple(ids[:first]), gap, tuple(ids[last:]))
+    return Pattern(tuple(part for part in around if part))
+
+
+def rewrite(
+    denoiser: Denoiser,
+    corruption: Corruption,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    text: str,
+    phrase: str,
+    *,
+    gap: Gap | None = None,
+    num_samples: int = 1,
+    longest: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Controlled:
+    """Writes a phrase of a text anew; it may come out as it was.
+
+    Args:
+        denoiser: The model.
+        corruption: Its corruption, of masked units.
+        tokenizer: Its tokenizer.
+        sampler: Fills the phrase.
+        text: The text.
+        phrase: See `rewriting_pattern`.
+        gap: See `rewriting_pattern`.
+        num_samples: Texts to make.
+        longest: Tokens of the rows the model was trained on; None: any.
+        generator: Source of randomness, on the model's device.
+
+    Returns:
+        The texts.
+
+    Raises:
+        DataError: As `rewriting_pattern` and `infill`.
+    """
+    return infill(
+        denoiser,
+        corruption,
+        tokenizer,
+        sampler,
+        rewriting_pattern(text, phrase, tokenizer, gap=gap),
+        num_samples=num_samples,
+        longest=longest,
+        generator=generator,
+    )

@@ -1,0 +1,207 @@
+"""Skeleton: labels that the spans of a text are to have; `follow_skeleton` writes such texts. Torch only.
+
+Dimensions: B rows, L tokens with both ends, R type streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hdiff.components import nearest
+from hdiff.control.candidates import (
+    NUM_ENDS,
+    Controlled,
+    banning,
+    check_rows,
+    check_steps,
+    controlled,
+    one_by_one,
+)
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.cascade import Cascade
+from hdiff.corruption.soft_masking import SoftMasking
+from hdiff.corruption.tree_cascade import TreeCascade
+from hdiff.errors import DataError
+from hdiff.models.denoiser import Denoiser
+from hdiff.samplers.base import Sampler
+from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
+
+if TYPE_CHECKING:
+    from hdiff.data.tokenizer import Tokenizer
+
+FREE = "*"
+"""Label of a stretch whose labels the model chooses."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Spans of a text.
+
+    Attributes:
+        spans: Label and tokens of each span, in the order of the text.
+    """
+
+    spans: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Skeleton:
+        """Reads `NP:2 VP:3 PP:3`; without a number a span has one token, `*:5` leaves five tokens free.
+
+        Args:
+            text: The skeleton.
+
+        Returns:
+            The skeleton.
+
+        Raises:
+            DataError: If it is empty or a span has no token.
+        """
+        spans = []
+        for item in text.split():
+            label, colon, number = item.rpartition(":")
+            if not (colon and label and number.isdecimal()):
+                label, number = item, "1"
+            if int(number) < 1:
+                raise DataError(f"'{item}' has {number} tokens; a span has at least 1, as in NP:2")
+            spans.append((label, int(number)))
+        if not spans:
+            raise DataError("the skeleton is empty; write LABEL:TOKENS, for example NP:2 VP:3")
+        return cls(tuple(spans))
+
+    def __len__(self) -> int:
+        """Tokens of the text."""
+        return sum(length for _, length in self.spans)
+
+
+def follow_skeleton(
+    denoiser: Denoiser,
+    corruption: Corruption,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    skeleton: Skeleton,
+    *,
+    labels: Mapping[str, Mapping[str, int]],
+    num_samples: int = 1,
+    longest: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Controlled:
+    """Writes texts whose coarsest types are those of the skeleton; finer ones are drawn, then the tokens.
+
+    Args:
+        denoiser: The model.
+        corruption: Its cascade, whose types show labels.
+        tokenizer: Its tokenizer.
+        sampler: A `CoarseToFineSampler`.
+        skeleton: The spans.
+        labels: For each level the numbers of its labels (`data.labels` of run.json).
+        num_samples: Texts to make.
+        longest: Tokens of the rows the model was trained on; None: any.
+        generator: Source of randomness, on the model's device.
+
+    Returns:
+        The texts; types are given, so there is no score.
+
+    Raises:
+        DataError: If the model generates no labels first, a label is unknown, or the text is too long.
+    """
+    check_rows(num_samples, len(skeleton), longest)
+    types = skeleton_types(skeleton, corruption, labels)  # (L, R)
+    if not isinstance(sampler, CoarseToFineSampler):
+        raise DataError(f"{type(sampler).__name__} knows no types; use sampler '{{kind: coarse_to_fine}}'")
+    check_steps(sampler, num_values(skeleton, corruption))
+    row = [tokenizer.eos_id, *[denoiser.mask_id] * len(skeleton), tokenizer.eos_id]
+    filler = banning(sampler, tokenizer.eos_id)
+    assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
+    filled = filler.sample(
+        denoiser,
+        corruption,
+        text=torch.tensor([row] * num_samples),
+        types=types.expand(num_samples, -1, -1),
+        generator=generator,
+    )
+    return controlled(tokenizer, one_by_one(filled), [None] * num_samples)
+
+
+def num_values(skeleton: Skeleton, corruption: Corruption) -> int:
+    """Tokens and types that are drawn for a skeleton: the most steps that can be of use."""
+    drawn = len(corruption.type_sizes) - (FREE not in dict(skeleton.spans))
+    return len(skeleton) * (1 + max(0, drawn))
+
+
+def skeleton_types(
+    skeleton: Skeleton, corruption: Corruption, labels: Mapping[str, Mapping[str, int]]
+) -> Tensor:
+    """Types of a row, hidden where the skeleton leaves them open.
+
+    Args:
+        skeleton: The spans.
+        corruption: The model's cascade.
+        labels: For each level the numbers of its labels.
+
+    Returns:
+        long (L, R), the number of types of a stream where they are to be drawn.
+
+    Raises:
+        DataError: If the model generates no labels first, or a label is unknown.
+    """
+    level, num_labels = _label_level(corruption)
+    known = known_labels(labels.get(level, {}), num_labels)
+    has_boundary = isinstance(corruption, TreeCascade) and "boundary" in corruption.types
+    sizes = torch.tensor(corruption.type_sizes)
+    types = sizes.repeat(len(skeleton) + NUM_ENDS, 1)
+    # The ends are separators: units of their own without a label, at every level.
+    types[0] = types[-1] = int(has_boundary)
+    place = 1
+    for label, length in skeleton.spans:
+        if label != FREE:
+            if label not in known:
+                raise DataError(
+                    f"no label '{label}' at level '{level}'{nearest(label, known)} (known: "
+                    f"{', '.join(known)}; {FREE} leaves it open)"
+                )
+            number = known[label]
+            types[place : place + length, 0] = 2 * number if has_boundary else number
+            types[place, 0] += int(has_boundary)
+        place += length
+    return types
+
+
+def known_labels(numbers: Mapping[str, int], num_labels: int) -> dict[str, int]:
+    """The labels that types tell apart.
+
+    Args:
+        numbers: Numbers of the labels of a level, from 1.
+        num_labels: Labels told apart; all of higher numbers share one type with it.
+
+    Returns:
+        Numbers by label, by rising number.
+    """
+    is_shared = max(numbers.values(), default=0) > num_labels
+    known = {
+        label: number
+        for label, number in numbers.items()
+        if number < num_labels or (number == num_labels and not is_shared)
+    }
+    return dict(sorted(known.items(), key=lambda item: item[1]))
+
+
+def _label_level(corruption: Corruption) -> tuple[str, int]:
+    """Level whose labels are generated first, and how many are told apart."""
+    if isinstance(corruption, SoftMasking) and corruption.classes == "syntax":
+        return corruption.level, corruption.num_classes
+    if isinstance(corruption, TreeCascade) and "label" in corruption.types and corruption.levels:
+        if corruption.direction != "coarse_to_fine":
+            raise DataError("the cascade generates words first; skeletons need direction 'coarse_to_fine'")
+        if "salience" in corruption.types:
+            raise DataError("types of the cascade also show salience; train without it to give a skeleton")
+        return corruption.levels[0], corruption.num_labels
+    kind = type(corruption).__name__ + (" without labels" if isinstance(corruption, Cascade) else "")
+    raise DataError(
+        f"a skeleton needs a model that generates labels before words, this one is of {kind}; train with "
+        f"corruption: {{kind: tree_cascade, levels: [word], types: [label], num_labels: 32}}"
+    )
