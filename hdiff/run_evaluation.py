@@ -138,7 +138,7 @@ def _t_step(
 ) -> Estimate | None:
     """The bound of a sampler; None where it has none."""
     config = run.recipe.evaluation
-    if isinstance(sampler, AncestralSampler) and sampler.refresh == 1 and sampler.has_bound:
+    if isinstance(sampler, AncestralSampler) and sampler.is_plain:
         assert isinstance(corruption, UnitMasking), "the sampler refuses all others"
         corruption = sampler.units_of(corruption)
         return evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)

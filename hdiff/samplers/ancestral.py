@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch import Tensor
 from hdiff.corruption.span_masking import SpanMasking
 from hdiff.corruption.unit_masking import UnitMasking, random_ranks
 from hdiff.data.batch import Batch
+from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.reveal_order import check_num_steps, reveal_step
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
-from hdiff.samplers.selection import cut
+from hdiff.samplers.selection import cut, spaced
 
 
 @final
@@ -27,6 +28,7 @@ class AncestralSampler(MaskedSampler):
 
     Args:
         num_steps: Steps T; more steps than units are not used.
+        order: `random`, or `spaced`: what is filled in one step lies as far apart as it can.
         lengths: Random spans of these lengths (tokens -> weight) in place of the corruption's units; a joint
             head fills long spans in few steps.
         sampling: Temperature and truncation of every draw.
@@ -37,13 +39,22 @@ class AncestralSampler(MaskedSampler):
         self,
         num_steps: int,
         *,
+        order: Literal["random", "spaced"] = "random",
         lengths: Mapping[int, float] | None = None,
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
     ) -> None:
         super().__init__(sampling=sampling, refresh=refresh)
         self.num_steps = check_num_steps(num_steps)
+        if order not in ("random", "spaced"):
+            raise DataError(f"order is '{order}'; use 'random' or 'spaced'")
+        self.order = order
         self.spans = None if lengths is None else SpanMasking(segmentation="random", lengths=lengths)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `t_step_corrupted` estimates its bound from a single random step."""
+        return self.has_bound and self.refresh == 1 and self.order == "random"
 
     def units_of(self, corruption: UnitMasking) -> UnitMasking:
         """The corruption whose units are filled: the given one, or random spans of `lengths`.
@@ -63,6 +74,12 @@ class AncestralSampler(MaskedSampler):
     ) -> Chooser:
         units = cut(self.units_of(corruption).units(Batch.of(tokens), generator=generator), is_masked)
         rank, num_units = random_ranks(units, torch.ones_like(is_masked), generator=generator)
+        if self.order == "spaced":
+            start = torch.rand(len(units), 1, generator=generator, device=units.device)
+            slots = torch.arange(units.shape[1], device=units.device)
+            # Slots beyond the last unit come last.
+            keys = spaced(slots, start) + 2.0 * (slots >= num_units[:, None])
+            rank = keys.argsort(1).argsort(1).gather(1, units)
         if not bool(is_masked.all()):
             rank, num_units = _among_masked(rank, units, is_masked)
         steps = reveal_step(rank, num_units, self.num_steps)

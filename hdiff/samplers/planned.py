@@ -17,11 +17,12 @@ from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
 from hdiff.samplers.segmentation import planned
-from hdiff.samplers.selection import limit, spread, take_first, tokens_per_step
+from hdiff.samplers.selection import limit, spaced, spread, take_first, tokens_per_step
 
-Order = Literal["random", "keyword_first", "keyword_last", "confidence", "entropy", "left_to_right"]
+Order = Literal["random", "spaced", "keyword_first", "keyword_last", "confidence", "entropy", "left_to_right"]
 ORDERS: tuple[Order, ...] = (
     "random",
+    "spaced",
     "keyword_first",
     "keyword_last",
     "confidence",
@@ -41,8 +42,9 @@ class PlannedSampler(MaskedSampler):
 
     Args:
         num_steps: Steps T; each fills its share of the tokens left.
-        order: `random`, `keyword_first` and `keyword_last` (by predicted salience), `confidence`,
-            `entropy` (lowest per token first), `left_to_right`.
+        order: `random`; `spaced` (at random, but what is filled together lies as far apart as it can);
+            `keyword_first` and `keyword_last` (by predicted salience); `confidence`, `entropy` (lowest per
+            token first); `left_to_right`.
         use: `joint` or `apart`.
         boundaries: `likely` begins a span where that is more likely than not; `drawn` with its probability
             (one uniform number per token and run, so that borders move only when their probabilities do),
@@ -115,6 +117,9 @@ class PlannedSampler(MaskedSampler):
         first = spans.offset == 0
         if self.order == "random":
             return spans.gather(lottery)[first]
+        if self.order == "spaced":
+            number = torch.arange(spans.num_spans, device=lottery.device)
+            return spaced(number, lottery[spans.row, 0])
         if self.order == "left_to_right":
             return -spans.token_index[first].double()
         if self.order in ("keyword_first", "keyword_last"):

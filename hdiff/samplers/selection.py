@@ -10,6 +10,8 @@ from torch import Tensor
 
 from hdiff.packed_spans import PackedSpans
 
+GOLDEN_RATIO = 0.6180339887498949
+
 
 def cut(units: Tensor, is_masked: Tensor) -> Tensor:
     """Units that hold hidden tokens only: a unit ends where visible tokens begin.
@@ -98,3 +100,18 @@ def spread(values: Tensor, spans: PackedSpans, shape: torch.Size) -> Tensor:
 def tokens_per_step(is_masked: Tensor, steps_left: int) -> Tensor:
     """How many tokens each row must fill now so that `steps_left` equal steps suffice, long (B,)."""
     return -torch.div(-is_masked.sum(1), max(1, steps_left), rounding_mode="floor")
+
+
+def spaced(number: Tensor, start: Tensor) -> Tensor:
+    """Priorities of neighbours that differ much: multiples of the golden ratio, modulo 1.
+
+    Whatever share of the largest (or smallest) is taken, it lies evenly spread over the row.
+
+    Args:
+        number: Place of each span in its row, up to a constant per row, long (...).
+        start: Random start of each row, in [0, 1), float, broadcast against `number`.
+
+    Returns:
+        In [0, 1), float64 (...).
+    """
+    return (number.double() * GOLDEN_RATIO + start.double()) % 1.0

@@ -35,26 +35,28 @@ FEW, MANY = "1,2,4,8", "1,2,4,8,16,32,64"
 SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
     BASELINE: [
         ("ancestral", "{kind: ancestral}", MANY),
+        ("spaced", "{kind: ancestral, order: spaced}", MANY),
         ("confidence", "{kind: confidence, threshold: null}", MANY),
     ],
     "random_spans": [
         ("ancestral", "{kind: ancestral}", FEW),
-        ("confidence", "{kind: confidence, threshold: null}", FEW),
-        ("remasking", "{kind: remasking}", "2,4,8"),
+        ("ancestral_8", "{kind: ancestral, lengths: {8: 1.0}}", FEW),
     ],
     "structured": [
         ("ancestral", "{kind: ancestral}", FEW),
-        # Controls of the planner: random spans as long as those it sees.
-        ("ancestral_5", "{kind: ancestral, lengths: {5: 1.0}}", FEW),
-        ("ancestral_6", "{kind: ancestral, lengths: {6: 1.0}}", FEW),
-        ("ancestral_8", "{kind: ancestral, lengths: {8: 1.0}}", FEW),
         ("planned", "{kind: planned}", FEW),
         ("planned_likely", "{kind: planned, boundaries: likely}", FEW),
-        ("planned_keyword_first", "{kind: planned, order: keyword_first}", FEW),
-        ("planned_keyword_last", "{kind: planned, order: keyword_last}", FEW),
-        ("planned_left_to_right", "{kind: planned, order: left_to_right}", FEW),
-        ("planned_confidence", "{kind: planned, order: confidence}", FEW),
-        ("confidence", "{kind: confidence, threshold: null}", FEW),
+        ("planned_spaced", "{kind: planned, boundaries: likely, order: spaced}", FEW),
+        ("planned_keyword_first", "{kind: planned, boundaries: likely, order: keyword_first}", FEW),
+        ("planned_keyword_last", "{kind: planned, boundaries: likely, order: keyword_last}", FEW),
+        ("planned_confidence", "{kind: planned, boundaries: likely, order: confidence}", FEW),
+        # Controls of the planner: random spans about as long as those it sees.
+        *[
+            (f"{order}_{length}", f"{{kind: ancestral, order: {order}, lengths: {{{length}: 1.0}}}}", FEW)
+            for order in ("random", "spaced")
+            for length in (5, 6, 8)
+        ],
+        ("remasking", "{kind: remasking}", "2,4,8"),
     ],
 }
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any], str], float | None]]] = {

@@ -45,6 +45,7 @@ WITH_BOUND: dict[str, Sampler] = {
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
     "planned likely": PlannedSampler(3, boundaries="likely"),
     "cached": AncestralSampler(4, refresh=3),
+    "ancestral, spaced": AncestralSampler(2, order="spaced"),
     "ancestral, long spans": AncestralSampler(2, lengths={2: 1.0, 3: 1.0}),
     "cached planned": PlannedSampler(4, refresh=2),
     **{f"apart {order}": PlannedSampler(2, order=order, use="apart") for order in ("random", "confidence")},
@@ -333,6 +334,20 @@ def test_spans_of_the_sampler_take_the_place_of_the_units(generator: torch.Gener
     assert samples.nfe == 3
 
 
+def test_spaced_groups_lie_apart(generator: torch.Generator) -> None:
+    """Two steps of 16 tokens: never three neighbours in one step, while random orders have some."""
+    model, tokens = denoiser_of(ProductHead), TokenMasking(mask_id=VOCAB)
+    longest = {}
+    for order in ("random", "spaced"):
+        sampler = AncestralSampler(2, order=order)  # type: ignore[arg-type]
+        steps = sampler.sample(model, tokens, num_samples=50, length=16, generator=generator).steps
+        assert bool((steps.sum(1) == 8).all())
+        runs = [len(list(group)) for row in steps.tolist() for _, group in itertools.groupby(row)]
+        longest[order] = max(runs)
+    assert longest["spaced"] == 2
+    assert longest["random"] > 3
+
+
 def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
     model, tokens = denoiser_of(ProductHead), TokenMasking(mask_id=VOCAB)
     for make, message in [
@@ -345,6 +360,7 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
         (lambda: PlannedSampler(3, longest=0), "longest is 0"),
         (lambda: PlannedSampler(3, use="some"), "use is 'some'"),  # type: ignore[arg-type]
         (lambda: PlannedSampler(3, boundaries="best"), "boundaries is 'best'"),  # type: ignore[arg-type]
+        (lambda: AncestralSampler(3, order="best"), "order is 'best'"),  # type: ignore[arg-type]
         (lambda: AncestralSampler(3, refresh=0), "refresh is 0"),
         (lambda: RemaskingSampler(3, rounds=3), "leave at least one step"),
         (lambda: RemaskingSampler(3, checked=0.0), "checked is 0"),
