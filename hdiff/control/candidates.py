@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 NUM_ENDS = 2
 """A row is an end-of-text token, the text, and another one: both are given."""
 
-_END = 1
-"""The end of a text counts as one more token: a gap of one token is not judged by that token alone."""
-
 
 @dataclass(frozen=True)
 class Controlled:
@@ -94,7 +91,7 @@ def fill_best(
             score = scorer.score(
                 denoiser, corruption, Batch.of(filled.tokens), is_hidden=is_gap, generator=generator
             )
-            scores = (score.nats / (is_gap.sum(1) + _END)).tolist()
+            scores = (score.nats / is_gap.sum(1)).tolist()
         found = list(zip(scores, one_by_one(filled), strict=True))
         best = found if not best else [min(pair, key=_nats) for pair in zip(best, found, strict=True)]
     return controlled(tokenizer, [samples for _, samples in best], [score for score, _ in best])

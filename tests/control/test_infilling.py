@@ -86,7 +86,7 @@ def test_the_kept_length_is_the_one_with_the_fewest_nats_per_token(
 def test_the_score_is_the_bound_per_token_of_what_was_filled(
     denoiser: Denoiser, tokenizer: Tokenizer
 ) -> None:
-    """A gap of one token has no order, so its bound is exact: -log p, over the token and the end."""
+    """A gap of one token has no order, so its bound is exact: -log p of that token."""
     corruption = TokenMasking(mask_id=tokenizer.vocab_size)
     made = infill(denoiser, corruption, tokenizer, AncestralSampler(1), "the old [1] .", generator=seeded())
     row = torch.tensor([[tokenizer.eos_id, *made.tokens[0].tolist(), tokenizer.eos_id]])
@@ -95,7 +95,7 @@ def test_the_score_is_the_bound_per_token_of_what_was_filled(
     is_gap = torch.arange(6)[None] == 3
     gap = PackedSpans.from_units(torch.arange(6)[None], is_gap)
     log_prob = denoiser.head.log_prob(gap.gather(hidden), gap.gather(row), gap).detach()
-    assert made.scores[0] == pytest.approx(-float(log_prob) / 2, rel=1e-5)
+    assert made.scores[0] == pytest.approx(-float(log_prob), rel=1e-5)
 
 
 def test_same_seed_same_texts(denoiser: Denoiser, spans: SpanMasking, tokenizer: Tokenizer) -> None:
