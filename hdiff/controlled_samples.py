@@ -22,6 +22,7 @@ from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.control.request import Request
 from hdiff.control.rewrite import rewriting_pattern
 from hdiff.control.skeleton import Skeleton, follow_skeleton, num_values, skeleton_types
+from hdiff.control.verification import skeleton_checker
 from hdiff.corruption import Cascade, UnitMasking
 from hdiff.errors import CheckpointError, DataError
 from hdiff.factory import build_sampler
@@ -63,7 +64,8 @@ def controlled_samples(
         seed: Seed.
         sampling: Temperature and truncation.
         sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes the plain one.
-        parser: Parses the finished texts to colour each filled span by its level.
+        parser: Parses the finished texts to colour each filled span by its level, and tells which of several
+            tries has a skeleton.
 
     Returns:
         The object of `hdiff.run_evaluation.sample_run`; a sample also has a `score` (nats per token) where
@@ -92,7 +94,7 @@ def controlled_samples(
     if request.control is None:
         drawn = _unasked(run, request.length, sampler_of, num_samples, generator)
     else:
-        drawn = _asked(run, request, sampler_of, num_samples, generator)
+        drawn = _asked(run, request, sampler_of, num_samples, generator, parser)
     return _record(drawn, run, made[0], seed=seed, parser=parser)
 
 
@@ -166,7 +168,12 @@ def _unasked(
 
 
 def _asked(
-    run: RunFolder, request: Request, sampler_of: SamplerOf, num_samples: int, generator: torch.Generator
+    run: RunFolder,
+    request: Request,
+    sampler_of: SamplerOf,
+    num_samples: int,
+    generator: torch.Generator,
+    parser: Parser | None,
 ) -> Controlled:
     assert isinstance(run.denoiser, Denoiser), "the caller has checked it"
     given = (run.denoiser, run.corruption, run.tokenizer)
@@ -181,6 +188,10 @@ def _asked(
         if labels is None:
             raise CheckpointError(f"{run.path} does not know the names of its labels; train it again")
         skeleton_types(skeleton, run.corruption, labels)  # before a sampler is chosen for the wrong model
+        if request.tries is not None:
+            if parser is None:
+                raise DataError("--tries with --skeleton needs the parser of the data set; install it")
+            size.update(tries=request.tries, accept=skeleton_checker(parser, skeleton))
         sampler = sampler_of(num_values(skeleton, run.corruption))
         return follow_skeleton(*given, sampler, skeleton, labels=labels, **size)
     check_masked_units(run.corruption)

@@ -36,7 +36,10 @@ def sample(
     keywords: Annotated[
         str | None, typer.Option(help="Words the text holds in this order, comma-separated; with --length.")
     ] = None,
-    tries: Annotated[int | None, typer.Option(help="Placements of the keywords per sample.")] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(help="Placements of the keywords, or texts drawn until a parse has the skeleton."),
+    ] = None,
     rewrite: Annotated[str | None, typer.Option(help="Text of which --phrase is written anew.")] = None,
     phrase: Annotated[str | None, typer.Option(help="The phrase; it occurs in the text once.")] = None,
     phrase_length: Annotated[

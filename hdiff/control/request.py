@@ -22,7 +22,8 @@ class Request:
         phrase: Phrase of `rewrite`.
         phrase_length: Tokens in its place, `3` or `2-5`; None: as many as it has.
         length: Tokens of the text.
-        tries: Placements of keywords; None: the default of `with_keywords`.
+        tries: Placements of keywords (None: the default of `with_keywords`), or texts drawn until the parser
+            finds the skeleton in one (None: one, not parsed).
     """
 
     infill: str | None = None
@@ -52,6 +53,7 @@ class Request:
         used: dict[str | None, tuple[str, ...]] = {
             "keywords": ("length", "tries"),
             "rewrite": ("phrase", "phrase_length"),
+            "skeleton": ("tries",),
             None: ("length",),
         }
         for name in names:

@@ -5,7 +5,7 @@ Dimensions: B rows, L tokens with both ends, R type streams.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,20 +22,18 @@ from hdiff.control.candidates import (
     controlled,
     one_by_one,
 )
+from hdiff.control.verification import FREE
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.cascade import Cascade
 from hdiff.corruption.soft_masking import SoftMasking
 from hdiff.corruption.tree_cascade import TreeCascade
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler
+from hdiff.samplers.base import Sampler, Samples
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 
 if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
-
-FREE = "*"
-"""Label of a stretch whose labels the model chooses."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,8 @@ def follow_skeleton(
     labels: Mapping[str, Mapping[str, int]],
     num_samples: int = 1,
     longest: int | None = None,
+    accept: Callable[[Sequence[str]], bool] | None = None,
+    tries: int = 1,
     generator: torch.Generator | None = None,
 ) -> Controlled:
     """Writes texts whose coarsest types are those of the skeleton; finer ones are drawn, then the tokens.
@@ -101,14 +101,19 @@ def follow_skeleton(
         labels: For each level the numbers of its labels (`data.labels` of run.json).
         num_samples: Texts to make.
         longest: Tokens of the rows the model was trained on; None: any.
+        accept: Whether a text, given as one piece per token, is what was wanted (`skeleton_checker`).
+        tries: Texts drawn per sample until one is accepted; if none is, the first one stays.
         generator: Source of randomness, on the model's device.
 
     Returns:
         The texts; types are given, so there is no score.
 
     Raises:
-        DataError: If the model generates no labels first, a label is unknown, or the text is too long.
+        DataError: If the model generates no labels first, a label is unknown, the text is too long, or tries
+            are below 1 or cannot be told apart.
     """
+    if tries < 1 or (tries > 1 and accept is None):
+        raise DataError(f"{tries} tries; give at least 1, and more only with a parser that accepts a text")
     check_rows(num_samples, len(skeleton), longest)
     types = skeleton_types(skeleton, corruption, labels)  # (L, R)
     if not isinstance(sampler, CoarseToFineSampler):
@@ -117,14 +122,25 @@ def follow_skeleton(
     row = [tokenizer.eos_id, *[denoiser.mask_id] * len(skeleton), tokenizer.eos_id]
     filler = banning(sampler, tokenizer.eos_id)
     assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
-    filled = filler.sample(
-        denoiser,
-        corruption,
-        text=torch.tensor([row] * num_samples),
-        types=types.expand(num_samples, -1, -1),
-        generator=generator,
-    )
-    return controlled(tokenizer, one_by_one(filled), [None] * num_samples)
+    kept: dict[int, Samples] = {}
+    accepted: set[int] = set()
+    for _ in range(tries):
+        wanted = [number for number in range(num_samples) if number not in accepted]
+        if not wanted:
+            break
+        filled = filler.sample(
+            denoiser,
+            corruption,
+            text=torch.tensor([row] * len(wanted)),
+            types=types.expand(len(wanted), -1, -1),
+            generator=generator,
+        )
+        for number, drawn in zip(wanted, one_by_one(filled), strict=True):
+            if accept is not None and accept(tokenizer.pieces(drawn.tokens[0, 1:-1].tolist())):
+                accepted.add(number)
+                kept[number] = drawn
+            kept.setdefault(number, drawn)
+    return controlled(tokenizer, [kept[number] for number in range(num_samples)], [None] * num_samples)
 
 
 def num_values(skeleton: Skeleton, corruption: Corruption) -> int:

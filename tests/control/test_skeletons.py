@@ -7,6 +7,7 @@ import torch
 
 from hdiff.control import Skeleton, follow_skeleton
 from hdiff.control.skeleton import known_labels, skeleton_types
+from hdiff.control.verification import skeleton_checker
 from hdiff.corruption import Corruption, SoftMasking, SpanMasking, TreeCascade, sample_times
 from hdiff.data.batch import Batch
 from hdiff.data.tokenizer import Tokenizer
@@ -75,6 +76,65 @@ def test_words_have_the_labels_of_the_skeleton(
     assert right >= 0.97 * 40 * len(spans)
     assert all(tokenizer.eos_id not in tokens.tolist() for tokens in made.tokens)
     assert made.scores == (None,) * 40
+
+
+def test_texts_are_drawn_again_until_one_is_accepted(
+    trained: Denoiser, tokenizer: Tokenizer, generator: torch.Generator
+) -> None:
+    """Texts that begin with one of three nouns: a third passes at once, with enough tries nearly all do."""
+
+    def share(tries: int) -> float:
+        made = follow_skeleton(
+            trained,
+            CASCADE,
+            tokenizer,
+            CoarseToFineSampler(2),
+            Skeleton.parse("NOUN VERB"),
+            labels=LABELS,
+            num_samples=60,
+            accept=lambda pieces: "".join(pieces).startswith("dog"),
+            tries=tries,
+            generator=generator,
+        )
+        assert len(made.texts) == 60
+        return sum(text.startswith("dog") for text in made.texts) / 60
+
+    assert share(1) < 0.6
+    assert share(12) > 0.95
+
+
+@pytest.mark.parametrize(("tries", "accept"), [(0, None), (2, None)])
+def test_tries_need_something_to_accept(
+    tries: int, accept: None, trained: Denoiser, tokenizer: Tokenizer
+) -> None:
+    with pytest.raises(DataError, match=f"{tries} tries"):
+        follow_skeleton(
+            trained,
+            CASCADE,
+            tokenizer,
+            CoarseToFineSampler(1),
+            Skeleton.parse("NOUN"),
+            labels=LABELS,
+            accept=accept,
+            tries=tries,
+        )
+
+
+def test_a_checker_looks_for_spans_at_their_very_place() -> None:
+    """Pieces carry their own white space, which is no part of a span."""
+    spacy_parser = pytest.importorskip("hdiff.parsers.spacy_parser")
+    parser = spacy_parser.SpacyParser()
+    pieces = ["The", " old", " dog", " sleeps", " in", " the", " park", "."]
+    (tree,) = parser.parse(["".join(pieces)])
+    assert ("PP", "in the park") in {(s.label, tree.text[s.start : s.end]) for s in tree.spans}
+    for skeleton, holds in [
+        ("*:4 PP:3 *", True),
+        ("NP:3 * PP:3 *", True),
+        ("*:4 VP:3 *", False),
+        ("*:3 PP:3 *:2", False),
+        ("*:8", True),
+    ]:
+        assert skeleton_checker(parser, Skeleton.parse(skeleton))(pieces) is holds
 
 
 def test_another_skeleton_gives_other_words(
