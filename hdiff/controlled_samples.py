@@ -28,8 +28,9 @@ from hdiff.errors import CheckpointError, DataError
 from hdiff.factory import build_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
-from hdiff.run_evaluation import plain_sampler, sample_run
+from hdiff.run_evaluation import plain_sampler
 from hdiff.run_folder import RunFolder
+from hdiff.run_sampling import sample_run
 from hdiff.samplers import SAMPLERS, Sampler
 from hdiff.trajectory import trajectory
 
@@ -68,7 +69,7 @@ def controlled_samples(
             tries has a skeleton.
 
     Returns:
-        The object of `hdiff.run_evaluation.sample_run`; a sample also has a `score` (nats per token) where
+        The object of `hdiff.run_sampling.sample_run`; a sample also has a `score` (nats per token) where
         gaps were scored.
 
     Raises:

@@ -85,6 +85,8 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         outside = _outside_cells(result["reference"]) if with_outside else []
         table.add_row("held-out text", "", "", *_quality_cells(result["reference"], speed=False), *outside)
     console.print(table)
+    if "list_operations" in result:
+        console.print(_list_table(result["list_operations"]))
     if (dependence := result.get("total_correlation_nats_per_token")) is not None:
         console.print(
             f"total correlation of the units: about {dependence:.3f} nats/token "
@@ -92,6 +94,16 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _list_table(found: dict[str, Any]) -> Table:
+    """Shares of right answers, by operation and steps over the answer, beside the factorised ceiling."""
+    steps = list(found["nfe"])
+    table = Table("operation", *(f"right at T = {t}" for t in steps), *(f"ceiling, T = {t}" for t in steps))
+    for operation, shares in found["valid"].items():
+        ceilings = found["ceiling"][operation]
+        table.add_row(operation, *(f"{shares[t]:.3f}" for t in steps), *(f"{ceilings[t]:.3f}" for t in steps))
+    return table
 
 
 def _outside_cells(figures: dict[str, Any]) -> list[str]:

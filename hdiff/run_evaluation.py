@@ -1,4 +1,4 @@
-"""evaluate_run and sample_run: what `hdiff eval` and `hdiff sample` do with a run folder."""
+"""evaluate_run: what `hdiff eval` does with a run folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from hdiff.corruption import Cascade, Corruption, RateMatched, UnitMasking
+from hdiff.corruption import Cascade, Corruption, UnitMasking
 from hdiff.data.builtin import PHRASES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -22,8 +20,9 @@ from hdiff.evaluation import (
     evaluation_rows,
 )
 from hdiff.factory import build_sampler
-from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.judges import Judges
+from hdiff.list_evaluation import evaluate_list_operations
+from hdiff.list_operations import LIST_LENGTH
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
@@ -33,10 +32,10 @@ from hdiff.samplers import AncestralSampler, Sampler
 from hdiff.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from hdiff.parsers.base import Parser
     from hdiff.progress import Progress
 
 PHRASE_BANK = "builtin:phrase_bank"
+LIST_OPERATIONS = "builtin:list_operations"
 
 
 def evaluate_run(
@@ -184,6 +183,14 @@ def _quality(
             found["phrase_valid"][str(num_steps)] = valid_phrase_rate(texts, PHRASES)
             found["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
         stages.done(f"samples at T = {num_steps}")
+    if str(prepared.manifest["source"]).startswith(LIST_OPERATIONS):
+        found["list_operations"] = evaluate_list_operations(
+            run,
+            sampler_of=samplers.__getitem__,
+            steps=[steps for steps in samplers if steps <= LIST_LENGTH],
+            num=config.samples,
+            seed=seed,
+        )
     rows = evaluation_rows(blocks, config.model_copy(update={"blocks": config.samples}))
     full = [row for row in rows if bool(blocks.batch([row]).token_mask.all())]
     if full:
@@ -219,49 +226,3 @@ class _Stages:
         self.count += 1
         if self.progress is not None:
             self.progress.update(self.count, self.total, note)
-
-
-def sample_run(
-    run: RunFolder,
-    *,
-    num_samples: int,
-    num_steps: int,
-    seed: int = 0,
-    sampling: Sampling = AS_IT_IS,
-    length: int | None = None,
-    parser: Parser | None = None,
-) -> dict[str, Any]:
-    """Samples text and records step by step what was filled.
-
-    Args:
-        run: The run.
-        num_samples: How many.
-        num_steps: Steps T.
-        seed: Seed.
-        sampling: Temperature and truncation.
-        length: Tokens per sample; None takes the recipe's sequence length.
-        parser: Parses the finished text to colour each filled span by its level; None colours by
-            word only.
-
-    Returns:
-        `title`, `num_steps`, `nfe`, `seed` and `samples`: text and pieces {text, step, unit, level}.
-    """
-    from hdiff.samplers.draw import draw
-    from hdiff.trajectory import trajectory
-
-    length = run.recipe.data.sequence_length if length is None else length
-    generator = torch.Generator().manual_seed(seed)
-    samples = draw(
-        run.denoiser,
-        run.corruption,
-        num_samples=num_samples,
-        length=length,
-        num_steps=num_steps,
-        sampling=sampling,
-        generator=generator,
-    )
-    if isinstance(run.corruption, (Cascade, RateMatched)):
-        num_steps = samples.nfe
-    return trajectory(
-        samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed
-    )

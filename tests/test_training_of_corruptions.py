@@ -16,8 +16,9 @@ from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import load_recipe
-from hdiff.run_evaluation import evaluate_run, sample_run
+from hdiff.run_evaluation import evaluate_run
 from hdiff.run_folder import RunFolder
+from hdiff.run_sampling import sample_run
 from hdiff.training import Trainer
 
 RECIPE = """

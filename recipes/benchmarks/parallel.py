@@ -35,8 +35,8 @@ FEW, MANY = "1,2,4,8", "1,2,4,8,16,32,64"
 SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
     BASELINE: [
         ("ancestral", "{kind: ancestral}", MANY),
-        ("spaced", "{kind: ancestral, order: spaced}", MANY),
-        ("confidence", "{kind: confidence, threshold: null}", MANY),
+        ("spaced", "{kind: ancestral, order: spaced}", FEW),
+        ("confidence", "{kind: confidence, threshold: null}", "1,2,4,8,64"),
     ],
     "random_spans": [
         ("ancestral", "{kind: ancestral}", FEW),
