@@ -99,27 +99,6 @@ def controlled_samples(
     return _record(drawn, run, made[0], seed=seed, parser=parser)
 
 
-def page_record(record: dict[str, Any]) -> dict[str, Any]:
-    """The record as pages read it: their steps begin at 1, so what was given is there before all others.
-
-    Args:
-        record: As `controlled_samples` returns it.
-
-    Returns:
-        The same record if nothing was given, otherwise one with a first step more, of level `given`.
-    """
-    samples = record["samples"]
-    if all(piece["step"] > 0 for sample in samples for piece in sample["pieces"]):
-        return record
-
-    def shown(piece: dict[str, Any]) -> dict[str, Any]:
-        level = piece["level"] if piece["step"] > 0 else "given"
-        return {**piece, "step": piece["step"] + 1, "level": level}
-
-    shifted = [{**sample, "pieces": [shown(piece) for piece in sample["pieces"]]} for sample in samples]
-    return {**record, "num_steps": record["num_steps"] + 1, "samples": shifted}
-
-
 def _plain(
     run: RunFolder,
     length: int | None,

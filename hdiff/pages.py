@@ -121,7 +121,10 @@ def trajectory_page(trajectory: Mapping[str, Any]) -> str:
         title=trajectory["title"],
         data=trajectory,
         scripts=("trajectory.js", "start_trajectory.js"),
-        context={"trajectory": trajectory},
+        context={
+            "trajectory": trajectory,
+            "given": any(p["step"] == 0 for s in trajectory["samples"] for p in s["pieces"]),
+        },
     )
 
 
@@ -150,8 +153,11 @@ def check_trajectory(trajectory: Mapping[str, Any]) -> None:
     for sample in trajectory["samples"]:
         _require(sample["pieces"], PIECE_KEYS, "piece")
         for piece in sample["pieces"]:
-            if not 1 <= piece["step"] <= trajectory["num_steps"]:
-                raise DataError(f"piece at step {piece['step']}; steps are 1 to {trajectory['num_steps']}")
+            if not 0 <= piece["step"] <= trajectory["num_steps"]:
+                raise DataError(
+                    f"piece at step {piece['step']}; steps are 1 to {trajectory['num_steps']}, and 0 for "
+                    f"given text"
+                )
 
 
 def _require(records: Iterable[Mapping[str, Any]], keys: Sequence[str], noun: str) -> None:

@@ -19,7 +19,8 @@ def trajectory(
     """The record of a sampling run.
 
     A filled span is given the finest level at which it lies inside one span of the finished text's
-    parse: `word` inside a word, `phrase` inside a phrase, and so on; `crossing` if it lies in none.
+    parse: `word` inside a word, `phrase` inside a phrase, and so on; `crossing` if it lies in none. Tokens
+    that were given have step 0 and level `given`.
 
     Args:
         samples: Samples with their steps and units.
@@ -50,7 +51,7 @@ def _pieces(
     extents = _unit_extents(pieces, units)
     levels = {unit: _level(start, end, tree) for unit, (start, end) in extents.items()}
     return [
-        {"text": piece, "step": step + 1, "unit": unit, "level": levels[unit]}
+        {"text": piece, "step": step + 1, "unit": unit, "level": levels[unit] if step >= 0 else "given"}
         for piece, step, unit in zip(pieces, steps, units, strict=True)
     ]
 

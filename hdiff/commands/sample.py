@@ -56,7 +56,7 @@ def sample(
     """Draw samples from a trained model: freely, around given words, or along given labels."""
     from hdiff.checkpoint import write_atomically
     from hdiff.control.request import Request
-    from hdiff.controlled_samples import controlled_samples, page_record
+    from hdiff.controlled_samples import controlled_samples
     from hdiff.heads.sampling import Sampling
     from hdiff.run_folder import RunFolder
 
@@ -81,8 +81,7 @@ def sample(
         sampler=None if sampler is None else sampler_spec(sampler),
         parser=optional_parser(loaded.record["data"]["parser"]),
     )
-    page = page_record(record)
-    write_atomically(run / "samples.json", json.dumps(page))
+    write_atomically(run / "samples.json", json.dumps(record))
     if as_json:
         typer.echo(json.dumps(record))
     else:
@@ -93,5 +92,5 @@ def sample(
     if trajectory is not None:
         from hdiff.pages import trajectory_page
 
-        write_atomically(trajectory, trajectory_page(page))
+        write_atomically(trajectory, trajectory_page(record))
         typer.echo(f"trajectory: {trajectory}", err=True)

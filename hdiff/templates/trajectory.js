@@ -21,7 +21,7 @@ hdiff.mountTrajectory = (node, trajectory) => {
 
   // White space at the ends and line breaks stay outside the coloured block; a lone line break shows as ¶.
   function blockNodes(block) {
-    const title = `step ${block.step} · ${block.level}${block.count > 1 ? ` of ${block.count} tokens` : ""}`;
+    const title = `${block.step ? `step ${block.step} · ` : ""}${block.level}${block.count > 1 ? ` of ${block.count} tokens` : ""}`;
     const unit = (text) => {
       const made = el("span", { class: "unit", style: `--c:${color(block.level)}`, title }, text);
       shownUnits.push({ node: made, step: block.step, level: block.level });
@@ -67,7 +67,7 @@ hdiff.mountTrajectory = (node, trajectory) => {
       const state = unit.step > step ? "blank" : unit.step === step ? "new" : "old";
       if (unit.node.dataset.state !== state) unit.node.dataset.state = state;
       unit.node.style.setProperty("--c", colouring === "level" ? color(unit.level) : "var(--accent)");
-      unit.node.style.setProperty("--mix", colouring === "level" ? "11%" : `${Math.round(62 - (54 * (unit.step - 1)) / Math.max(1, steps - 1))}%`);
+      unit.node.style.setProperty("--mix", colouring === "level" ? "11%" : `${Math.round(62 - (54 * Math.max(0, unit.step - 1)) / Math.max(1, steps - 1))}%`);
     }
     bars.forEach((bar, i) => { bar.style.fill = i + 1 === step ? "var(--ink)" : i + 1 < step ? "" : "var(--rule)"; });
     const done = pieces.filter((piece) => piece.step <= step).length;
