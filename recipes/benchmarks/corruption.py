@@ -23,6 +23,10 @@ def _corruption(text: str, *more: str) -> list[str]:
 
 SYSTEMS: dict[str, list[str]] = {
     BASELINE: _corruption("kind: token_masking"),
+    "span_random": _corruption("kind: span_masking, segmentation: random, lengths: corpus"),
+    "span_mixture": _corruption(
+        "kind: span_masking, segmentation: mixture, parsed_fraction: 0.5, lengths: corpus"
+    ),
     "soft_clusters_64": _corruption("kind: soft_masking, num_classes: 64"),
     "soft_random_64": _corruption("kind: soft_masking, classes: random, num_classes: 64"),
     "soft_clusters_64_k3": _corruption("kind: soft_masking, num_classes: 64, class_k: 3.0"),
