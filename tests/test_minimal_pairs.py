@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hdiff.agreement_pairs import agreement_pairs
 from hdiff.corruption import (
     Gaussian,
     RateMatched,
@@ -26,7 +27,7 @@ from hdiff.data.batch import Batch
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, ProductHead
-from hdiff.minimal_pair_files import MinimalPair, agreement_pairs, read_minimal_pairs, spread_pairs
+from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs, spread_pairs
 from hdiff.minimal_pairs import evaluate_minimal_pairs, score_pairs
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser

@@ -46,8 +46,9 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Bound on -log p, T-step bounds and sample quality on held-out text."""
+    from hdiff.agreement_pairs import agreement_pairs
     from hdiff.checkpoint import write_atomically
-    from hdiff.minimal_pair_files import agreement_pairs, read_minimal_pairs
+    from hdiff.minimal_pair_files import read_minimal_pairs
     from hdiff.minimal_pairs import evaluate_minimal_pairs
     from hdiff.progress import Progress
     from hdiff.run_evaluation import evaluate_run

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hdiff.agreement_pairs import agreement_pairs
 from hdiff.errors import DataError
-from hdiff.minimal_pair_files import MinimalPair, agreement_pairs, read_minimal_pairs
+from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs
 from hdiff.minimal_pairs import evaluate_minimal_pairs
 from hdiff.run_folder import RunFolder
 
