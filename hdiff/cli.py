@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hdiff.commands.ablate import ablate
 from hdiff.commands.audit import audit
 from hdiff.commands.doctor import doctor
 from hdiff.commands.evaluate import evaluate
@@ -81,6 +82,11 @@ app.command(
     epilog="Examples:  hdiff audit   |   hdiff audit --recipe recipes/quickstart.yaml   |   "
     "hdiff audit --corruption mypackage.noise:Mine --json"
 )(audit)
+app.command(
+    epilog="Examples:  hdiff ablate recipes/ablations/levels.yaml --plan   |   "
+    "hdiff ablate recipes/ablations/levels.yaml --jobs 2   |   "
+    "hdiff ablate recipes/ablations/levels.yaml --table --json"
+)(ablate)
 app.command(epilog="Example:  hdiff doctor --json")(doctor)
 
 

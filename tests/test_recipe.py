@@ -13,7 +13,8 @@ from hdiff.errors import RecipeError
 from hdiff.factory import build_corruption, build_model, count_parameters
 from hdiff.recipe import differences, load_recipe, to_yaml
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").rglob("*.yaml"))
+FILES = sorted((Path(__file__).resolve().parents[1] / "recipes").rglob("*.yaml"))
+RECIPES = [file for file in FILES if file.parent.name != "ablations"]  # those: tests/test_ablation.py
 MINIMAL = "name: mine\noutput: runs/mine\ndata: {path: data/mine}\n"
 
 

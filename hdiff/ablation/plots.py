@@ -1,0 +1,189 @@
+"""Plots of an ablation as SVG: the bound of every seed, L_T over T, judge NLL over NFE. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from hdiff.ablation.statistics import Spread
+from hdiff.ablation.summary import Summary
+
+WIDTH, ROW, HEIGHT = 760, 26, 320
+MARGIN_TOP, MARGIN_BOTTOM, MARGIN_RIGHT = 34, 46, 16
+LETTER = 6.7  # width of a letter at 12 px, for the room that labels need
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours as CSS.
+
+    Attributes:
+        ink: Text.
+        rule: Axes and grid.
+        paper: Background.
+        series: Of variants, in order; the baseline is the first.
+    """
+
+    ink: str
+    rule: str
+    paper: str
+    series: tuple[str, ...]
+
+
+_NAMES = ("token", "accent", "warm", "phrase", "sentence", "word", "crossing", "clause")
+_LIGHT = ("#77808b", "#1f5fa8", "#b4521e", "#128577", "#7a5fa6", "#b97a10", "#b4445c", "#2f6fb3")
+FILE = Palette("#1d2126", "#e3e3de", "#ffffff", _LIGHT)
+"""For files that stand alone."""
+PAGE = Palette("var(--ink)", "var(--rule)", "var(--panel)", tuple(f"var(--{name})" for name in _NAMES))
+"""For pages, which know light and dark."""
+
+
+def plots(summary: Summary, palette: Palette = FILE) -> dict[str, str]:
+    """All plots there is something to draw for.
+
+    Args:
+        summary: The summary.
+        palette: Colours.
+
+    Returns:
+        `bound`, `t_step`, `judge_nll` -> SVG.
+    """
+    drawn = {
+        "bound": _dot_plot(summary, palette),
+        "t_step": _curves(summary, palette, "L", lambda _variant, t: float(t), "steps T", "L_T, nats/token"),
+        "judge_nll": _curves(
+            summary,
+            palette,
+            "judge_nll",
+            lambda variant, t: summary.spreads[variant]["nfe", t].mean,
+            "NFE (trunk calls per sample)",
+            "judge NLL of samples, nats/token",
+        ),
+    }
+    return {name: svg for name, svg in drawn.items() if svg is not None}
+
+
+def _dot_plot(summary: Summary, palette: Palette) -> str | None:
+    """A row per variant: seeds as dots, their mean as a stroke."""
+    key = ("bound", None)
+    rows = [(variant, spreads[key]) for variant, spreads in summary.spreads.items() if key in spreads]
+    if not rows:
+        return None
+    left = 16 + LETTER * max(len(variant) for variant, _ in rows)
+    height = MARGIN_TOP + ROW * len(rows) + MARGIN_BOTTOM
+    axis = _Axis.over([v for _, s in rows for v in s.by_seed.values()], left, WIDTH - MARGIN_RIGHT)
+    floor = height - MARGIN_BOTTOM
+    parts = [_text(palette, 0, 16, "bound on held-out text, nats/token: seeds as dots, the mean as a stroke")]
+    for value in axis.ticks():
+        parts += [_line(palette.rule, axis(value), MARGIN_TOP - 8, axis(value), floor)]
+        parts += [_text(palette, axis(value), floor + 18, f"{value:g}", anchor="middle")]
+    for i, (variant, spread) in enumerate(rows):
+        y = MARGIN_TOP + ROW * (i + 0.5)
+        colour = _colour(summary, palette, variant)
+        parts.append(_text(palette, left - 10, y + 4, variant, anchor="end"))
+        parts.append(_line(colour, axis(spread.mean), y - 8, axis(spread.mean), y + 8, width=2.5))
+        for seed, value in spread.by_seed.items():
+            parts.append(_dot(colour, axis(value), y, 4, f"{variant}, seed {seed}: {value:.4f}"))
+    return _svg(palette, height, "Bound of every variant and seed", parts)
+
+
+def _curves(
+    summary: Summary,
+    palette: Palette,
+    figure: str,
+    x_of: Callable[[str, int], float],
+    x_label: str,
+    y_label: str,
+) -> str | None:
+    """A curve of means per variant, with seeds as small dots, over a logarithmic axis."""
+    curves: dict[str, list[tuple[float, Spread]]] = {}
+    for variant, spreads in summary.spreads.items():
+        steps = sorted(t for key, t in spreads if key == figure and t is not None)
+        if steps:
+            curves[variant] = [(math.log2(x_of(variant, t)), spreads[figure, t]) for t in steps]
+    if not curves:
+        return None
+    height = HEIGHT + ROW * len(curves)
+    floor = HEIGHT - MARGIN_BOTTOM
+    points = [point for curve in curves.values() for point in curve]
+    x = _Axis.over([at for at, _ in points], 56, WIDTH - MARGIN_RIGHT - 8)
+    y = _Axis.over([v for _, spread in points for v in spread.by_seed.values()], floor, MARGIN_TOP)
+    parts = [_text(palette, 0, 16, y_label)]
+    for value in y.ticks():
+        parts.append(_line(palette.rule, 56, y(value), WIDTH - MARGIN_RIGHT, y(value)))
+        parts.append(_text(palette, 48, y(value) + 4, f"{value:g}", anchor="end"))
+    for power in range(math.ceil(x.low), math.floor(x.high) + 1):
+        parts.append(_text(palette, x(power), floor + 18, f"{2.0**power:g}", anchor="middle"))
+    parts.append(_text(palette, WIDTH - MARGIN_RIGHT, floor + 36, x_label, anchor="end"))
+    for i, (variant, curve) in enumerate(curves.items()):
+        colour = _colour(summary, palette, variant)
+        path = " ".join(f"{x(at):.1f},{y(spread.mean):.1f}" for at, spread in curve)
+        parts.append(f'<polyline points="{path}" style="fill:none;stroke:{colour};stroke-width:2"/>')
+        for at, spread in curve:
+            parts += [
+                _dot(colour, x(at), y(value), 2, f"{variant}, seed {seed}: {value:.4f}")
+                for seed, value in spread.by_seed.items()
+            ]
+            title = f"{variant}, {x_label} {2**at:.4g}: {spread.mean:.4f}"
+            parts.append(_dot(colour, x(at), y(spread.mean), 3.5, title))
+        key = HEIGHT + ROW * i + 4
+        parts.append(_line(colour, 56, key, 80, key, width=2.5))
+        parts.append(_text(palette, 88, key + 4, variant))
+    return _svg(palette, height, f"{y_label} over {x_label}", parts)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A linear scale from values to pixels."""
+
+    low: float
+    high: float
+    first: float
+    last: float
+
+    @classmethod
+    def over(cls, values: Sequence[float], first: float, last: float) -> _Axis:
+        low, high = min(values), max(values)
+        pad = 0.06 * (high - low) or 0.1
+        return cls(low - pad, high + pad, first, last)
+
+    def __call__(self, value: float) -> float:
+        return self.first + (value - self.low) / (self.high - self.low) * (self.last - self.first)
+
+    def ticks(self) -> list[float]:
+        """About five round values."""
+        power = 10.0 ** math.floor(math.log10((self.high - self.low) / 5))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= (self.high - self.low) / 5)
+        numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
+        return [round(number * step, 10) for number in numbers]
+
+
+def _colour(summary: Summary, palette: Palette, variant: str) -> str:
+    order = sorted(summary.spreads, key=lambda name: name != summary.ablation.baseline)
+    return palette.series[order.index(variant) % len(palette.series)]
+
+
+def _svg(palette: Palette, height: float, title: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
+        f'role="img" style="background:{palette.paper};max-width:100%;height:auto;'
+        f'font:12px system-ui,sans-serif">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _text(palette: Palette, x: float, y: float, text: str, *, anchor: str = "start") -> str:
+    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {at} style="fill:{palette.ink}">{escape(text)}</text>'
+
+
+def _line(colour: str, x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> str:
+    at = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {at} style="stroke:{colour};stroke-width:{width:g}"/>'
+
+
+def _dot(colour: str, x: float, y: float, radius: float, title: str) -> str:
+    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" style="fill:{colour};fill-opacity:.75">'
+    return f"{circle}<title>{escape(title)}</title></circle>"

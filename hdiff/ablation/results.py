@@ -1,0 +1,190 @@
+"""RunResult: what a run of an ablation has left behind so far, and whether it is finished. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hdiff.ablation.specification import Ablation, Run
+from hdiff.errors import RecipeError
+from hdiff.metrics import read_metrics
+from hdiff.recipe import differences, load_recipe
+from hdiff.run_record import RunRecord
+
+STAMP_FILE = "ablation.json"
+FAILED_FILE = "failed.json"
+Figures = dict[tuple[str, int | None], float]
+"""(figure, steps T) -> value; T is None for figures of the network itself."""
+
+FLOPS_PER_PARAMETER_AND_TOKEN = 6
+"""Forward and backward pass of matrices (arXiv:2001.08361, section 2.1); attention scores are left out."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run.
+
+    Attributes:
+        run: Which.
+        state: `done` (trained and evaluated), `failed`, or `unfinished`.
+        reason: Why it failed: the last line of its log.
+        figures: What was measured; empty unless done.
+        reference: The same figures of held-out text.
+        record: `run.json`.
+    """
+
+    run: Run
+    state: Literal["done", "failed", "unfinished"]
+    reason: str | None
+    figures: Figures
+    reference: Mapping[str, float | None]
+    record: Mapping[str, Any]
+
+
+def read_results(ablation: Ablation) -> dict[str, RunResult]:
+    """Reads all runs of an ablation, finished or not.
+
+    Args:
+        ablation: The ablation.
+
+    Returns:
+        Run name -> result, the judge included.
+
+    Raises:
+        CheckpointError: If a file of a run is damaged.
+    """
+    failed = read_failures(ablation.output)
+    judge = judge_weights(ablation)
+    return {
+        run.name: _result(run, failed, None if run is ablation.judge else judge) for run in ablation.all_runs
+    }
+
+
+def check_folders(ablation: Ablation) -> None:
+    """Compares the recipes of runs that are there with those the ablation asks for.
+
+    Args:
+        ablation: The ablation.
+
+    Raises:
+        RecipeError: Naming a run of another recipe and the keys in which it differs.
+    """
+    for run in ablation.all_runs:
+        file = run.path / "recipe.yaml"
+        if newest_checkpoint(run.path) is None or not file.is_file():
+            continue
+        changed = [key for key in differences(load_recipe(file), run.recipe) if key != "resume"]
+        if changed:
+            raise RecipeError(
+                f"{run.path} was trained with another recipe than {ablation.file} asks for now (different: "
+                f"{', '.join(changed)}); delete that folder to train it anew, or give the ablation another "
+                f"output"
+            )
+
+
+def _result(run: Run, failed: Mapping[str, str], judge: str | None) -> RunResult:
+    if not (is_trained(run) and is_evaluated(run, judge)):
+        reason = failed.get(run.name)
+        return RunResult(run, "unfinished" if reason is None else "failed", reason, {}, {}, {})
+    record = RunRecord.read(run.path)
+    assert record.evaluation is not None, "is_evaluated has read it"
+    figures = _figures(record.evaluation) | _costs(run, record.run)
+    return RunResult(run, "done", None, figures, record.evaluation.get("reference") or {}, record.run)
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the newest checkpoint is that of the last update."""
+    newest = newest_checkpoint(run.path)
+    return newest is not None and int(newest.name.split("-")[1]) == run.recipe.train.steps
+
+
+def is_evaluated(run: Run, judge: str | None) -> bool:
+    """Whether eval.json is what the ablation made of these weights with this judge.
+
+    Args:
+        run: A run.
+        judge: Digest of the judge's weights; None for no judge.
+
+    Returns:
+        False also if somebody else wrote eval.json since.
+    """
+    try:
+        stamp = json.loads((run.path / STAMP_FILE).read_text(encoding="utf-8"))
+        return bool(stamp == stamp_of(run, judge))
+    except (OSError, ValueError):
+        return False
+
+
+def stamp_of(run: Run, judge: str | None) -> dict[str, str | None]:
+    """Digests of what an evaluation was made of and of its result."""
+    evaluation = hashlib.sha256((run.path / "eval.json").read_bytes()).hexdigest()
+    return {"evaluation": evaluation, "weights": weights_of(run.path), "judge": judge}
+
+
+def judge_weights(ablation: Ablation) -> str | None:
+    """Digest of the weights of a trained judge; None if there is none yet."""
+    if ablation.judge is None or not is_trained(ablation.judge):
+        return None
+    return weights_of(ablation.judge.path)
+
+
+def weights_of(path: Path) -> str | None:
+    """Digest of the newest checkpoint of a run folder; its manifest holds a hash of every file."""
+    newest = newest_checkpoint(path)
+    return None if newest is None else hashlib.sha256((newest / "manifest.json").read_bytes()).hexdigest()
+
+
+def newest_checkpoint(path: Path) -> Path | None:
+    """Folder of the newest complete checkpoint of a run."""
+    return max((file.parent for file in path.glob("checkpoints/step-*/manifest.json")), default=None)
+
+
+def read_failures(output: Path) -> dict[str, str]:
+    """Run name -> last line of its log, for runs that crashed."""
+    try:
+        found = json.loads((output / FAILED_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(reason) for name, reason in found.items()} if isinstance(found, dict) else {}
+
+
+def _figures(evaluation: Mapping[str, Any]) -> Figures:
+    bound = evaluation["bound"]
+    # A bound given the structure must not stand in one column with the others (it bounds another quantity).
+    name = "conditional_bound" if bound["conditional_on_structure"] else "bound"
+    figures: Figures = {
+        (name, None): bound["nats_per_token"],
+        ("structure", None): bound["structure_nats_per_token"],
+    }
+    figures |= {("L", int(steps)): value for steps, value in evaluation["t_step"].items()}
+    for steps, measured in evaluation["quality"].items():
+        figures |= {(key, int(steps)): value for key, value in measured.items() if value is not None}
+    return figures
+
+
+def _costs(run: Run, record: Mapping[str, Any]) -> Figures:
+    newest = newest_checkpoint(run.path)
+    assert newest is not None, "the run is trained"
+    # run.json learns of the last update only after its checkpoint is saved; the checkpoint itself knows.
+    tokens = json.loads((newest / "state.json").read_text(encoding="utf-8"))["tokens_seen"]
+    total = record["parameters"]["total"]
+    inner = total - record["parameters"]["embedding"]
+    costs = {
+        "parameters": total,
+        "non_embedding": inner,
+        "tokens_seen": tokens,
+        "train_flops": FLOPS_PER_PARAMETER_AND_TOKEN * inner * tokens,
+        "train_seconds": _train_seconds(run.path),
+    }
+    return {(key, None): float(value) for key, value in costs.items()}
+
+
+def _train_seconds(path: Path) -> float:
+    """Seconds of all updates that were kept: `seconds` in the log begins anew when a run is resumed."""
+    times = [line["seconds"] for line in read_metrics(path / "metrics.jsonl") if "seconds" in line]
+    ends = [time for time, after in zip(times, [*times[1:], 0.0], strict=True) if after < time]
+    return float(sum(ends))

@@ -1,0 +1,243 @@
+"""Runs of an ablation: trains and evaluates in processes of their own, and goes on after any kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hdiff.ablation.results import (
+    FAILED_FILE,
+    STAMP_FILE,
+    is_evaluated,
+    is_trained,
+    judge_weights,
+    read_failures,
+    stamp_of,
+)
+from hdiff.ablation.specification import Ablation, Run
+from hdiff.checkpoint import write_atomically
+from hdiff.errors import DataError, RecipeError
+from hdiff.recipe import to_yaml
+
+POLL_SECONDS = 0.1
+THREADS = "OMP_NUM_THREADS"
+"""Says how many threads a process has; a value of the user's stays. Other libraries go by it too."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process.
+
+    Attributes:
+        run: What it works on.
+        stage: Whether it trains or evaluates.
+        command: Its command line.
+    """
+
+    run: Run
+    stage: Literal["train", "eval"]
+    command: tuple[str, ...]
+
+
+def run_ablation(
+    ablation: Ablation,
+    *,
+    jobs: int = 1,
+    launcher: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> int | None:
+    """Trains what is not trained and evaluates what is not evaluated; a run that crashes stops no other.
+
+    Args:
+        ablation: The ablation, checked.
+        jobs: Trainings at a time; cores are divided among them. Evaluations run one at a time, on all cores,
+            so that seconds per sample compare.
+        launcher: Command that takes the place of the Python interpreter of trainings, `accelerate launch`.
+        say: Tells a person what happens.
+
+    Returns:
+        None when everything was tried, or the number of the signal that stopped it (runs have saved).
+
+    Raises:
+        RecipeError: If `jobs` or `launcher` cannot be.
+        DataError: If runs of an earlier start still work in the folder.
+    """
+    if jobs < 1:
+        raise RecipeError(f"--jobs is {jobs}; it is the number of runs at a time, at least 1")
+    words = [sys.executable] if launcher is None else shlex.split(launcher)
+    if not words or shutil.which(words[0]) is None:
+        raise RecipeError(
+            f"--launcher '{launcher}' is not installed; pip install 'hdiff[train]', or leave it out"
+        )
+    (ablation.output / "recipes").mkdir(parents=True, exist_ok=True)
+    with _claimed(ablation.output) as lock:
+        runner = _Runner(ablation.output, lock, say)
+        with runner.catching_signals():
+            training = [_training(run, ablation, words) for run in ablation.all_runs if not is_trained(run)]
+            runner.work(training, at_a_time=jobs, threads=max(1, cores() // jobs))
+            judge = judge_weights(ablation)
+            scoring = [] if judge is None or ablation.judge is None else ["--judge", str(ablation.judge.path)]
+            for run in ablation.all_runs:
+                known = None if run is ablation.judge else judge
+                if is_trained(run) and not is_evaluated(run, known):
+                    options = () if known is None else scoring
+                    runner.work([_evaluation(run, options)], at_a_time=1, threads=cores(), judge=known)
+        return runner.stopped_by
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _training(run: Run, ablation: Ablation, launcher: Sequence[str]) -> Job:
+    recipe = ablation.output / "recipes" / f"{run.name}.yaml"
+    write_atomically(recipe, to_yaml(run.recipe))
+    return Job(run, "train", (*launcher, "-m", "hdiff", "train", str(recipe), "--quiet"))
+
+
+def _evaluation(run: Run, options: Sequence[str]) -> Job:
+    return Job(run, "eval", (sys.executable, "-m", "hdiff", "eval", str(run.path), *options, "--quiet"))
+
+
+class _Runner:
+    """Starts processes, waits for them, notes failures, and passes a signal on to them once.
+
+    Args:
+        output: Folder of logs and of the list of failures.
+        lock: Open file whose lock the processes share, so that it lasts as long as any of them.
+        say: Tells a person what happens.
+    """
+
+    def __init__(self, output: Path, lock: Any, say: Callable[[str], None]) -> None:
+        self.output = output
+        self.lock = lock
+        self.say = say
+        self.stopped_by: int | None = None
+        self.failed = read_failures(output)
+
+    def work(self, jobs: Sequence[Job], *, at_a_time: int, threads: int, judge: str | None = None) -> None:
+        """Runs jobs in order, at most `at_a_time`, until all have ended or a signal came."""
+        waiting = deque(jobs)
+        live: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
+        told: set[int] = set()
+        while live or (waiting and self.stopped_by is None):
+            while waiting and len(live) < at_a_time and self.stopped_by is None:
+                job = waiting.popleft()
+                live[self._start(job, threads)] = (job, time.monotonic())
+                self._name_processes(live)
+            for process in list(live):
+                if process.poll() is not None:
+                    job, began = live.pop(process)
+                    self._ended(job, process.returncode, time.monotonic() - began, judge)
+                elif self.stopped_by is not None and process.pid not in told:
+                    # Once: a second signal would make a training quit without saving.
+                    told.add(process.pid)
+                    process.terminate()
+            if live:
+                time.sleep(POLL_SECONDS)
+
+    def _start(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
+        environment = {THREADS: str(threads), **os.environ}
+        self.failed.pop(job.run.name, None)
+        self._write_failures()
+        with self._log(job).open("wb") as log:
+            return subprocess.Popen(
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                # A session of its own: Ctrl-C reaches it through us, and once.
+                start_new_session=True,
+                pass_fds=() if self.lock is None else (self.lock.fileno(),),
+            )
+
+    def _ended(self, job: Job, code: int, seconds: float, judge: str | None) -> None:
+        if code == 0 and job.stage == "eval":
+            stamp = stamp_of(job.run, judge)
+            write_atomically(job.run.path / STAMP_FILE, json.dumps(stamp, indent=1))
+        if code == 0:
+            self.say(f"{job.run.name}: {job.stage} done in {seconds:.0f} s")
+        elif self.stopped_by is None:
+            reason = self._last_words(job, code)
+            self.failed[job.run.name] = reason
+            self._write_failures()
+            self.say(f"{job.run.name}: {job.stage} FAILED, {reason} (log: {self._log(job)})")
+
+    def _last_words(self, job: Job, code: int) -> str:
+        """The last line of a log; for a process that was killed, by what."""
+        if code < 0:
+            return f"killed by signal {-code} ({signal.Signals(-code).name}); start again to go on"
+        lines = self._log(job).read_text(encoding="utf-8", errors="replace").split("\n")
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}, no message"
+        )
+
+    def _name_processes(self, live: Iterable[subprocess.Popen[bytes]]) -> None:
+        """Writes the process ids into the lock, for whoever finds it taken."""
+        if self.lock is not None:
+            self.lock.truncate(0)
+            self.lock.write(" ".join(str(process.pid) for process in live))
+            self.lock.flush()
+
+    def _log(self, job: Job) -> Path:
+        return self.output / f"{job.run.name}.{job.stage}.log"
+
+    def _write_failures(self) -> None:
+        write_atomically(self.output / FAILED_FILE, json.dumps(self.failed, indent=1))
+
+    @contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Notes SIGINT, SIGTERM and SIGHUP instead of dying of them."""
+
+        def stop(number: int, _frame: Any) -> None:
+            if self.stopped_by is None:
+                self.stopped_by = number
+                self.say("stopping: runs save a checkpoint; start again to go on")
+
+        previous = {number: signal.signal(number, stop) for number in _stopping_signals()}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _stopping_signals() -> list[signal.Signals]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # some platforms lack the last
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+@contextmanager
+def _claimed(output: Path) -> Iterator[Any]:
+    """Keeps others out of the folder, where the platform has such locks; the processes share the lock."""
+    try:
+        import fcntl
+    except ImportError:
+        yield None
+        return
+    with (output / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise DataError(
+                f"runs of an earlier hdiff ablate still work in {output}; wait until they end, or stop them "
+                f"(process ids: {lock.read().strip() or 'not known'})"
+            ) from None
+        yield lock

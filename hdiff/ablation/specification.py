@@ -1,0 +1,278 @@
+"""Ablation: a base recipe, variants as dotted patches, and seeds, resolved to recipes of runs. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from hdiff.components import nearest
+from hdiff.config import Recipe, Section
+from hdiff.errors import RecipeError
+from hdiff.recipe import differences, load_recipe, parse_yaml
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+DOTTED_KEY = re.compile(r"\w+(\.\w+)*")
+OWN_KEYS = ("name", "output", "seed", "resume")
+"""Keys that the ablation gives each run; a patch may not set them."""
+JUDGE_SECTIONS = ("data", "train", "evaluation")
+"""Sections of `set` that a judge has too; the others describe the models that are compared."""
+
+Patches = dict[str, Any]
+
+
+class JudgeFile(Section):
+    """The autoregressive model that scores samples.
+
+    Attributes:
+        recipe: Its recipe, relative to the ablation file.
+        patches: Written `set`: dotted patches of it.
+    """
+
+    recipe: str
+    patches: Patches = Field(default_factory=dict, alias="set")
+
+
+class AblationFile(Section):
+    """What an ablation file says.
+
+    Attributes:
+        name: Name of the ablation.
+        base: Recipe that all variants start from, relative to the file.
+        output: Folder of the runs and tables.
+        seeds: Every variant is trained with each of them.
+        patches: Written `set`: dotted patches of every run; sections the judge has reach it too.
+        judge: Scores samples; None leaves judged figures out.
+        baseline: Variant that differences are taken to.
+        variants: Name -> dotted patches, applied after `set`.
+        control_of: Variant -> another variant that it is compared with as well.
+    """
+
+    name: str
+    base: str
+    output: str
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...]
+    patches: Patches = Field(default_factory=dict, alias="set")
+    judge: JudgeFile | None = None
+    baseline: str
+    variants: dict[str, Patches]
+    control_of: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of an ablation.
+
+    Attributes:
+        variant: Its variant; `judge` for the judge.
+        seed: Its seed.
+        recipe: Its resolved recipe, with `resume: auto`.
+    """
+
+    variant: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """`VARIANT-SEED`, the name of its folder."""
+        return f"{self.variant}-{self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Its run folder."""
+        return Path(self.recipe.output)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An ablation, ready to run.
+
+    Attributes:
+        name: Its name.
+        file: Where it was read from.
+        output: Folder of the runs and tables.
+        seeds: Seeds of every variant.
+        baseline: Variant that differences are taken to.
+        variants: Name -> resolved recipe with the first seed.
+        patches: Name -> dotted patches as written.
+        control_of: Variant -> its control.
+        runs: All runs but the judge, seed by seed.
+        judge: The judge's run, with the first seed.
+    """
+
+    name: str
+    file: Path
+    output: Path
+    seeds: tuple[int, ...]
+    baseline: str
+    variants: Mapping[str, Recipe]
+    patches: Mapping[str, Patches]
+    control_of: Mapping[str, str]
+    runs: tuple[Run, ...]
+    judge: Run | None
+
+    @property
+    def all_runs(self) -> tuple[Run, ...]:
+        """The judge, if there is one, and all runs."""
+        return (*(() if self.judge is None else (self.judge,)), *self.runs)
+
+    def changes(self, variant: str) -> dict[str, Any]:
+        """Dotted keys in which a variant differs from the baseline, with its values (None: not there)."""
+        chosen, baseline = self.variants[variant], self.variants[self.baseline]
+        keys = [key for key in differences(baseline, chosen) if key not in OWN_KEYS]
+        values = chosen.model_dump(mode="json")
+        return {key: _value_at(values, key) for key in keys}
+
+
+def load_ablation(path: Path) -> Ablation:
+    """Reads an ablation file and resolves every run of it.
+
+    Args:
+        path: YAML file.
+
+    Returns:
+        The ablation; nothing is written.
+
+    Raises:
+        RecipeError: If the file, its base or its judge is missing or malformed, a key is unknown, two
+            variants are the same, or a name cannot be one.
+    """
+    spec = _read(path)
+    _check_names(spec, path)
+    base = path.parent / spec.base
+    _resolve(base, {}, where=f"base of {path}")
+    everywhere = f"set of {path}"
+    _resolve(base, spec.patches, where=everywhere)
+    recipes: dict[str, Recipe] = {}
+    for variant, patches in spec.variants.items():
+        recipe = _resolve(base, spec.patches, patches, where=f"variant '{variant}' of {path}")
+        for other, found in recipes.items():
+            if found == recipe:
+                raise RecipeError(
+                    f"{path}: variants '{other}' and '{variant}' resolve to the same recipe; change a key in "
+                    f"one of them or remove it"
+                )
+        recipes[variant] = recipe
+    output = Path(spec.output)
+    runs = [
+        _run(recipe, variant, seed, spec.name, output)
+        for seed in spec.seeds
+        for variant, recipe in recipes.items()
+    ]
+    first = spec.seeds[0]
+    return Ablation(
+        name=spec.name,
+        file=path,
+        output=output,
+        seeds=spec.seeds,
+        baseline=spec.baseline,
+        variants={run.variant: run.recipe for run in runs if run.seed == first},
+        patches=spec.variants,
+        control_of=spec.control_of,
+        runs=tuple(runs),
+        judge=None if spec.judge is None else _judge(spec.judge, spec, path),
+    )
+
+
+def _read(path: Path) -> AblationFile:
+    if not path.is_file():
+        raise RecipeError(f"no ablation {path}; give a .yaml file (those in recipes/ablations/ are a start)")
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"ablation {path} is not UTF-8 text; save it as UTF-8") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"ablation {path} holds no keys; start from one in recipes/ablations/")
+    try:
+        return AblationFile.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(dict(item), path) for item in error.errors()]
+        raise RecipeError("; ".join(dict.fromkeys(problems))) from error
+
+
+def _problem(item: dict[str, Any], path: Path) -> str:
+    location = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":
+        model = JudgeFile if location[0] == "judge" else AblationFile
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        section = "judge" if location[0] == "judge" else "the ablation"
+        return f"no key '{location[-1]}' in {section}{nearest(location[-1], known)} ({path})"
+    if item["type"] == "missing":
+        return f"'{'.'.join(location)}' is missing ({path})"
+    return f"{'.'.join(location)} is {item['input']!r}: {item['msg']} ({path})"
+
+
+def _check_names(spec: AblationFile, path: Path) -> None:
+    if not spec.seeds:
+        raise RecipeError(f"{path}: seeds is empty; give at least one, three for an interval: [0, 1, 2]")
+    if len(set(spec.seeds)) < len(spec.seeds):
+        raise RecipeError(f"{path}: seeds are {list(spec.seeds)}; give each once")
+    for name in spec.variants:
+        if not SAFE_NAME.fullmatch(name):
+            raise RecipeError(
+                f"{path}: variant '{name}' names a folder; use letters, digits, '_', '-' and '.', and begin "
+                f"with a letter or a digit"
+            )
+    folded = [name.casefold() for name in spec.variants]
+    if "judge" in folded or len(set(folded)) < len(folded):
+        raise RecipeError(
+            f"{path}: variants are {list(spec.variants)}; names must differ in more than case, and "
+            f"'judge' is taken"
+        )
+    compared = [("baseline", spec.baseline), *(("control_of", v) for v in spec.control_of)]
+    compared += [(f"control_of.{variant}", control) for variant, control in spec.control_of.items()]
+    for key, name in compared:
+        if name not in spec.variants:
+            hint = nearest(name, spec.variants)
+            raise RecipeError(
+                f"{path}: {key} is '{name}', which is no variant{hint} (known: {', '.join(spec.variants)})"
+            )
+    for variant, control in spec.control_of.items():
+        if variant == control:
+            raise RecipeError(f"{path}: '{variant}' is its own control; name another variant")
+
+
+def _resolve(base: Path, *patches: Patches, where: str) -> Recipe:
+    """The base with patches applied one after another."""
+    overrides: list[str] = []
+    for key, value in ((key, value) for changes in patches for key, value in changes.items()):
+        if key in OWN_KEYS or not DOTTED_KEY.fullmatch(key):
+            reason = "the ablation sets it" if key in OWN_KEYS else "write a dotted key such as train.steps"
+            raise RecipeError(f"{where} patches '{key}'; {reason}")
+        # YAML of YAML: the loader reads back what it has read, floats with exponents included.
+        text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True)
+        overrides.append(f"{key}={text.strip()[1:-1]}")
+    try:
+        return load_recipe(base, overrides)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _run(recipe: Recipe, variant: str, seed: int, ablation: str, output: Path) -> Run:
+    name = f"{variant}-{seed}"
+    own = {"name": f"{ablation}/{name}", "output": str(output / name), "seed": seed, "resume": "auto"}
+    return Run(variant, seed, recipe.model_copy(update=own))
+
+
+def _judge(judge: JudgeFile, spec: AblationFile, path: Path) -> Run:
+    shared = {key: value for key, value in spec.patches.items() if key.split(".")[0] in JUDGE_SECTIONS}
+    where = f"judge of {path}"
+    recipe = _resolve(path.parent / judge.recipe, shared, judge.patches, where=where)
+    if recipe.model.kind != "autoregressive":
+        raise RecipeError(
+            f"{where} has model.kind '{recipe.model.kind}'; a judge is autoregressive, as recipes/judge.yaml"
+        )
+    return _run(recipe, "judge", spec.seeds[0], spec.name, Path(spec.output))
+
+
+def _value_at(values: Any, dotted: str) -> Any:
+    """The value at a dotted key, of which any part may itself hold no dots; None if it is not there."""
+    for part in dotted.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values

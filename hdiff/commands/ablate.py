@@ -1,0 +1,71 @@
+"""The `hdiff ablate` command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdiff.commands.options import AsJson, Quiet
+
+
+def ablate(
+    file: Annotated[Path, typer.Argument(help="Ablation, a YAML file.", metavar="ABLATION.yaml")],
+    jobs: Annotated[int, typer.Option(help="Trainings at a time; cores are divided among them.")] = 1,
+    launcher: Annotated[
+        str | None, typer.Option(help="Takes the place of python for trainings: 'accelerate launch'.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print runs and what differs; train nothing.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Make the tables from what is there.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train and compare variants of a recipe over seeds: one table, one page; started again, it goes on."""
+    from hdiff.ablation import load_ablation
+    from hdiff.ablation.results import check_folders, read_results
+
+    ablation = load_ablation(file)
+    check_folders(ablation)
+    if plan:
+        from hdiff.ablation.checks import check_ablation
+        from hdiff.ablation.plan import plan as make_plan
+        from hdiff.ablation.plan import plan_lines
+
+        checked = check_ablation(ablation, needs_data=False)
+        for problem in checked.missing:
+            typer.echo(f"before it can run: {problem}", err=True)
+        planned = make_plan(ablation, checked.parameters, read_results(ablation))
+        typer.echo(json.dumps(planned) if as_json else "\n".join(plan_lines(planned)))
+        return
+    stopped_by = None
+    if not table:
+        from hdiff.ablation.checks import check_ablation
+        from hdiff.ablation.runs import run_ablation
+
+        check_ablation(ablation)
+
+        def say(text: str) -> None:
+            if not quiet:
+                typer.echo(text, err=True)
+
+        stopped_by = run_ablation(ablation, jobs=jobs, launcher=launcher, say=say)
+
+    from hdiff.ablation.page import write_ablation
+    from hdiff.ablation.summary import as_json as to_json
+    from hdiff.ablation.summary import summarise
+    from hdiff.ablation.table import markdown
+    from hdiff.errors import DataError
+
+    if table and not ablation.output.is_dir():
+        raise DataError(f"no runs in {ablation.output}; train them: hdiff ablate {file}")
+    summary = summarise(ablation, read_results(ablation))
+    files = write_ablation(summary)
+    typer.echo(json.dumps(to_json(summary)) if as_json else markdown(summary))
+    if not quiet:
+        typer.echo(f"written: {', '.join(str(path) for path in files)}", err=True)
+    if stopped_by is not None:
+        raise typer.Exit(128 + stopped_by)
+    if summary.failed:
+        raise typer.Exit(1)
