@@ -59,6 +59,14 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
         ("remasking", "{kind: remasking}", "2,4,8"),
     ],
 }
+PAIRS = [
+    ("planned", "ancestral"),
+    ("planned_likely", "ancestral"),
+    ("planned_likely", "random_5"),
+    ("planned_likely", "random_6"),
+    ("planned_spaced", "spaced_5"),
+    ("planned_spaced", "spaced_6"),
+]
 FIGURES: dict[str, tuple[str, Callable[[dict[str, Any], str], float | None]]] = {
     "L_T, nats/token": ("bound", lambda e, t: e["t_step"].get(t)),
     "judge NLL of samples, nats/token": ("judge", lambda e, t: e["quality"][t]["judge_nll"]),
@@ -129,18 +137,16 @@ def table(arguments: argparse.Namespace) -> str:
 
 
 def _paired(found: dict[tuple[str, str], dict[int, Any]]) -> list[str]:
-    """Differences per seed: planned spans against random spans of the same network."""
-    lines = ["| L_T of a sampler - L_T of random spans, same network | " + " | ".join(FEW.split(",")) + " |"]
-    lines.append("|---" * 5 + "|")
-    reference = found.get(("structured", "ancestral"), {})
-    for (system, name), read in found.items():
-        if system != "structured" or name == "ancestral":
-            continue
+    """Differences of L_T per seed: planned spans against random spans of the same network."""
+    steps = FEW.split(",")
+    lines = ["| L_T, same network, paired by seed | " + " | ".join(f"T = {t}" for t in steps) + " |"]
+    lines.append("|---" * (len(steps) + 1) + "|")
+    for name, control in PAIRS:
+        one, other = found.get(("structured", name), {}), found.get(("structured", control), {})
         cells = [
-            _spread([e["t_step"][t] - reference[s]["t_step"][t] for s, e in read.items() if s in reference])
-            for t in FEW.split(",")
+            _spread([one[s]["t_step"][t] - other[s]["t_step"][t] for s in one if s in other]) for t in steps
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} - {control} | " + " | ".join(cells) + " |")
     return lines
 
 
