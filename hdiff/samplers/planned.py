@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
 from hdiff.samplers.segmentation import planned
-from hdiff.samplers.selection import limit, spaced, spread, take_first, tokens_per_step
+from hdiff.samplers.selection import cut, limit, spaced, spread, take_first, tokens_per_step
 
 Order = Literal["random", "spaced", "keyword_first", "keyword_last", "confidence", "entropy", "left_to_right"]
 ORDERS: tuple[Order, ...] = (
@@ -48,7 +49,8 @@ class PlannedSampler(MaskedSampler):
         use: `joint` or `apart`.
         boundaries: `likely` begins a span where that is more likely than not; `drawn` with its probability
             (one uniform number per token and run, so that borders move only when their probabilities do),
-            which keeps the lengths of spans like those of the corpus while nothing is visible yet.
+            which keeps the lengths of spans like those of the corpus while nothing is visible yet;
+            `corruption` takes the random units of the corruption, the control for both.
         longest: Longest span in tokens.
         sampling: Temperature and truncation of every draw.
         refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
@@ -60,7 +62,7 @@ class PlannedSampler(MaskedSampler):
         *,
         order: Order = "random",
         use: Literal["joint", "apart"] = "joint",
-        boundaries: Literal["likely", "drawn"] = "drawn",
+        boundaries: Literal["likely", "drawn", "corruption"] = "drawn",
         longest: int = 8,
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
@@ -71,8 +73,8 @@ class PlannedSampler(MaskedSampler):
             raise DataError(f"order is '{order}'; use one of {', '.join(ORDERS)}")
         if use not in ("joint", "apart"):
             raise DataError(f"use is '{use}'; use 'joint' (fill a span at once) or 'apart'")
-        if boundaries not in ("likely", "drawn"):
-            raise DataError(f"boundaries is '{boundaries}'; use 'likely' or 'drawn'")
+        if boundaries not in ("likely", "drawn", "corruption"):
+            raise DataError(f"boundaries is '{boundaries}'; use 'likely', 'drawn' or 'corruption'")
         if longest < 1:
             raise DataError(f"longest is {longest}; a span has at least 1 token")
         self.order, self.use, self.boundaries, self.longest = order, use, boundaries, longest
@@ -84,12 +86,16 @@ class PlannedSampler(MaskedSampler):
         border = torch.full_like(lottery, 0.5)
         if self.boundaries == "drawn":
             border = torch.rand(tokens.shape, generator=generator, device=tokens.device)
+        fixed = None
+        if self.boundaries == "corruption":
+            fixed = corruption.units(Batch.of(tokens), generator=generator)
 
         def choose(view: View) -> Choice:
             plan = planned(view)
             # Apart, a span goes on behind tokens of it that are visible already.
             own = view.is_masked if self.use == "joint" else torch.ones_like(view.is_masked)
-            units = limit(plan.begin_logit.sigmoid() > border, own, self.longest)
+            begins = plan.begin_logit.sigmoid() > border
+            units = limit(begins, own, self.longest) if fixed is None else cut(fixed, own)
             spans = PackedSpans.from_units(units, view.is_masked)
             if self.use == "apart":
                 # Place of each hidden token in a random order of its span: a row takes first ones first.

@@ -50,7 +50,8 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
         ("planned_keyword_first", "{kind: planned, boundaries: likely, order: keyword_first}", FEW),
         ("planned_keyword_last", "{kind: planned, boundaries: likely, order: keyword_last}", FEW),
         ("planned_confidence", "{kind: planned, boundaries: likely, order: confidence}", FEW),
-        # Controls of the planner: random spans about as long as those it sees.
+        # Controls of the planner: random spans in its place, and ones about as long as likely spans.
+        ("planned_control", "{kind: planned, boundaries: corruption}", FEW),
         *[
             (f"{order}_{length}", f"{{kind: ancestral, order: {order}, lengths: {{{length}: 1.0}}}}", FEW)
             for order in ("random", "spaced")
@@ -60,7 +61,7 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
     ],
 }
 PAIRS = [
-    ("planned", "ancestral"),
+    ("planned", "planned_control"),
     ("planned_likely", "ancestral"),
     ("planned_likely", "random_5"),
     ("planned_likely", "random_6"),

@@ -44,6 +44,7 @@ WITH_BOUND: dict[str, Sampler] = {
     "entropy planned": EntropyBoundedSampler(1.5, segmentation="planned", longest=2),
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
     "planned likely": PlannedSampler(3, boundaries="likely"),
+    "planned control": PlannedSampler(3, boundaries="corruption"),
     "cached": AncestralSampler(4, refresh=3),
     "ancestral, spaced": AncestralSampler(2, order="spaced"),
     "ancestral, long spans": AncestralSampler(2, lengths={2: 1.0, 3: 1.0}),
