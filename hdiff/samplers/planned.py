@@ -18,9 +18,11 @@ from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
 from hdiff.samplers.segmentation import planned
-from hdiff.samplers.selection import cut, limit, spaced, spread, take_first, tokens_per_step
+from hdiff.samplers.selection import cut, limit, shuffle_lengths, spaced, spread, take_first, tokens_per_step
 
 Order = Literal["random", "spaced", "keyword_first", "keyword_last", "confidence", "entropy", "left_to_right"]
+Boundaries = Literal["likely", "drawn", "corruption", "shuffled"]
+BOUNDARIES: tuple[Boundaries, ...] = ("likely", "drawn", "corruption", "shuffled")
 ORDERS: tuple[Order, ...] = (
     "random",
     "spaced",
@@ -50,7 +52,9 @@ class PlannedSampler(MaskedSampler):
         boundaries: `likely` begins a span where that is more likely than not; `drawn` with its probability
             (one uniform number per token and run, so that borders move only when their probabilities do),
             which keeps the lengths of spans like those of the corpus while nothing is visible yet;
-            `corruption` takes the random units of the corruption, the control for both.
+            `corruption` takes the random units of the corruption. `shuffled` has the spans of `likely` in a
+            random order within each hidden stretch: as long as those, but with borders in arbitrary places,
+            the control that tells what the borders are worth.
         longest: Longest span in tokens.
         sampling: Temperature and truncation of every draw.
         refresh: Every how many steps the trunk reads all tokens; see `MaskedSampler`.
@@ -62,7 +66,7 @@ class PlannedSampler(MaskedSampler):
         *,
         order: Order = "random",
         use: Literal["joint", "apart"] = "joint",
-        boundaries: Literal["likely", "drawn", "corruption"] = "drawn",
+        boundaries: Boundaries = "drawn",
         longest: int = 8,
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
@@ -73,8 +77,8 @@ class PlannedSampler(MaskedSampler):
             raise DataError(f"order is '{order}'; use one of {', '.join(ORDERS)}")
         if use not in ("joint", "apart"):
             raise DataError(f"use is '{use}'; use 'joint' (fill a span at once) or 'apart'")
-        if boundaries not in ("likely", "drawn", "corruption"):
-            raise DataError(f"boundaries is '{boundaries}'; use 'likely', 'drawn' or 'corruption'")
+        if boundaries not in BOUNDARIES:
+            raise DataError(f"boundaries is '{boundaries}'; use one of {', '.join(BOUNDARIES)}")
         if longest < 1:
             raise DataError(f"longest is {longest}; a span has at least 1 token")
         self.order, self.use, self.boundaries, self.longest = order, use, boundaries, longest
@@ -96,6 +100,8 @@ class PlannedSampler(MaskedSampler):
             own = view.is_masked if self.use == "joint" else torch.ones_like(view.is_masked)
             begins = plan.begin_logit.sigmoid() > border
             units = limit(begins, own, self.longest) if fixed is None else cut(fixed, own)
+            if self.boundaries == "shuffled":
+                units = shuffle_lengths(units, own, generator=generator)
             spans = PackedSpans.from_units(units, view.is_masked)
             if self.use == "apart":
                 # Place of each hidden token in a random order of its span: a row takes first ones first.

@@ -45,6 +45,30 @@ def limit(begins: Tensor, is_masked: Tensor, longest: int) -> Tensor:
     return (offset % longest == 0).cumsum(1) - 1
 
 
+def shuffle_lengths(units: Tensor, is_masked: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """The same units in a random order within each hidden stretch of a row.
+
+    Args:
+        units: Unit ids, long (B, L), cut at visible tokens.
+        is_masked: Hidden tokens, bool (B, L).
+        generator: Source of randomness.
+
+    Returns:
+        Unit ids, long (B, L).
+    """
+    spans = PackedSpans.from_units(units, is_masked)
+    stretch_begins = is_masked.clone()
+    stretch_begins[:, 1:] &= ~is_masked[:, :-1]
+    stretch = stretch_begins.flatten().long().cumsum(0)[spans.token_index][spans.offset == 0]  # (S,)
+    keys = torch.rand(spans.num_spans, generator=generator, device=units.device)
+    order = keys.argsort()
+    order = order[stretch[order].argsort(stable=True)]
+    lengths = spans.length[order]
+    begins = torch.zeros(units.numel(), dtype=torch.bool, device=units.device)
+    begins[spans.token_index[lengths.cumsum(0) - lengths]] = True
+    return cut(begins.view_as(is_masked).long().cumsum(1), is_masked)
+
+
 def first_positions(units: Tensor) -> Tensor:
     """First position of each token's unit: a number that no other segmentation gives to other units.
 

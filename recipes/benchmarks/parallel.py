@@ -51,6 +51,8 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
         ("planned_keyword_last", "{kind: planned, boundaries: likely, order: keyword_last}", FEW),
         ("planned_confidence", "{kind: planned, boundaries: likely, order: confidence}", FEW),
         # Controls of the planner: random spans in its place, and ones about as long as likely spans.
+        ("shuffled", "{kind: planned, boundaries: shuffled}", FEW),
+        ("shuffled_spaced", "{kind: planned, boundaries: shuffled, order: spaced}", FEW),
         ("planned_control", "{kind: planned, boundaries: corruption}", FEW),
         *[
             (f"{order}_{length}", f"{{kind: ancestral, order: {order}, lengths: {{{length}: 1.0}}}}", FEW)
@@ -63,6 +65,8 @@ SAMPLERS: dict[str, list[tuple[str, str, str]]] = {
 PAIRS = [
     ("planned", "planned_control"),
     ("planned_likely", "ancestral"),
+    ("planned_likely", "shuffled"),
+    ("planned_spaced", "shuffled_spaced"),
     ("planned_likely", "random_5"),
     ("planned_likely", "random_6"),
     ("planned_spaced", "spaced_5"),

@@ -28,7 +28,7 @@ from hdiff.samplers import (
     Sampler,
 )
 from hdiff.samplers.planned import ORDERS
-from hdiff.samplers.selection import cut, first_positions, limit
+from hdiff.samplers.selection import cut, first_positions, limit, shuffle_lengths
 
 VOCAB, LENGTH, WIDTH = 3, 4, 16
 SPANS = SpanMasking(segmentation="random", lengths={1: 1.0, 2: 1.0, 3: 1.0}, mask_id=VOCAB)
@@ -44,6 +44,7 @@ WITH_BOUND: dict[str, Sampler] = {
     "entropy planned": EntropyBoundedSampler(1.5, segmentation="planned", longest=2),
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
     "planned likely": PlannedSampler(3, boundaries="likely"),
+    "planned shuffled": PlannedSampler(3, boundaries="shuffled"),
     "planned control": PlannedSampler(3, boundaries="corruption"),
     "cached": AncestralSampler(4, refresh=3),
     "ancestral, spaced": AncestralSampler(2, order="spaced"),
@@ -316,6 +317,23 @@ def test_padding_stays_unseen_with_a_cache(generator: torch.Generator) -> None:
     short = sampler.score(model, SPANS, Batch.of(tokens)).nats
     long = sampler.score(model, SPANS, Batch(padded, mask)).nats
     assert torch.allclose(short, long, atol=1e-5)
+
+
+def test_shuffled_spans_keep_their_lengths_and_stretches(generator: torch.Generator) -> None:
+    units = torch.tensor([[0, 1, 1, 1, 2, 3, 3, 4, 4, 4], [0, 0, 1, 2, 2, 2, 3, 4, 4, 5]])
+    masked = torch.tensor([[1, 1, 1, 1, 1, 1, 1, 0, 1, 1], [1] * 10], dtype=torch.bool)
+    units = cut(units, masked)
+
+    def lengths(ids: Tensor, row: int, part: slice) -> list[int]:
+        return torch.unique_consecutive(ids[row, part], return_counts=True)[1].tolist()
+
+    seen = set()
+    for _ in range(40):
+        shuffled = shuffle_lengths(units, masked, generator=generator)
+        for row, part in ((0, slice(0, 7)), (0, slice(8, 10)), (1, slice(0, 10))):
+            assert sorted(lengths(shuffled, row, part)) == sorted(lengths(units, row, part))
+        seen.add(tuple(lengths(shuffled, 0, slice(0, 7))))
+    assert len(seen) > 6  # of 12 orders of 1, 3, 1, 2
 
 
 def test_units_end_where_visible_tokens_begin() -> None:
