@@ -24,7 +24,7 @@ Items = tuple[str, ...]
 OPERATIONS: tuple[str, ...] = ("copy", "reverse", "shuffle", "replace")
 ITEMS: Items = ("tine", "sodo", "vopo", "delo", "mefa", "ganu", "supa", "galo", "duzo", "libu")
 SEPARATOR: Items = ("gives", "this", "list")
-"""Three words: the answer begins at a multiple of its own length, so spans of 4 tokens meet it exactly."""
+"""Three words: spans of 4 tokens meet the answer exactly; spans of 8 leave it as the rest of the row."""
 
 LIST_LENGTH = 4
 PROMPT_LENGTH = 1 + LIST_LENGTH + len(SEPARATOR)
