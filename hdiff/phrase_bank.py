@@ -1,4 +1,4 @@
-"""Phrase bank: the demonstration with known answers, and the ceiling of any factorised denoiser.
+"""Phrase bank: the demonstration with known answers, and what exact marginals reach without a joint.
 
 Rows are phrases drawn independently and uniformly from a bank, so the entropy, the share of valid
 phrases and the best a product of marginals can do are all known exactly. No torch.
@@ -38,7 +38,9 @@ def entropy_per_token(phrases: Sequence[Phrase]) -> float:
 
 
 def factorised_ceiling(phrases: Sequence[Phrase], num_tokens: int, num_steps: int) -> float:
-    """Valid-phrase rate of the best factorised denoiser under the ancestral sampler, exactly.
+    """Valid-phrase rate of the factorised denoiser with exact marginals under the ancestral sampler.
+
+    It has the best bound of all factorised denoisers. One that gives up some phrases can have more valid ones.
 
     The denoiser knows the true marginal of every hidden token given what is visible; tokens filled
     in the same step are drawn independently. The sampler splits a random order of the row's tokens

@@ -14,7 +14,7 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="builtin:pydoc, builtin:phrase_bank, a .txt/.jsonl/.parquet/.csv file, folder or glob, "
+            help="builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt/.jsonl/.parquet/.csv file, folder or glob, "
             "or hf:NAME[:CONFIG[:SPLIT]]."
         ),
     ],

@@ -22,7 +22,7 @@ def read_documents(source: str, *, text_column: str = "text") -> Iterator[str]:
     """Documents of a source, in a fixed order.
 
     Args:
-        source: `builtin:pydoc`, `builtin:phrase_bank`, a .txt, .jsonl, .csv or .parquet file, a folder
+        source: `builtin:NAME` (`read_builtin`), a .txt, .jsonl, .csv or .parquet file, a folder
             or a glob of those, `treebank:PATH` (the texts of gold trees, see TreebankParser), or
             `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt
             files documents end at lines `<|endoftext|>` if there is one, else at blank lines.
