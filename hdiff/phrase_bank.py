@@ -40,7 +40,8 @@ def entropy_per_token(phrases: Sequence[Phrase]) -> float:
 def factorised_ceiling(phrases: Sequence[Phrase], num_tokens: int, num_steps: int) -> float:
     """Valid-phrase rate of the factorised denoiser with exact marginals under the ancestral sampler.
 
-    It has the best bound of all factorised denoisers. One that gives up some phrases can have more valid ones.
+    It has the best bound of all factorised denoisers. One that gives up some phrases can have more that are
+    valid.
 
     The denoiser knows the true marginal of every hidden token given what is visible; tokens filled
     in the same step are drawn independently. The sampler splits a random order of the row's tokens
