@@ -14,8 +14,8 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt/.jsonl/.parquet/.csv file, "
-            "folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
+            help="builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt/.jsonl/.parquet/.csv "
+            "file, folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data set.")],
