@@ -17,8 +17,10 @@ from typing import Any
 
 from hdiff.agreement_pairs import agreement_pairs
 from hdiff.errors import DataError
+from hdiff.factory import build_sampler
 from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs
 from hdiff.minimal_pairs import evaluate_minimal_pairs
+from hdiff.recipe import parse_yaml
 from hdiff.run_folder import RunFolder
 
 
@@ -26,6 +28,10 @@ def evaluate(path: Path, blimp: Sequence[MinimalPair], arguments: argparse.Names
     """Figures of one run, or why there are none."""
     run = RunFolder.load(path)
     options: dict[str, Any] = {"draws": arguments.draws, "seed": arguments.seed}
+    if arguments.sampler is not None:
+        # More steps than units: one unit at a time.
+        spec = parse_yaml(arguments.sampler, where="--sampler")
+        options["sampler"] = build_sampler(spec, num_steps=run.recipe.data.sequence_length)
     began = time.perf_counter()
     try:
         figures = {
@@ -79,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--blimp", required=True, help="folder or glob of BLiMP's .jsonl files")
     parser.add_argument("--max-pairs", type=int, default=100, help="pairs per paradigm of BLiMP")
     parser.add_argument("--draws", type=int, default=2, help="random orders per sentence")
+    parser.add_argument("--sampler", help="whose bound is compared, as YAML; default: unit by unit at random")
     parser.add_argument("--seed", type=int, default=0, help="seed of the orders")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     arguments = parser.parse_args(argv)
