@@ -22,7 +22,7 @@ from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption import Corruption, SoftMasking
 from hdiff.data.batch import Batch
-from hdiff.data.packing import PackedBlocks, _label_order
+from hdiff.data.packing import PackedBlocks, label_order
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.data_order import DataOrder
@@ -329,7 +329,7 @@ class Trainer:
         """For each level of the blocks the labels its units have, with their numbers, most frequent first."""
         if not self.blocks.labels:
             return {}
-        order = _label_order(self.prepared).tolist()
+        order = label_order(self.prepared).tolist()
         names = dict(zip(order, self.prepared.manifest["labels"], strict=False))
         return {
             level: {names[number]: number for number in sorted(set(labels.tolist()) - {0})}

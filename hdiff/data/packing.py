@@ -110,7 +110,7 @@ class PackedBlocks:
             salience[is_text] = prepared.token_salience[tokens[is_text]]
         else:
             salience[is_text] = _flat(rows, "salience")
-        order = _label_order(prepared) if levels else np.empty(0, dtype=np.int16)
+        order = label_order(prepared) if levels else np.empty(0, dtype=np.int16)
         units = {level: _units(rows, starts, level, max_unit_tokens, order) for level in levels}
         return cls(
             tokens,
@@ -219,7 +219,7 @@ def _lengths(rows: Dataset, name: str) -> NDArray[np.int64]:
     return np.asarray(_column(rows, name).value_lengths(), dtype=np.int64)
 
 
-def _label_order(prepared: PreparedData) -> NDArray[np.int16]:
+def label_order(prepared: PreparedData) -> NDArray[np.int16]:
     """New number of each stored label: 1 the most frequent of the training split."""
     stored = _flat(prepared.split("train"), "span_label")
     counts = np.bincount(stored, minlength=int(stored.max(initial=0)) + 1)
