@@ -74,6 +74,18 @@ class PackedSpans:
         """
         return values.flatten(0, 1)[self.token_index]
 
+    def scatter(self, values: Tensor, packed: Tensor) -> Tensor:
+        """Puts packed values in their places, the reverse of `gather`.
+
+        Args:
+            values: Values of all tokens, (B, L); not changed.
+            packed: New values of the packed tokens, (P,).
+
+        Returns:
+            (B, L).
+        """
+        return values.flatten().index_copy(0, self.token_index, packed).view_as(values)
+
     def sum_tokens(self, values: Tensor) -> Tensor:
         """Sums per-token values within each span: (P,) -> (S,)."""
         return torch.zeros(self.num_spans, dtype=values.dtype, device=values.device).index_add(

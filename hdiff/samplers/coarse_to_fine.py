@@ -162,7 +162,8 @@ class CoarseToFineSampler(Sampler):
             rank, num_units = random_ranks(stream.units, torch.ones_like(stream.ready), generator=generator)
             groups = reveal_step(rank, num_units, share + (rest if number is None else 0))
             for step in range(int(groups.max()) + 1):
-                spans = PackedSpans.from_units(stream.units, stream.ready & (groups == step))
+                selected = stream.ready & (groups == step)
+                spans = PackedSpans.from_units(stream.units, selected)
                 if not spans.num_spans:
                     continue
                 shown = types if cascade.type_sizes else None
@@ -170,15 +171,13 @@ class CoarseToFineSampler(Sampler):
                 if number is None:
                     support = denoiser.support(shown, spans)
                     drawn = values(denoiser.head, None, packed, spans, support)
-                    tokens = tokens.flatten().index_copy(0, spans.token_index, drawn).view_as(tokens)
-                    selected = stream.ready & (groups == step)
+                    tokens = spans.scatter(tokens, drawn)
                     steps = steps.masked_fill(selected, call)
                     units = torch.where(selected, first_positions(stream.units), units)
                 else:
                     head = cast(Head, denoiser.type_heads[number])
                     drawn = values(head, number, packed, spans, None)
-                    stream_types = types[..., number].flatten().index_copy(0, spans.token_index, drawn)
-                    types[..., number] = stream_types.view_as(tokens)
+                    types[..., number] = spans.scatter(types[..., number], drawn)
                 call += 1
         return Samples(tokens, steps, units, nfe=call, calls=torch.full_like(tokens[:, 0], call))
 

@@ -8,18 +8,17 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
-from hdiff.samplers.segmentation import Segmentation, check_segmentation, segmenter
-from hdiff.samplers.selection import spread, take_first, tokens_per_step
+from hdiff.samplers.filling import View
+from hdiff.samplers.segmentation import Segmentation, SegmentedSampler
+from hdiff.samplers.selection import take_first, tokens_per_step
 
 
 @final
-class ConfidenceSampler(MaskedSampler):
+class ConfidenceSampler(SegmentedSampler):
     """Fills every span whose greedy filling has, per token, at least a probability; always the surest one.
 
     The choice looks at the model's distributions and never at what is drawn, so the bound is valid. Source:
@@ -45,33 +44,18 @@ class ConfidenceSampler(MaskedSampler):
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
     ) -> None:
-        super().__init__(sampling=sampling, refresh=refresh)
+        super().__init__(segmentation=segmentation, longest=longest, sampling=sampling, refresh=refresh)
         if threshold is None and num_steps is None:
             raise DataError("ConfidenceSampler needs a threshold, num_steps, or both")
         if threshold is not None and not 0 < threshold <= 1:
             raise DataError(f"threshold is {threshold}; it is a probability in (0, 1]")
         self.threshold = threshold
         self.num_steps = None if num_steps is None else check_num_steps(num_steps)
-        self.segmentation = check_segmentation(segmentation)
-        self.longest = longest
 
-    def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
-    ) -> Chooser:
-        units_of = segmenter(
-            self.segmentation, corruption, tokens, is_masked, longest=self.longest, generator=generator
-        )
-
-        def choose(view: View) -> Choice:
-            units = units_of(view)
-            spans = PackedSpans.from_units(units, view.is_masked)
-            sure = view.denoiser.head.log_confidence(spans.gather(view.hidden), spans) / spans.length
-            share = torch.zeros(len(units), dtype=torch.long, device=units.device)
-            if self.num_steps is not None:
-                share = tokens_per_step(view.is_masked, self.num_steps - view.step) - 1
-            taken = take_first(spans, sure, spans.length, share.clamp(min=0), num_rows=len(units))
-            if self.threshold is not None:
-                taken = taken | (sure >= math.log(self.threshold))
-            return Choice(units, spread(taken, spans, units.shape))
-
-        return choose
+    def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
+        sure = view.denoiser.head.log_confidence(spans.gather(view.hidden), spans) / spans.length
+        share = torch.zeros_like(view.tokens[:, 0])
+        if self.num_steps is not None:
+            share = tokens_per_step(view.is_masked, self.num_steps - view.step) - 1
+        taken = take_first(spans, sure, spans.length, share.clamp(min=0), num_rows=len(share))
+        return taken if self.threshold is None else taken | (sure >= math.log(self.threshold))

@@ -11,7 +11,7 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import Samples
+from hdiff.samplers.base import Sampler, Samples
 from hdiff.samplers.chain import chain_sample
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.gaussian import sample_gaussian
@@ -52,18 +52,13 @@ def draw(
     """
     corruption = corruption.unconditional()
     size = {"num_samples": num_samples, "length": length}
-    if isinstance(corruption, UnitMasking) and isinstance(model, Denoiser):
+    sampler: Sampler | None = None
+    if isinstance(corruption, UnitMasking):
         sampler = AncestralSampler(num_steps, sampling=sampling)
+    elif isinstance(corruption, Cascade) and num_steps > len(corruption.type_sizes):
+        sampler = CoarseToFineSampler(num_steps, sampling=sampling)
+    if sampler is not None and isinstance(model, Denoiser):
         return sampler.sample(model, corruption, num_samples=num_samples, length=length, generator=generator)
-    if (
-        isinstance(corruption, Cascade)
-        and isinstance(model, Denoiser)
-        and (num_steps > len(corruption.type_sizes))
-    ):
-        coarse_to_fine = CoarseToFineSampler(num_steps, sampling=sampling)
-        return coarse_to_fine.sample(
-            model, corruption, num_samples=num_samples, length=length, generator=generator
-        )
     if isinstance(corruption, (Cascade, RateMatched)) and isinstance(model, Denoiser):
         if not sampling.is_exact:
             raise DataError(

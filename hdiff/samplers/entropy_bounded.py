@@ -7,17 +7,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
-from hdiff.samplers.segmentation import Segmentation, check_segmentation, segmenter
-from hdiff.samplers.selection import spread, take_first
+from hdiff.samplers.filling import View
+from hdiff.samplers.segmentation import Segmentation, SegmentedSampler
+from hdiff.samplers.selection import take_first
 
 
 @final
-class EntropyBoundedSampler(MaskedSampler):
+class EntropyBoundedSampler(SegmentedSampler):
     """Adaptive parallelism: the total correlation of what is filled together stays below `gamma`.
 
     The total correlation of spans is at most the sum of their entropies less the largest, so spans are taken
@@ -42,27 +41,13 @@ class EntropyBoundedSampler(MaskedSampler):
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
     ) -> None:
-        super().__init__(sampling=sampling, refresh=refresh)
+        super().__init__(segmentation=segmentation, longest=longest, sampling=sampling, refresh=refresh)
         if not 0 <= gamma < float("inf"):
             raise DataError(f"gamma is {gamma}; give nats >= 0 (0 fills one span at a time)")
         self.gamma = gamma
-        self.segmentation = check_segmentation(segmentation)
-        self.longest = longest
 
-    def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
-    ) -> Chooser:
-        units_of = segmenter(
-            self.segmentation, corruption, tokens, is_masked, longest=self.longest, generator=generator
-        )
-
-        def choose(view: View) -> Choice:
-            units = units_of(view)
-            spans = PackedSpans.from_units(units, view.is_masked)
-            entropy = view.denoiser.head.entropy(spans.gather(view.hidden), spans, generator=generator)
-            entropy = entropy.double().clamp(min=0.0)
-            budget = torch.full((len(units),), self.gamma, dtype=torch.float64, device=units.device)
-            taken = take_first(spans, -entropy, entropy, budget, num_rows=len(units))
-            return Choice(units, spread(taken, spans, units.shape))
-
-        return choose
+    def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
+        entropy = view.denoiser.head.entropy(spans.gather(view.hidden), spans, generator=generator)
+        entropy = entropy.double().clamp(min=0.0)
+        budget = torch.full_like(view.tokens[:, 0], self.gamma, dtype=torch.float64)
+        return take_first(spans, -entropy, entropy, budget, num_rows=len(budget))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -20,7 +21,8 @@ from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.denoiser import Denoiser
+from hdiff.models.denoiser import Denoiser, padding_mask
+from hdiff.models.planner import Plan
 from hdiff.models.trunk_cache import TrunkCache
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import Sampler, Samples, Score, starting_tokens
@@ -44,6 +46,19 @@ class View:
     is_masked: Tensor
     hidden: Tensor
     step: int
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The planner's reading of the state.
+
+        Raises:
+            DataError: If the model has no planner.
+        """
+        planner = self.denoiser.planner
+        if planner is None:
+            raise DataError("the model has no planner; train it with a recipe that has a section 'planner'")
+        plan: Plan = planner(self.hidden)
+        return plan
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,7 @@ class MaskedSampler(Sampler):
             nats.index_add_(0, spans.row, -log_prob.double())
             return targets
 
-        padding = None if bool(batch.token_mask.all()) else batch.token_mask
+        padding = padding_mask(batch.token_mask)
         chooser = self._chooser(corruption, tokens, is_masked, generator)
         samples = _fill(_Trunk(denoiser, padding, self.refresh), tokens, is_masked, chooser, reveal)
         return Score(nats=nats, calls=samples.calls)
@@ -182,8 +197,7 @@ def _fill(
         if not bool((selected.any(1) | ~active).all()):
             raise DataError("the sampler chose no span in a row that is not finished; choose at least one")
         spans = PackedSpans.from_units(choice.units, selected)
-        filled = values(spans.gather(view.hidden), spans)
-        tokens = tokens.flatten().index_copy(0, spans.token_index, filled).view_as(tokens)
+        tokens = spans.scatter(tokens, values(spans.gather(view.hidden), spans))
         steps = steps.masked_fill(selected, step)
         units = torch.where(selected, first_positions(choice.units), units)
         is_masked = is_masked & ~selected

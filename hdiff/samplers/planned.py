@@ -11,18 +11,15 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.unit_masking import UnitMasking
-from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
-from hdiff.samplers.segmentation import planned
-from hdiff.samplers.selection import cut, limit, shuffle_lengths, spaced, spread, take_first, tokens_per_step
+from hdiff.samplers.segmentation import BOUNDARIES, Boundaries, check_longest, segmenter
+from hdiff.samplers.selection import spaced, spread, take_first, tokens_per_step
 
 Order = Literal["random", "spaced", "keyword_first", "keyword_last", "confidence", "entropy", "left_to_right"]
-Boundaries = Literal["likely", "drawn", "corruption", "shuffled"]
-BOUNDARIES: tuple[Boundaries, ...] = ("likely", "drawn", "corruption", "shuffled")
 ORDERS: tuple[Order, ...] = (
     "random",
     "spaced",
@@ -79,38 +76,28 @@ class PlannedSampler(MaskedSampler):
             raise DataError(f"use is '{use}'; use 'joint' (fill a span at once) or 'apart'")
         if boundaries not in BOUNDARIES:
             raise DataError(f"boundaries is '{boundaries}'; use one of {', '.join(BOUNDARIES)}")
-        if longest < 1:
-            raise DataError(f"longest is {longest}; a span has at least 1 token")
-        self.order, self.use, self.boundaries, self.longest = order, use, boundaries, longest
+        self.order, self.use, self.boundaries = order, use, boundaries
+        self.longest = check_longest(longest)
 
     def begin(
         self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         lottery = torch.rand(tokens.shape, generator=generator, device=tokens.device)
-        border = torch.full_like(lottery, 0.5)
-        if self.boundaries == "drawn":
-            border = torch.rand(tokens.shape, generator=generator, device=tokens.device)
-        fixed = None
-        if self.boundaries == "corruption":
-            fixed = corruption.units(Batch.of(tokens), generator=generator)
+        units_of = segmenter(self.boundaries, corruption, tokens, longest=self.longest, generator=generator)
 
         def choose(view: View) -> Choice:
-            plan = planned(view)
             # Apart, a span goes on behind tokens of it that are visible already.
             own = view.is_masked if self.use == "joint" else torch.ones_like(view.is_masked)
-            begins = plan.begin_logit.sigmoid() > border
-            units = limit(begins, own, self.longest) if fixed is None else cut(fixed, own)
-            if self.boundaries == "shuffled":
-                units = shuffle_lengths(units, own, generator=generator)
+            units = units_of(view, own)
             spans = PackedSpans.from_units(units, view.is_masked)
             if self.use == "apart":
                 # Place of each hidden token in a random order of its span: a row takes first ones first.
                 turn = _random_offset(spans, spans.gather(lottery))
                 units = torch.arange(units.shape[1], device=units.device).expand_as(units)
                 spans = PackedSpans.from_units(units, view.is_masked)
-                priority = _rank(self._priority(view, spans, plan.salience, lottery, generator)) - 2.0 * turn
+                priority = _rank(self._priority(view, spans, lottery, generator)) - 2.0 * turn
             else:
-                priority = self._priority(view, spans, plan.salience, lottery, generator)
+                priority = self._priority(view, spans, lottery, generator)
             share = tokens_per_step(view.is_masked, self.num_steps - view.step) - 1
             taken = take_first(spans, priority, spans.length, share.clamp(min=0), num_rows=len(units))
             return Choice(units, spread(taken, spans, units.shape))
@@ -121,7 +108,6 @@ class PlannedSampler(MaskedSampler):
         self,
         view: View,
         spans: PackedSpans,
-        salience: Tensor,
         lottery: Tensor,
         generator: torch.Generator | None,
     ) -> Tensor:
@@ -135,8 +121,9 @@ class PlannedSampler(MaskedSampler):
         if self.order == "left_to_right":
             return -spans.token_index[first].double()
         if self.order in ("keyword_first", "keyword_last"):
+            salience = spans.gather(view.plan.salience)
             keyword = torch.zeros(spans.num_spans, device=salience.device, dtype=salience.dtype)
-            keyword = keyword.scatter_reduce(0, spans.span_index, spans.gather(salience), "amax")
+            keyword = keyword.scatter_reduce(0, spans.span_index, salience, "amax")
             return keyword if self.order == "keyword_first" else -keyword
         packed, head = spans.gather(view.hidden), view.denoiser.head
         if self.order == "confidence":

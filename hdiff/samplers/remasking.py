@@ -90,8 +90,7 @@ class RemaskingSampler(Sampler):
             log_prob = denoiser.head.log_prob(packed, spans.gather(tokens), spans) / spans.length
             is_bad = spread(_share(spans, -log_prob, self.redrawn, len(tokens)), spans, tokens.shape)
             drawn = denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)
-            fresh = tokens.flatten().index_copy(0, spans.token_index, drawn).view_as(tokens)
-            tokens = torch.where(is_bad, fresh, tokens)
+            tokens = torch.where(is_bad, spans.scatter(tokens, drawn), tokens)
             steps = steps.masked_fill(is_bad, first.nfe + number)
             units = torch.where(is_bad, first_positions(cuts), units)
         calls = first.calls + self.rounds

@@ -1,12 +1,13 @@
 """Segmentation: a sampler's spans, drawn beforehand or predicted from what is visible. Torch only.
 
-Dimensions: B rows, L tokens.
+Dimensions: B rows, L tokens, S spans.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -14,56 +15,107 @@ from torch import Tensor
 from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.models.planner import Plan
-from hdiff.samplers.filling import View
-from hdiff.samplers.selection import cut, limit
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.packed_spans import PackedSpans
+from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+from hdiff.samplers.selection import cut, limit, shuffle_lengths, spread
 
+Boundaries = Literal["likely", "drawn", "corruption", "shuffled"]
+BOUNDARIES: tuple[Boundaries, ...] = ("likely", "drawn", "corruption", "shuffled")
+"""Where spans begin; `PlannedSampler` says what each means."""
 Segmentation = Literal["corruption", "planned"]
+_BOUNDARIES_OF: dict[str, Boundaries] = {"corruption": "corruption", "planned": "likely"}
 
 
-def check_segmentation(segmentation: str) -> Segmentation:
-    """Returns `segmentation`, or raises DataError if there is none of that name."""
-    if segmentation not in ("corruption", "planned"):
-        raise DataError(f"segmentation is '{segmentation}'; use 'corruption' (its units) or 'planned'")
-    return segmentation  # type: ignore[return-value]
+def check_longest(longest: int) -> int:
+    """Returns `longest`, or raises DataError if a span could hold no token."""
+    if longest < 1:
+        raise DataError(f"longest is {longest}; a span has at least 1 token")
+    return longest
 
 
 def segmenter(
-    segmentation: Segmentation,
+    boundaries: Boundaries,
     corruption: UnitMasking,
     tokens: Tensor,
-    is_masked: Tensor,
     *,
     longest: int,
     generator: torch.Generator | None,
-) -> Callable[[View], Tensor]:
-    """A function that gives the units of every state, visible tokens being units of their own.
+) -> Callable[[View, Tensor], Tensor]:
+    """A function that gives the units of every state.
 
     Args:
-        segmentation: `corruption` draws its units once; `planned` asks the planner at every state.
-        corruption: Says what the units are.
+        boundaries: Where spans begin.
+        corruption: Says what the units are if they are its own.
         tokens: Visible tokens, long (B, L).
-        is_masked: Tokens to fill, bool (B, L).
-        longest: Longest planned span in tokens.
+        longest: Longest predicted span in tokens.
         generator: Source of randomness.
 
     Returns:
-        The function.
+        A state and the tokens that spans are made of, bool (B, L) -> units, all other tokens being units of
+        their own, long (B, L).
     """
-    if segmentation == "planned":
-        return lambda view: limit(planned(view).begins, view.is_masked, longest)
-    units = cut(corruption.units(Batch.of(tokens), generator=generator), is_masked)
-    return lambda view: units
+    if boundaries == "corruption":
+        fixed = corruption.units(Batch.of(tokens), generator=generator)
+        return lambda _view, own: cut(fixed, own)
+    border = torch.full(tokens.shape, 0.5, device=tokens.device)
+    if boundaries == "drawn":
+        border = torch.rand(tokens.shape, generator=generator, device=tokens.device)
+
+    def units_of(view: View, own: Tensor) -> Tensor:
+        units = limit(view.plan.begin_logit.sigmoid() > border, own, longest)
+        return shuffle_lengths(units, own, generator=generator) if boundaries == "shuffled" else units
+
+    return units_of
 
 
-def planned(view: View) -> Plan:
-    """The planner's reading of a state.
+class SegmentedSampler(MaskedSampler):
+    """A sampler that fills some of the spans its text is cut into; subclasses say which.
 
-    Raises:
-        DataError: If the model has no planner.
+    Args:
+        segmentation: `corruption` (its units, drawn once) or `planned` (likely borders at every state).
+        longest: Longest planned span in tokens.
+        sampling: Temperature and truncation of every draw.
+        refresh: See `MaskedSampler`.
     """
-    planner = view.denoiser.planner
-    if planner is None:
-        raise DataError("the model has no planner; train it with a recipe that has a section 'planner'")
-    plan: Plan = planner(view.hidden)
-    return plan
+
+    def __init__(
+        self,
+        *,
+        segmentation: Segmentation = "corruption",
+        longest: int = 8,
+        sampling: Sampling = AS_IT_IS,
+        refresh: int = 1,
+    ) -> None:
+        super().__init__(sampling=sampling, refresh=refresh)
+        if segmentation not in _BOUNDARIES_OF:
+            raise DataError(f"segmentation is '{segmentation}'; use 'corruption' (its units) or 'planned'")
+        self.segmentation, self.longest = segmentation, check_longest(longest)
+
+    @abstractmethod
+    def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
+        """Which spans are filled next.
+
+        Args:
+            view: The state.
+            spans: All hidden spans.
+            generator: Source of randomness.
+
+        Returns:
+            bool (S,), at least one in every row that has any.
+        """
+
+    @final
+    def begin(
+        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+    ) -> Chooser:
+        units_of = segmenter(
+            _BOUNDARIES_OF[self.segmentation], corruption, tokens, longest=self.longest, generator=generator
+        )
+
+        def choose(view: View) -> Choice:
+            units = units_of(view, view.is_masked)
+            spans = PackedSpans.from_units(units, view.is_masked)
+            return Choice(units, spread(self.take(view, spans, generator), spans, units.shape))
+
+        return choose

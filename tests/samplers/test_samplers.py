@@ -374,6 +374,8 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
         (lambda: ConfidenceSampler(threshold=None), "threshold, num_steps, or both"),
         (lambda: ConfidenceSampler(num_steps=0), "at least 1 step"),
         (lambda: EntropyBoundedSampler(-1.0), "gamma is -1"),
+        (lambda: EntropyBoundedSampler(1.0, longest=0), "longest is 0"),
+        (lambda: ConfidenceSampler(longest=0), "longest is 0"),
         (lambda: EntropyBoundedSampler(1.0, segmentation="parsed"), "segmentation is 'parsed'"),  # type: ignore[arg-type]
         (lambda: PlannedSampler(3, order="best"), "order is 'best'"),  # type: ignore[arg-type]
         (lambda: PlannedSampler(3, longest=0), "longest is 0"),
