@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.components import component_class
 from hdiff.control.candidates import (
     Controlled,
     check_masked_units,
@@ -25,13 +24,13 @@ from hdiff.control.skeleton import Skeleton, follow_skeleton, num_values, skelet
 from hdiff.control.verification import skeleton_checker
 from hdiff.corruption import Cascade, UnitMasking
 from hdiff.errors import CheckpointError, DataError
-from hdiff.factory import build_sampler
+from hdiff.factory import build_sampler, steps_parameter
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.run_evaluation import plain_sampler
 from hdiff.run_folder import RunFolder
 from hdiff.run_sampling import sample_run
-from hdiff.samplers import SAMPLERS, Sampler
+from hdiff.samplers import Sampler
 from hdiff.trajectory import trajectory
 
 if TYPE_CHECKING:
@@ -221,8 +220,7 @@ def _sampler(
             f"corruption '{run.recipe.corruption['kind']}' takes no given text; train a model of masked "
             f"units or a cascade"
         )
-    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section="sampler")
-    parameter = inspect.signature(cls).parameters.get("num_steps")
+    parameter = steps_parameter(spec)
     if num_steps is not None and (parameter is None or "num_steps" in spec):
         reason = "finds its number of steps itself" if parameter is None else "is given num_steps"
         raise DataError(f"sampler '{spec['kind']}' {reason}; leave --steps out")

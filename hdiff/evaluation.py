@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,11 @@ def evaluation_rows(blocks: PackedBlocks, config: EvaluationConfig) -> list[int]
     """Row numbers spread evenly over a split: `config.blocks` of them, or all."""
     count = len(blocks) if config.blocks == 0 else min(config.blocks, len(blocks))
     return [index * len(blocks) // count for index in range(count)]
+
+
+def full_rows(blocks: PackedBlocks, rows: Sequence[int]) -> list[int]:
+    """Those of some rows that have no padding: all but the last of a split may be."""
+    return [row for row in rows if (row + 1) * blocks.sequence_length <= blocks.num_tokens]
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from hdiff.components import build, component_class
 from hdiff.config import Recipe
@@ -137,6 +138,19 @@ def build_corruption(
     return corruption
 
 
+def required_levels(corruption: Corruption, model: nn.Module) -> tuple[str, ...]:
+    """Levels of the data that training needs: those of the corruption, then that of a planner."""
+    planner = getattr(model, "planner", None)
+    levels = (*corruption.required_levels(), *(() if planner is None else (planner.level,)))
+    return tuple(dict.fromkeys(levels))
+
+
+def steps_parameter(spec: Mapping[str, Any]) -> inspect.Parameter | None:
+    """The parameter of a sampler's class that takes the steps T; None if it finds its number itself."""
+    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section="sampler")
+    return inspect.signature(cls).parameters.get("num_steps")
+
+
 def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> Sampler:
     """The sampler of a recipe or command line.
 
@@ -150,9 +164,7 @@ def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> S
     Raises:
         RecipeError: If the kind or a key is unknown.
     """
-    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section="sampler")
-    takes_steps = "num_steps" in inspect.signature(cls).parameters
-    if takes_steps and num_steps is not None:
+    if steps_parameter(spec) is not None and num_steps is not None:
         spec = {"num_steps": num_steps, **spec}
     sampler: Sampler = build(spec, SAMPLERS, section="sampler")
     return sampler

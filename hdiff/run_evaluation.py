@@ -18,6 +18,7 @@ from hdiff.evaluation import (
     evaluate_exact,
     evaluate_t_step,
     evaluation_rows,
+    full_rows,
 )
 from hdiff.factory import build_sampler
 from hdiff.judges import Judges
@@ -192,8 +193,7 @@ def _quality(
             seed=seed,
         )
     rows = evaluation_rows(blocks, config.model_copy(update={"blocks": config.samples}))
-    full = [row for row in rows if bool(blocks.batch([row]).token_mask.all())]
-    if full:
+    if full := full_rows(blocks, rows):
         found["reference"] = judges.figures(blocks.batch(full).input_ids)
     return found
 

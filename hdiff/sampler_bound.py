@@ -11,7 +11,7 @@ from hdiff.config import EvaluationConfig
 from hdiff.corruption import Cascade, Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
-from hdiff.evaluation import ROWS_PER_BATCH, Estimate, evaluation_rows, ratio_estimate
+from hdiff.evaluation import ROWS_PER_BATCH, Estimate, evaluation_rows, full_rows, ratio_estimate
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import Sampler
 
@@ -50,7 +50,7 @@ def evaluate_sampler(
     generator = torch.Generator(device).manual_seed(seed)
     rows = evaluation_rows(blocks, config)
     if isinstance(corruption, Cascade):
-        rows = [row for row in rows if bool(blocks.batch([row]).token_mask.all())]
+        rows = full_rows(blocks, rows)
     if not rows:
         raise DataError("no held-out row is full; prepare more text or lower data.sequence_length")
     draws = max(1, config.draws // 8)

@@ -28,7 +28,7 @@ from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.data_order import DataOrder
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
-from hdiff.factory import build_corruption, build_model, count_parameters
+from hdiff.factory import build_corruption, build_model, count_parameters, required_levels
 from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
@@ -188,9 +188,7 @@ class Trainer:
 
     def _blocks(self, split: str, levels: Sequence[str] | None = None) -> PackedBlocks:
         if levels is None:
-            planner = getattr(self.model, "planner", None)
-            levels = (*self.corruption.required_levels(), *(() if planner is None else (planner.level,)))
-            levels = tuple(dict.fromkeys(levels))
+            levels = required_levels(self.corruption, self.model)
         return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing())
 
     def _build_corruption(self) -> Corruption:

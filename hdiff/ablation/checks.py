@@ -14,7 +14,7 @@ from hdiff.ablation.specification import Ablation
 from hdiff.config import Recipe
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import DataError, RecipeError, UserError
-from hdiff.factory import build_corruption, build_model, build_sampler, count_parameters
+from hdiff.factory import build_corruption, build_model, build_sampler, count_parameters, required_levels
 from hdiff.run_record import RunRecord
 
 
@@ -106,9 +106,7 @@ def _build(recipe: Recipe, prepared: PreparedData | None) -> dict[str, int]:
         model = build_model(recipe, vocab_size, corruption)
     if recipe.evaluation.sampler is not None:
         build_sampler(recipe.evaluation.sampler, num_steps=1)
-    levels += corruption.required_levels()
-    if (planner := getattr(model, "planner", None)) is not None:
-        levels.append(planner.level)
+    levels += required_levels(corruption, model)
     for level in levels:
         if prepared is not None and level not in ("token", *prepared.manifest["levels"]):
             raise DataError(
