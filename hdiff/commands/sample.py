@@ -87,7 +87,8 @@ def sample(
     else:
         for number, drawn in enumerate(record["samples"], 1):
             title = f"--- sample {number} of {num}, {record['num_steps']} steps, seed {seed}"
-            score = f", {drawn['score']:.3f} nats/token" if "score" in drawn else ""
+            bound = "bound on -log p(filled | given)"
+            score = f", {bound} {drawn['score']:.3f} nats/token" if "score" in drawn else ""
             typer.echo(f"{title}{score}\n{drawn['text'].strip()}")
     if trajectory is not None:
         from hdiff.pages import trajectory_page
