@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,33 @@ QUALITY = {
 }
 
 
-def run(command: list[str], log: Path) -> None:
-    """Runs one hdiff command on one core, its output into a log file."""
+def run(command: list[str], log: Path | None = None) -> None:
+    """Runs one hdiff command on one core, its output into a log file if one is given."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with log.open("a") as file:
+    with nullcontext() if log is None else log.open("a") as file:
         subprocess.run(
             [sys.executable, "-m", "hdiff", *command], env=environment, stdout=file, stderr=file, check=True
         )
+
+
+def train(
+    name: str, recipe: Path, arguments: argparse.Namespace, *, data: Path, changes: Sequence[str] = ()
+) -> tuple[Path, Path]:
+    """Trains OUT/NAME (`name` ends in the seed) or goes on with it; its folder and its log."""
+    out, log = arguments.out / name, arguments.out / f"{name}.log"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    seed = name.rpartition("-")[2]
+    overrides = [f"output={out}", f"seed={seed}", f"data.path={data}", "resume=auto", *arguments.set]
+    run(["train", str(recipe), *changes, *overrides], log)
+    return out, log
+
+
+def spread(values: Sequence[float], *, digits: int = 3) -> str:
+    """Mean ± standard deviation; the mean alone of one value, nothing of none."""
+    if not values:
+        return ""
+    sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{sd}"
 
 
 def train_and_evaluate(
@@ -59,19 +80,10 @@ def train_and_evaluate(
     judge: Sequence[str] = (),
 ) -> None:
     """One run with a system's changes to the recipe, unless its evaluation is there."""
-    out = arguments.out / f"{system}-{seed}"
-    if (out / "eval.json").exists():
+    name = f"{system}-{seed}"
+    if (arguments.out / name / "eval.json").exists():
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    overrides = [
-        f"output={out}",
-        f"seed={seed}",
-        f"data.path={arguments.data}",
-        "resume=auto",
-        *arguments.set,
-    ]
-    log = arguments.out / f"{system}-{seed}.log"
-    run(["train", str(arguments.recipe), *changes, *overrides], log)
+    out, log = train(name, arguments.recipe, arguments, data=arguments.data, changes=changes)
     run(["eval", str(out), "--json", *judge], log)
 
 
@@ -104,10 +116,7 @@ def _rows(title: str, columns: list[str], found: dict[str, list[Any]], values: A
     lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for system, evaluations in found.items():
         per_seed = list(zip(*(values(evaluation) for evaluation in evaluations), strict=True))
-        cells = [
-            f"{statistics.mean(v):.3f} ± {statistics.stdev(v) if len(v) > 1 else float('nan'):.3f}"
-            for v in per_seed
-        ]
+        cells = [spread(v) for v in per_seed]
         lines.append(f"| {TITLES[system]} | " + " | ".join(cells) + " |")
     return lines
 

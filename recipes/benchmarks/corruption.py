@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 
-from compare import add_options, run_all
+from compare import add_options, run_all, spread
 
 RECIPE = Path(__file__).with_name("corruption.yaml")
 BASELINE = "token"
@@ -68,10 +67,6 @@ def table(arguments: argparse.Namespace) -> str:
     def bounds(system: str) -> dict[int, dict[str, float]]:
         files = {seed: arguments.out / f"{system}-{seed}" / "eval.json" for seed in arguments.seeds}
         return {seed: json.loads(f.read_text())["bound"] for seed, f in files.items() if f.exists()}
-
-    def spread(values: list[float]) -> str:
-        sd = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.3f}{sd}"
 
     reference = bounds(BASELINE)
     lines = [

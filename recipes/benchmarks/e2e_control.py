@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from compare import run, spread
 
 from hdiff.control import Controlled, Keywords, Skeleton, follow_skeleton, infill, with_keywords
 from hdiff.control.skeleton import num_values
-from hdiff.control.verification import skeleton_checker
+from hdiff.control.verification import FREE, skeleton_checker
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.models.autoregressive import Autoregressive
@@ -72,14 +70,8 @@ def prepare(arguments: argparse.Namespace) -> Path:
         texts = [json.loads(row)["text"] for row in rows]
         (arguments.out / f"{split}.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     files = [str(arguments.out / "train.txt"), "--validation", str(arguments.out / "valid.txt")]
-    hdiff(["prepare", *files, "--out", str(data), "--tokenizer", "words", "--levels", "phrase"])
+    run(["prepare", *files, "--out", str(data), "--tokenizer", "words", "--levels", "phrase"])
     return data
-
-
-def hdiff(command: list[str]) -> None:
-    """Runs one hdiff command on one core."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "hdiff", *command], env=environment, check=True)
 
 
 def trained(system: str, seed: int, data: Path, arguments: argparse.Namespace) -> RunFolder:
@@ -87,7 +79,7 @@ def trained(system: str, seed: int, data: Path, arguments: argparse.Namespace) -
     out = arguments.out / f"{system}-{seed}"
     if not RunFolder.has_checkpoint(out) or not is_finished(out):
         options = [f"data.path={data}", f"output={out}", f"seed={seed}", "resume=auto", *arguments.set]
-        hdiff(["train", str(RECIPE), *SYSTEMS[system], *options, "-q"])
+        run(["train", str(RECIPE), *SYSTEMS[system], *options, "-q"])
     return RunFolder.load(out)
 
 
@@ -155,7 +147,7 @@ class Writer:
                 continue
             if (count := count + 1) > self.arguments.targets:
                 return
-            around = [("*", first), (label, size), ("*", len(words) - last - 1)]
+            around = [(FREE, first), (label, size), (FREE, len(words) - last - 1)]
             skeleton = Skeleton(tuple(span for span in around if span[1]))
             accept = skeleton_checker(self.parser, skeleton) if tries > 1 else None
             made = self._follow("phrases", skeleton, tries=tries, accept=accept)
@@ -259,11 +251,7 @@ def table(found: dict[int, dict[str, dict[str, Any]]], reference: float | None) 
     """Markdown: mean over seeds, and the standard deviation where there are several."""
 
     def cell(values: list[float | None]) -> str:
-        known = [value for value in values if value is not None]
-        if not known:
-            return "-"
-        spread = f" ± {statistics.stdev(known):.2f}" if len(known) > 1 else ""
-        return f"{statistics.mean(known):.2f}{spread}"
+        return spread([value for value in values if value is not None], digits=2) or "-"
 
     columns = ("success", "all_right", "success_of_target_texts", "judge_nll", "targets", "skipped")
     lines = ["| task | " + " | ".join(columns) + " | Diffusion-LM |", "|---" * (len(columns) + 2) + "|"]

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from compare import run
+from compare import run, spread, train
 
 RECIPES = Path(__file__).parents[1]
 SYSTEMS = {
@@ -28,13 +28,11 @@ OPERATIONS = ("shuffle", "replace", "reverse", "copy")
 
 def one(system: str, seed: int, arguments: argparse.Namespace) -> None:
     """One run, trained and evaluated unless it is."""
-    out = arguments.out / f"{system}-{seed}"
-    if (out / "eval.json").exists():
+    name = f"{system}-{seed}"
+    if (arguments.out / name / "eval.json").exists():
         return
     data, steps = SYSTEMS[system]
-    log = arguments.out / f"{system}-{seed}.log"
-    options = [f"output={out}", f"seed={seed}", f"data.path={arguments.data / data}", "resume=auto"]
-    run(["train", str(RECIPES / f"{system}.yaml"), *options, *arguments.set], log)
+    out, log = train(name, RECIPES / f"{system}.yaml", arguments, data=arguments.data / data)
     run(["eval", str(out), "--steps", steps], log)
 
 
@@ -70,15 +68,8 @@ def table(found: dict[str, dict[str, dict[str, list[float]]]]) -> str:
     lines.append("|---" * (len(steps) + 2) + "|")
     for task, rows in found.items():
         for row, shares in rows.items():
-            lines.append(f"| {task} | {row} | " + " | ".join(_cell(shares.get(t, [])) for t in steps) + " |")
+            lines.append(f"| {task} | {row} | " + " | ".join(spread(shares.get(t, [])) for t in steps) + " |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return ""
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
 
 
 def plot(found: dict[str, dict[str, dict[str, list[float]]]], file: Path) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from compare import add_options, run
+from compare import add_options, run, spread
+from compare import train as train_run
 
 RECIPE = Path(__file__).with_name("parallel.yaml")
 JUDGE = "judge"
@@ -90,18 +90,8 @@ def file_of(arguments: argparse.Namespace, system: str, sampler: str, seed: int)
 
 def train(system: str, seed: int, arguments: argparse.Namespace) -> None:
     """Trains one system, unless it is trained."""
-    out = arguments.out / f"{system}-{seed}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    overrides = [
-        f"output={out}",
-        f"seed={seed}",
-        f"data.path={arguments.data}",
-        "resume=auto",
-        *arguments.set,
-    ]
-    run(
-        ["train", str(arguments.recipe), *SYSTEMS[system], *overrides], arguments.out / f"{system}-{seed}.log"
-    )
+    name = f"{system}-{seed}"
+    train_run(name, arguments.recipe, arguments, data=arguments.data, changes=SYSTEMS[system])
 
 
 def evaluate(system: str, seed: int, arguments: argparse.Namespace) -> None:
@@ -128,13 +118,13 @@ def table(arguments: argparse.Namespace) -> str:
     for (system, name), read in found.items():
         if name == "ancestral":
             bounds = [e["bound"]["nats_per_token"] for e in read.values()]
-            lines.append(f"| {system} | {_spread(bounds)} | {len(bounds)} |")
+            lines.append(f"| {system} | {spread(bounds)} | {len(bounds)} |")
     for title, (_, figure) in FIGURES.items():
         lines += ["", f"| {title} | " + " | ".join(f"T = {t}" for t in steps) + " |"]
         lines.append("|---" * (len(steps) + 1) + "|")
         for (system, name), read in found.items():
             cells = [
-                _spread([v for e in read.values() if t in e["quality"] and (v := figure(e, t)) is not None])
+                spread([v for e in read.values() if t in e["quality"] and (v := figure(e, t)) is not None])
                 for t in steps
             ]
             lines.append(f"| {system}, {name} | " + " | ".join(cells) + " |")
@@ -149,17 +139,10 @@ def _paired(found: dict[tuple[str, str], dict[int, Any]]) -> list[str]:
     for name, control in PAIRS:
         one, other = found.get(("structured", name), {}), found.get(("structured", control), {})
         cells = [
-            _spread([one[s]["t_step"][t] - other[s]["t_step"][t] for s in one if s in other]) for t in steps
+            spread([one[s]["t_step"][t] - other[s]["t_step"][t] for s in one if s in other]) for t in steps
         ]
         lines.append(f"| {name} - {control} | " + " | ".join(cells) + " |")
     return lines
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    sd = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{sd}"
 
 
 def main() -> None:
