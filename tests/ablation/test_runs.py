@@ -1,0 +1,200 @@
+"""Real runs: kept when started again, resumed when killed, a crash stops nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ablation_files import write
+
+from hdiff.ablation import load_ablation
+from hdiff.ablation.results import (
+    check_folders,
+    is_evaluated,
+    judge_weights,
+    read_results,
+)
+from hdiff.ablation.runs import run_ablation
+from hdiff.ablation.summary import as_json, summarise
+from hdiff.cli import run as hdiff
+from hdiff.errors import DataError, RecipeError
+
+
+@pytest.fixture(scope="module")
+def finished(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two variants, two seeds and a judge, trained and evaluated by the command."""
+    file = write(tmp_path_factory.mktemp("ablation"), data=prepared_folder)
+    assert hdiff(["ablate", str(file), "--jobs", "2", "--quiet"]) == 0
+    return file
+
+
+@pytest.fixture
+def unchanged(finished: Path) -> Iterator[Path]:
+    """The finished ablation; the test may not write to its runs."""
+
+    def times() -> dict[Path, int]:
+        runs = [run.path for run in load_ablation(finished).all_runs]
+        return {file: file.stat().st_mtime_ns for run in runs for file in run.rglob("*") if file.is_file()}
+
+    before = times()
+    yield finished
+    assert times() == before
+
+
+@pytest.mark.slow
+def test_runs_end_to_end_and_writes_all_tables(unchanged: Path) -> None:
+    ablation = load_ablation(unchanged)
+    found = json.loads((ablation.output / "ablation.json").read_text())
+    assert found["failed"] == {}
+    assert found["unfinished"] == []
+    tokens, spans = found["variants"]["tokens"], found["variants"]["spans"]
+    assert tokens["seeds"] == spans["seeds"] == [0, 1]
+    for run in ablation.runs:
+        evaluation = json.loads((run.path / "eval.json").read_text())
+        figures = found["variants"][run.variant]["figures"]
+        seed = str(run.seed)
+        assert figures["bound"]["by_seed"][seed] == evaluation["bound"]["nats_per_token"]
+        assert figures["judge_nll"]["4"]["by_seed"][seed] == evaluation["quality"]["4"]["judge_nll"] > 0
+        assert figures["L"]["1"]["by_seed"][seed] == evaluation["t_step"]["1"]
+    assert tokens["figures"]["tokens_seen"]["mean"] == 8 * 4 * 32
+    inner = tokens["figures"]["non_embedding"]["mean"]
+    assert tokens["figures"]["train_flops"]["mean"] == 6 * inner * 8 * 4 * 32
+    assert tokens["figures"]["parameters"]["mean"] > inner > 0
+    gaps = [d for d in found["differences"] if d["figure"] == "bound"]
+    seeds = [spans["figures"]["bound"]["by_seed"][s] - tokens["figures"]["bound"]["by_seed"][s] for s in "01"]
+    assert gaps[0]["mean"] == pytest.approx(sum(seeds) / 2)
+    for name in ("ablation.md", "ablation.csv", "ablation.html", "bound.svg", "t_step.svg", "judge_nll.svg"):
+        assert (ablation.output / name).stat().st_size > 100
+
+
+@pytest.mark.slow
+def test_finished_runs_and_evaluations_are_kept(unchanged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hdiff(["ablate", str(unchanged), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "done in" not in said.err, "no process was started"
+    ablation = load_ablation(unchanged)
+    assert json.loads(said.out) == json.loads((ablation.output / "ablation.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_table_alone_says_what_is_missing(unchanged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ablation = load_ablation(unchanged)
+    run = ablation.output / "spans-1"
+    run.rename(ablation.output / "aside")
+    try:
+        assert hdiff(["ablate", str(unchanged), "--table", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+    finally:
+        (ablation.output / "aside").rename(run)
+    assert found["unfinished"] == ["spans-1"]
+    assert found["variants"]["spans"]["seeds"] == [0]
+    assert found["differences"][0]["verdict"] == "one seed"
+
+
+@pytest.mark.slow
+def test_an_evaluation_by_somebody_else_does_not_count(finished: Path) -> None:
+    ablation = load_ablation(finished)
+    run, judge = ablation.runs[0], judge_weights(ablation)
+    assert is_evaluated(run, judge)
+    assert not is_evaluated(run, None)
+    file = run.path / "eval.json"
+    text = file.read_text()
+    try:
+        file.write_text(text + " ")
+        assert not is_evaluated(run, judge)
+        assert read_results(ablation)[run.name].state == "unfinished"
+    finally:
+        file.write_text(text)
+    assert is_evaluated(run, judge)
+
+
+@pytest.mark.slow
+def test_runs_of_another_recipe_are_not_mixed_in(unchanged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = unchanged.read_text()
+    try:
+        unchanged.write_text(text.replace("train.steps: 8", "train.steps: 9"))
+        with pytest.raises(
+            RecipeError, match=r"another recipe .*\(different: train.steps\); delete that folder"
+        ):
+            check_folders(load_ablation(unchanged))
+        assert hdiff(["ablate", str(unchanged), "--table"]) == 2
+    finally:
+        unchanged.write_text(text)
+    assert "give the ablation another output" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_ablations_do_not_work_in_one_folder(unchanged: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    ablation = load_ablation(unchanged)
+    with (ablation.output / "lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"still work in .*wait until they end.*process ids: \d+"):
+            run_ablation(ablation)
+
+
+CRASHING = """
+name: small
+base: base.yaml
+output: {output}
+seeds: [0]
+set: {{train.steps: 8}}
+baseline: tokens
+variants:
+  crashing: {{train.learning_rate: 1.0e+30}}
+  tokens: {{corruption: {{kind: token_masking}}}}
+"""
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_nothing_else(
+    finished: Path, prepared_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variant that crashes, then one of the finished ablation, which is interrupted while it trains."""
+    file = write(tmp_path, CRASHING, data=prepared_folder)
+    ablation = load_ablation(file)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hdiff", "ablate", str(file)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not (ablation.output / "tokens-0" / "run.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"start again to go on" in err
+    results = read_results(ablation)
+    assert (results["crashing-0"].state, results["tokens-0"].state) == ("failed", "unfinished")
+
+    launcher = tmp_path / "launcher"
+    launched = tmp_path / "launched"
+    launcher.write_text(f'#!/bin/sh\necho "$OMP_NUM_THREADS $@" >> {launched}\nexec {sys.executable} "$@"\n')
+    launcher.chmod(0o755)
+    assert hdiff(["ablate", str(file), "--launcher", str(launcher), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["failed"]) == ["crashing-0"]
+    assert "lower train.learning_rate" in found["failed"]["crashing-0"]
+    assert found["unfinished"] == []
+    whole = as_json(summarise(load_ablation(finished), read_results(load_ablation(finished))))
+    ours, theirs = (table["variants"]["tokens"]["figures"] for table in (found, whole))
+    for figure in ("bound", "tokens_seen", "train_flops"):
+        assert ours[figure]["by_seed"]["0"] == theirs[figure]["by_seed"][0]
+    for steps in ("1", "4"):
+        for figure in ("L", "unigram_entropy", "distinct_2", "nfe"):
+            assert ours[figure][steps]["by_seed"]["0"] == theirs[figure][steps]["by_seed"][0]
+    commands = launched.read_text().splitlines()
+    threads = os.environ["OMP_NUM_THREADS"]
+    assert all(line.startswith(f"{threads} -m hdiff train ") for line in commands)
+    assert "crashing-0.yaml" in commands[0]
+    # A sum over two threads is rounded otherwise, and the runs would not be the same.
+    records = [json.loads((run.path / "run.json").read_text()) for run in ablation.runs]
+    assert [record["threads"] for record in records] == [int(threads)] * 2

@@ -1,0 +1,60 @@
+"""The shipped ablations: their variants build and differ in nothing but what they patch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdiff.ablation import load_ablation
+from hdiff.ablation.checks import check_ablation
+from hdiff.recipe import differences, load_recipe
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHIPPED = sorted((CHECKOUT / "recipes" / "ablations").glob("*.yaml"))
+
+
+def test_there_are_the_ablations_the_docs_name() -> None:
+    names = {path.stem for path in SHIPPED}
+    wanted = {"levels", "heads", "units", "salience_order", "typed_masks", "planner", "span_length"}
+    assert names == {*wanted, "model_size"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_variants_build_and_differ_in_nothing_but_their_patches(
+    path: Path, prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pydoc").symlink_to(prepared_folder)
+    monkeypatch.chdir(tmp_path)
+    ablation = load_ablation(path)
+    header = path.read_text(encoding="utf-8").split("\nname:")[0]
+    assert all(line.startswith("# ") for line in header.splitlines())
+    assert all(word in header for word in ("Shows:", "Before:", "Takes:", "Run: hdiff ablate recipes/abl"))
+    check_ablation(ablation)
+    values = load_recipe_values(path)
+    plain = load_recipe(path.parent / values["base"])
+    for variant, recipe in ablation.variants.items():
+        patched = {*values.get("set", {}), *ablation.patches[variant], "name", "output", "resume", "seed"}
+        for key in differences(plain, recipe):
+            assert any(key == patch or key.startswith(f"{patch}.") for patch in patched), (variant, key)
+
+
+def load_recipe_values(path: Path) -> dict[str, Any]:
+    from hdiff.recipe import parse_yaml
+
+    values: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
+    return values
+
+
+def test_levels_compares_models_of_equal_size(
+    prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pydoc").symlink_to(prepared_folder)
+    monkeypatch.chdir(tmp_path)
+    sizes = check_ablation(load_ablation(CHECKOUT / "recipes/ablations/levels.yaml")).parameters
+    inner = {variant: size["total"] - size["embedding"] for variant, size in sizes.items()}
+    assert inner["phrases"] == inner["random_spans"] == inner["clauses"]
+    assert abs(inner["phrases"] / inner["tokens"] - 1) < 0.02

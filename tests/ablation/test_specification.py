@@ -1,0 +1,143 @@
+"""An ablation file: resolved, checked and planned before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ablation_files import ABLATION, write
+
+from hdiff.ablation import load_ablation
+from hdiff.ablation.checks import check_ablation
+from hdiff.ablation.runs import run_ablation
+from hdiff.cli import run as hdiff
+from hdiff.errors import DataError, RecipeError
+
+
+def test_every_variant_is_resolved_with_every_seed(tmp_path: Path) -> None:
+    ablation = load_ablation(write(tmp_path))
+    assert [run.name for run in ablation.runs] == ["tokens-0", "spans-0", "tokens-1", "spans-1"]
+    for run in ablation.runs:
+        assert run.path == tmp_path / "out" / run.name
+        assert (run.recipe.seed, run.recipe.resume, run.recipe.train.steps) == (run.seed, "auto", 8)
+    assert ablation.changes("spans")["corruption.kind"] == "span_masking"
+    assert ablation.changes("tokens") == {}
+
+
+def test_the_judge_takes_from_set_what_judges_have(tmp_path: Path) -> None:
+    text = ABLATION.replace("train.steps: 8", "train.steps: 8, model.width: 32, head: {{kind: crf}}")
+    judge = load_ablation(write(tmp_path, text)).judge
+    assert judge is not None
+    assert judge.recipe.train.steps == 8
+    assert (judge.recipe.model.width, judge.recipe.model.depth) == (16, 2)
+    assert judge.recipe.head == {"kind": "product"}
+    assert judge.name == "judge-0"
+
+
+def test_patches_keep_numbers_with_exponents_and_nested_values(tmp_path: Path) -> None:
+    text = ABLATION.replace(
+        "spans: {{}}", "spans: {{train.learning_rate: 3e-4, corruption.lengths: {{4: 1.0}}}}"
+    )
+    recipe = load_ablation(write(tmp_path, text)).variants["spans"]
+    assert recipe.train.learning_rate == 3e-4
+    assert recipe.corruption["lengths"] == {4: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "baseline:",
+            "baselin: x\nbaseline:",
+            r"no key 'baselin' in the ablation; did you mean 'baseline'\?",
+        ),
+        (
+            "judge: {{recipe",
+            "judge: {{recipes: a, recipe",
+            r"no key 'recipes' in judge; did you mean 'recipe'",
+        ),
+        ("train.steps: 8", "train.stpes: 6", r"no key 'stpes' in train; did you mean 'steps'\?"),
+        ("spans: {{}}", "spans: {{model.widht: 8}}", r"variant 'spans' .*did you mean 'width'"),
+        ("spans: {{}}", "spans: {{model.width: wide}}", "model.width is 'wide'"),
+        ("spans: {{}}", "spans: {{seed: 3}}", "variant 'spans' .* patches 'seed'; the ablation sets it"),
+        ("spans: {{}}", "spans: {{a=b: 3}}", "write a dotted key"),
+        ("spans: {{}}", "spans:", "variants.spans is None"),
+        ("spans: {{}}", "spans: {{}}\n  more: {{}}", "'spans' and 'more' resolve to the same recipe"),
+        ("spans: {{}}", "../spans: {{}}", r"variant '../spans' names a folder"),
+        ("spans: {{}}", "Tokens: {{}}", "differ in more than case"),
+        ("spans: {{}}", "judge: {{}}", "'judge' is taken"),
+        (
+            "baseline: tokens",
+            "baseline: token",
+            r"baseline is 'token', which is no variant; did you mean 'tok",
+        ),
+        ("baseline: tokens", "baseline: tokens\ncontrol_of: {{spans: word}}", r"control_of.spans is 'word'"),
+        ("baseline: tokens", "baseline: tokens\ncontrol_of: {{spans: spans}}", "its own control"),
+        ("seeds: [0, 1]", "seeds: []", "seeds is empty; give at least one"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "give each once"),
+        ("seeds: [0, 1]", "seeds: [-1]", "greater than or equal to 0"),
+        ("base: base.yaml", "base: none.yaml", r"base of .*no recipe .*none.yaml; give a .yaml file"),
+        ("recipe: judge.yaml", "recipe: base.yaml", "a judge is autoregressive"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_trained(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert ABLATION.count(old) == 1
+    with pytest.raises(RecipeError, match=message):
+        load_ablation(write(tmp_path, ABLATION.replace(old, new)))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("patch", "error", "message"),
+    [
+        ("corruption.segmentatoin: random", RecipeError, "'spans' .*did you mean 'segmentation'"),
+        ("head: {{kind: produkt}}", RecipeError, "did you mean 'product'"),
+        ("evaluation.sampler: {{kind: planed}}", RecipeError, "did you mean 'planned'"),
+        ("corruption.level: sentence", DataError, "re-run hdiff prepare with --levels sentence"),
+        (
+            "data.path: data/none",
+            DataError,
+            "data/none does not exist .*hdiff prepare SOURCE --out data/none",
+        ),
+    ],
+)
+def test_components_and_data_are_tried_before_anything_is_trained(
+    tmp_path: Path, prepared_folder: Path, patch: str, error: type[Exception], message: str
+) -> None:
+    file = write(tmp_path, ABLATION.replace("spans: {{}}", f"spans: {{{{{patch}}}}}"), data=prepared_folder)
+    with pytest.raises(error, match=message):
+        check_ablation(load_ablation(file))
+
+
+def test_plan_prints_what_differs_and_trains_nothing(
+    tmp_path: Path, prepared_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, ABLATION.replace("spans: {{}}", "deep: {{model.depth: 2}}"), data=prepared_folder)
+    assert hdiff(["ablate", str(file), "--plan", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert [run["run"] for run in planned["runs"]] == ["judge-0", "tokens-0", "deep-0", "tokens-1", "deep-1"]
+    assert planned["variants"]["deep"]["changes"]["model.depth"] == 2
+    assert planned["variants"]["deep"]["not_matched"][0].startswith("non-embedding parameters +")
+    assert planned["variants"]["tokens"]["not_matched"] == []
+    assert not (tmp_path / "out").exists()
+    assert hdiff(["ablate", str(write(tmp_path)), "--plan"]) == 0
+    said = capsys.readouterr()
+    assert "5 of 5 runs to do" in said.out
+    assert "hdiff prepare SOURCE --out data/none" in said.err
+
+
+def test_a_missing_file_number_of_jobs_or_launcher_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hdiff(["ablate", str(tmp_path / "none.yaml")]) == 2
+    assert "recipes/ablations/ are a start" in capsys.readouterr().err
+    assert hdiff(["ablate", str(write(tmp_path)), "--table"]) == 2
+    assert "train them: hdiff ablate" in capsys.readouterr().err
+    ablation = load_ablation(write(tmp_path))
+    with pytest.raises(RecipeError, match="at least 1"):
+        run_ablation(ablation, jobs=0)
+    with pytest.raises(RecipeError, match=r"'no-such-command --fast' is not installed; pip install"):
+        run_ablation(ablation, launcher="no-such-command --fast")

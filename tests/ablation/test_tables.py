@@ -1,0 +1,158 @@
+"""Tables, plots and the page, from results made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from ablation_files import ABLATION, write
+
+from hdiff.ablation import Ablation, load_ablation
+from hdiff.ablation.page import ablation_page
+from hdiff.ablation.plots import plots
+from hdiff.ablation.results import (
+    Figures,
+    RunResult,
+    _train_seconds,
+)
+from hdiff.ablation.summary import Summary, summarise
+from hdiff.ablation.table import csv_text, markdown, notes
+
+THREE = ABLATION.replace("seeds: [0, 1]", "seeds: [0, 1, 2]").replace(
+    "spans: {{}}", "spans: {{}}\n  deep: {{model.depth: 2}}\ncontrol_of: {{deep: spans}}"
+)
+
+
+def results_of(ablation: Ablation, changes: dict[str, Figures]) -> dict[str, RunResult]:
+    """Every run done: bounds of 5 plus a hundredth per seed, 1000 inner parameters, 600 tokens."""
+    found = {}
+    for run in ablation.all_runs:
+        figures: Figures = {("bound", None): 5 + run.seed / 100, ("structure", None): 0.0}
+        figures |= {("L", t): 6 - t / 10 + run.seed / 100 for t in (1, 4)}
+        figures |= {(key, t): float(t) for key in ("judge_nll", "nfe", "distinct_2") for t in (1, 4)}
+        costs = {"parameters": 2000, "non_embedding": 1000, "tokens_seen": 600, "train_flops": 3.6e6}
+        figures |= {(key, None): float(value) for key, value in {**costs, "train_seconds": 7}.items()}
+        figures |= changes.get(run.variant, {})
+        found[run.name] = RunResult(run, "done", None, figures, {"distinct_2": 0.5}, {"commit": "abc"})
+    return found
+
+
+def summary_of(tmp_path: Path, changes: dict[str, Figures], text: str = THREE) -> Summary:
+    ablation = load_ablation(write(tmp_path, text))
+    return summarise(ablation, results_of(ablation, changes))
+
+
+def test_differences_are_paired_and_go_to_the_baseline_and_the_control(tmp_path: Path) -> None:
+    """The noise of seeds, 0.01, is common; so a gap of 0.001 that every seed has is found."""
+    ablation = load_ablation(write(tmp_path, THREE))
+    results = results_of(ablation, {})
+    for name, result in results.items():
+        if name.startswith("deep"):
+            result.figures["bound", None] -= 0.001 * (1 + result.run.seed / 10)
+    found = {
+        (c.variant, c.reference): c.difference
+        for c in summarise(ablation, results).comparisons
+        if c.figure == "bound"
+    }
+    assert found["deep", "tokens"].mean == pytest.approx(-0.0011)
+    assert found["deep", "tokens"].verdict == found["deep", "spans"].verdict == "better"
+    assert found["spans", "tokens"].verdict == "within noise"
+    assert set(found) == {("spans", "tokens"), ("deep", "tokens"), ("deep", "spans")}
+
+
+def test_variants_of_another_size_or_with_other_tokens_are_flagged(tmp_path: Path) -> None:
+    changes: dict[str, Figures] = {
+        "spans": {("non_embedding", None): 1019.0},
+        "deep": {("non_embedding", None): 970.0, ("tokens_seen", None): 1200.0},
+    }
+    summary = summary_of(tmp_path, changes)
+    assert summary.fairness["spans"] == ()
+    assert summary.fairness["deep"] == ("non-embedding parameters -3.0 %", "tokens seen +100.0 %")
+    row = next(line for line in markdown(summary).splitlines() if line.startswith("| deep | 0, 1, 2"))
+    assert "not capacity-matched: non-embedding parameters -3.0 %" in row
+
+
+def test_a_bound_given_structure_is_never_compared_with_the_others(tmp_path: Path) -> None:
+    ablation = load_ablation(write(tmp_path, THREE))
+    results = results_of(ablation, {"deep": {("conditional_bound", None): 1.0}})
+    for result in results.values():
+        if result.run.variant == "deep":
+            del result.figures["bound", None]
+    summary = summarise(ablation, results)
+    assert not [c for c in summary.comparisons if c.variant == "deep" and c.figure == "bound"]
+    assert "bound GIVEN STRUCTURE, not comparable" in markdown(summary)
+    assert "deep" not in plots(summary)["bound"]
+    assert "GIVEN STRUCTURE" not in markdown(summary_of(tmp_path, {}))
+
+
+def test_failed_and_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
+    ablation = load_ablation(write(tmp_path, THREE))
+    results = results_of(ablation, {})
+    for name, state, reason in (("deep-1", "failed", "the loss is nan"), ("deep-2", "unfinished", None)):
+        results[name] = RunResult(results[name].run, state, reason, {}, {}, {})  # type: ignore[arg-type]
+    summary = summarise(ablation, results)
+    assert summary.failed == {"deep-1": "the loss is nan"}
+    text = markdown(summary)
+    assert "| deep | 0 (failed: 1) |" in text
+    assert "FAILED deep-1: the loss is nan" in text
+    assert "Not finished: deep-2." in text
+    bound = next(c for c in summary.comparisons if c.variant == "deep" and c.figure == "bound")
+    assert (bound.difference.seeds, bound.difference.verdict) == ((0,), "one seed")
+
+
+def test_csv_holds_every_figure_of_every_run(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_text(summary_of(tmp_path, {})))))
+    assert [(row["variant"], row["seed"]) for row in rows][:4] == [
+        ("tokens", "0"), ("tokens", "1"), ("tokens", "2"), ("spans", "0")]  # fmt: skip
+    assert [float(row["bound"]) for row in rows[:3]] == [5.0, 5.01, 5.02]
+    assert float(rows[0]["L_4"]) == pytest.approx(5.6)
+
+
+def test_markdown_shows_mean_and_deviation_and_says_what_is_an_estimate(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, {})
+    text = markdown(summary)
+    assert (
+        "| tokens | 0, 1, 2 | 5.010 ± 0.010 | 0.000 ± 0.000 | 2,000 | 1,000 | 600 | 3.60e+06 | 7 | baseline |"
+        in text
+    )
+    assert "| held-out text | 0.500 | 0.500 |" in text
+    assert any("FLOPs are an estimate" in note for note in notes(summary))
+    assert "Commit: abc." in notes(summary)
+    columns = [line.count(" | ") for line in text.splitlines() if line.startswith("| spans")]
+    assert columns[0] == text.splitlines()[4].count(" | ")
+
+
+def test_plots_are_xml_with_a_dot_for_every_seed(tmp_path: Path) -> None:
+    drawn = plots(summary_of(tmp_path, {}))
+    assert set(drawn) == {"bound", "t_step", "judge_nll"}
+    dots = {
+        name: len(ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}circle"))
+        for name, svg in drawn.items()
+    }
+    assert dots["bound"] == 3 * 3
+    assert dots["t_step"] == dots["judge_nll"] == 3 * 2 * (3 + 1)  # seeds and their mean, at two T
+    assert "nan" not in "".join(drawn.values())
+
+
+def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+    page = ablation_page(summary_of(tmp_path, {}))
+    assert page.count("<svg") == 3
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_training_seconds_add_up_over_resumed_parts(tmp_path: Path) -> None:
+    lines = [{"step": i, "seconds": s} for i, s in enumerate((1.0, 2.0, 0.5, 1.5))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert _train_seconds(tmp_path) == pytest.approx(2.0 + 1.5)
+
+
+def test_tables_need_no_torch() -> None:
+    modules = "hdiff.ablation, hdiff.ablation.table, hdiff.ablation.plots, hdiff.ablation.plan"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
