@@ -27,7 +27,7 @@ from hdiff.data.batch import Batch
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, ProductHead
-from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs, spread_pairs
+from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs
 from hdiff.minimal_pairs import evaluate_minimal_pairs, score_pairs
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
@@ -276,44 +276,6 @@ def test_a_model_that_learnt_agreement_is_right_about_sentences_it_never_saw():
     assert score_pairs(model, corruption, tokenizer, held_out).accuracy > 0.95
 
 
-# --- the agreement set ----------------------------------------------------------------------------
-
-
-def difference(pair: MinimalPair) -> tuple[str, str, str]:
-    """The word before the one that differs, the right word, the wrong word."""
-    good, bad = pair.good.split(), pair.bad.split()
-    assert len(good) == len(bad)
-    (place,) = [i for i, (one, other) in enumerate(zip(good, bad, strict=True)) if one != other]
-    return good[place - 1], good[place], bad[place]
-
-
-def test_agreement_pairs_are_200_different_ones_and_always_the_same():
-    assert agreement_pairs() == PAIRS
-    assert len(set(PAIRS)) == 200
-    assert set(Counter(pair.paradigm for pair in PAIRS).values()) == {40}
-    assert all(pair.paradigm.startswith("agreement_") for pair in PAIRS)
-
-
-@pytest.mark.parametrize("paradigm", sorted({pair.paradigm for pair in PAIRS}))
-def test_each_word_is_as_often_right_as_wrong(paradigm):
-    """So the shorter, the longer or the more frequent word wins exactly half of the pairs."""
-    chosen = [difference(pair) for pair in PAIRS if pair.paradigm == paradigm]
-    counts = Counter((right, wrong) for _, right, wrong in chosen)
-    assert all(counts[wrong, right] == count for (right, wrong), count in counts.items())
-    shorter = [
-        0.5 if len(right) == len(wrong) else float(len(right) < len(wrong)) for _, right, wrong in chosen
-    ]
-    assert sum(shorter) == len(chosen) / 2
-
-
-@pytest.mark.parametrize(
-    "paradigm", ["agreement_across_phrase", "agreement_determiner_noun", "agreement_reflexive"]
-)
-def test_the_word_before_does_not_decide_where_agreement_is_distant(paradigm):
-    counts = Counter(difference(pair) for pair in PAIRS if pair.paradigm == paradigm)
-    assert all(counts[before, wrong, right] == count for (before, right, wrong), count in counts.items())
-
-
 def test_a_model_of_word_frequencies_is_right_in_half_of_the_pairs(words):
     model, corruption = model_and_corruption("token_masking", words.vocab_size)
     with torch.no_grad():
@@ -321,69 +283,6 @@ def test_a_model_of_word_frequencies_is_right_in_half_of_the_pairs(words):
         model.head.output_bias.normal_(generator=torch.Generator().manual_seed(2))
     scores = score_pairs(model, corruption, words, PAIRS, draws=1)
     assert {accuracy.share for accuracy in scores.paradigms.values()} == {0.5}
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-def test_fixtures_are_read_by_folder_and_by_glob():
-    pairs = read_minimal_pairs(FIXTURES)
-    assert Counter(pair.paradigm for pair in pairs) == {
-        "anaphor_gender_agreement": 5,
-        "determiner_noun_agreement_1": 5,
-        "regular_plural_subject_verb_agreement_1": 5,
-    }
-    first = ("Katherine can't help herself.", "Katherine can't help himself.")
-    assert pairs[0] == MinimalPair(*first, "anaphor_gender_agreement", "morphology")
-    assert read_minimal_pairs(str(FIXTURES / "anaphor*.jsonl")) == pairs[:5]
-
-
-def test_the_whole_of_blimp_is_read(shared_data):
-    if not (shared_data / "blimp").is_dir():
-        pytest.skip("BLiMP is not in ../shared/data/blimp")
-    pairs = read_minimal_pairs(shared_data / "blimp")
-    assert set(Counter(pair.paradigm for pair in pairs).values()) == {1000}
-    assert len(spread_pairs(pairs, 20)) * 50 == len(pairs)
-
-
-def test_kept_pairs_are_spread_evenly_over_each_paradigm():
-    pairs = [
-        MinimalPair(f"{number}", "x", f"p{number % 2}", "f") for number in range(200)
-    ]  # two files, interleaved
-    kept = spread_pairs(pairs, 10)
-    assert [pair.good for pair in kept if pair.paradigm == "p0"] == [str(n) for n in range(0, 200, 20)]
-    assert [pair.good for pair in kept if pair.paradigm == "p1"] == [str(n) for n in range(1, 200, 20)]
-    assert spread_pairs(pairs, 1000) == spread_pairs(pairs, None) == pairs
-    with pytest.raises(DataError, match="max_pairs is 0"):
-        spread_pairs(pairs, 0)
-
-
-GOOD_LINE = '{"sentence_good": "a b", "sentence_bad": "b a", "UID": "u", "field": "f"}'
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", r"x\.jsonl, line 2 is not JSON"),
-        ("[]", r"x\.jsonl, line 2 has None for 'sentence_good'"),
-        (GOOD_LINE.replace('"b a"', '" "'), r"x\.jsonl, line 2 has ' ' for 'sentence_bad'"),
-        (GOOD_LINE.replace("UID", "uid"), r"x\.jsonl, line 2 has None for 'UID'"),
-        (GOOD_LINE.replace('"f"', "3"), r"x\.jsonl, line 2 has 3 for 'field'"),
-    ],
-)
-def test_malformed_lines_are_named_by_file_and_number(tmp_path, line, message):
-    (tmp_path / "x.jsonl").write_text(f"{GOOD_LINE}\n{line}\n")
-    with pytest.raises(DataError, match=message):
-        read_minimal_pairs(tmp_path)
-
-
-def test_missing_folders_and_empty_files_are_refused(tmp_path):
-    for nothing in (tmp_path, tmp_path / "absent", tmp_path / "*.jsonl"):
-        with pytest.raises(DataError, match="no minimal pairs at"):
-            read_minimal_pairs(nothing)
-    (tmp_path / "x.jsonl").write_text("\n")
-    with pytest.raises(DataError, match="hold no pairs"):
-        read_minimal_pairs(tmp_path)
 
 
 # --- what does not fit ----------------------------------------------------------------------------
