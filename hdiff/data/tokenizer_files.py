@@ -59,6 +59,7 @@ def train_backend(texts: Iterable[str], spec: str) -> tokenizers.Tokenizer:
         trainer: trainers.Trainer = trainers.WordLevelTrainer(
             vocab_size=limit, special_tokens=[_EOS, _UNKNOWN], show_progress=False
         )
+        texts = (_without_special_words(text) for text in texts)
     else:
         backend = Tokenizer(models.BPE())
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -71,6 +72,11 @@ def train_backend(texts: Iterable[str], spec: str) -> tokenizers.Tokenizer:
         )
     backend.train_from_iterator(texts, trainer)
     return backend
+
+
+def _without_special_words(text: str) -> str:
+    """The words of a text but `<eos>` and `<unk>`: the trainer would give them a second id."""
+    return " ".join(word for word in text.split() if word not in (_EOS, _UNKNOWN))
 
 
 def read_backend(path: Path) -> tokenizers.Tokenizer:
