@@ -83,9 +83,11 @@ def test_training_is_deterministic() -> None:
 def test_word_list_of_a_text_that_spells_special_tokens_has_one_id_each() -> None:
     tokenizer = Tokenizer.train(["a <unk> b <unk> b c <eos> a"], "words")
     vocabulary = tokenizer.backend.get_vocab()
-    assert sorted(vocabulary.values()) == list(range(5)) and tokenizer.vocab_size == 5
+    assert sorted(vocabulary.values()) == list(range(5))
+    assert tokenizer.vocab_size == 5
     ids, offsets = tokenizer.encode("a <unk> z")
-    assert ids[1] == ids[2] == vocabulary["<unk>"] and offsets == [(0, 1), (2, 7), (8, 9)]
+    assert ids[1] == ids[2] == vocabulary["<unk>"]
+    assert offsets == [(0, 1), (2, 7), (8, 9)]
 
 
 def test_word_list_has_one_token_per_word(word_list: Tokenizer) -> None:
