@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,8 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 DOTTED_KEY = re.compile(r"\w+(\.\w+)*")
 OWN_KEYS = ("name", "output", "seed", "resume")
 """Keys that the ablation gives each run; a patch may not set them."""
+FILE_KEYS = ("name", "output", "seeds")
+"""Keys of the file itself that a command line may set."""
 JUDGE_SECTIONS = ("data", "train", "evaluation")
 """Sections of `set` that a judge has too; the others describe the models that are compared."""
 
@@ -130,11 +132,13 @@ class Ablation:
         return {key: _value_at(values, key) for key in keys}
 
 
-def load_ablation(path: Path) -> Ablation:
+def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
     """Reads an ablation file and resolves every run of it.
 
     Args:
         path: YAML file.
+        overrides: `key=value` texts: `name`, `output` and `seeds` of the file, every other key as if it
+            stood last in `set`; the value is YAML.
 
     Returns:
         The ablation; nothing is written.
@@ -143,7 +147,7 @@ def load_ablation(path: Path) -> Ablation:
         RecipeError: If the file, its base or its judge is missing or malformed, a key is unknown, two
             variants are the same, or a name cannot be one.
     """
-    spec = _read(path)
+    spec = _read(path, overrides)
     _check_names(spec, path)
     base = path.parent / spec.base
     _resolve(base, {}, where=f"base of {path}")
@@ -180,7 +184,7 @@ def load_ablation(path: Path) -> Ablation:
     )
 
 
-def _read(path: Path) -> AblationFile:
+def _read(path: Path, overrides: Iterable[str]) -> AblationFile:
     if not path.is_file():
         raise RecipeError(f"no ablation {path}; give a .yaml file (those in recipes/ablations/ are a start)")
     try:
@@ -189,6 +193,20 @@ def _read(path: Path) -> AblationFile:
         raise RecipeError(f"ablation {path} is not UTF-8 text; save it as UTF-8") from error
     if not isinstance(values, dict):
         raise RecipeError(f"ablation {path} holds no keys; start from one in recipes/ablations/")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise RecipeError(
+                f"'{override}' is not an override; write key=value, for example data.path=data/mine"
+            )
+        value = parse_yaml(text, where=f"override '{override}'")
+        if key in FILE_KEYS:
+            values[key] = value
+        else:
+            # Last, so that a key inside a section which `set` replaces as a whole is still the one given.
+            patches = values.get("set") or {}
+            if isinstance(patches, dict):  # else the check below says what is wrong with it
+                values["set"] = {**{k: v for k, v in patches.items() if k != key}, key: value}
     try:
         return AblationFile.model_validate(values)
     except ValidationError as error:

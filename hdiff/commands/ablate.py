@@ -13,6 +13,10 @@ from hdiff.commands.options import AsJson, Quiet
 
 def ablate(
     file: Annotated[Path, typer.Argument(help="Ablation, a YAML file.", metavar="ABLATION.yaml")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Keys to change in every run: data.path=data/mine; also output, seeds, name."),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at a time; cores are divided among them.")] = 1,
     launcher: Annotated[
         str | None, typer.Option(help="Takes the place of python for trainings: 'accelerate launch'.")
@@ -26,7 +30,7 @@ def ablate(
     from hdiff.ablation import load_ablation
     from hdiff.ablation.results import check_folders, read_results
 
-    ablation = load_ablation(file)
+    ablation = load_ablation(file, overrides or [])
     check_folders(ablation)
     if plan:
         from hdiff.ablation.checks import check_ablation

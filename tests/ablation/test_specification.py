@@ -35,6 +35,29 @@ def test_the_judge_takes_from_set_what_judges_have(tmp_path: Path) -> None:
     assert judge.name == "judge-0"
 
 
+def test_overrides_reach_every_run_and_the_file_itself(tmp_path: Path) -> None:
+    overrides = ["data.path=elsewhere", "train.steps=5", "seeds=[3]", f"output={tmp_path / 'other'}"]
+    ablation = load_ablation(write(tmp_path), overrides)
+    assert ablation.seeds == (3,)
+    assert ablation.judge is not None
+    for run in ablation.all_runs:
+        assert run.path == tmp_path / "other" / run.name
+        assert (run.recipe.data.path, run.recipe.train.steps) == ("elsewhere", 5)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps", r"'train.steps' is not an override; write key=value"),
+        ("train.stpes=3", r"no key 'stpes' in train; did you mean 'steps'"),
+        ("seeds=[]", r"seeds is empty"),
+    ],
+)
+def test_wrong_overrides_are_refused(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_ablation(write(tmp_path), [override])
+
+
 def test_patches_keep_numbers_with_exponents_and_nested_values(tmp_path: Path) -> None:
     text = ABLATION.replace(
         "spans: {{}}", "spans: {{train.learning_rate: 3e-4, corruption.lengths: {{4: 1.0}}}}"
