@@ -1,8 +1,8 @@
 """The tournament: token masking against joint spans on several corpora, one table of all of them.
 
 Each corpus is one ablation (`hdiff ablate tournament.yaml`), resumable and with its own page; this script
-runs them one after another and puts the figures that the claim is about side by side. From the checkout, data sets
-prepared: `python recipes/benchmarks/tournament.py --data data --corpora tinystories wikitext2`.
+runs them one after another and puts the figures that the claim is about side by side. From the checkout,
+data sets prepared: `python recipes/benchmarks/tournament.py --data data --corpora tinystories wikitext2`.
 """
 
 from __future__ import annotations
