@@ -60,6 +60,28 @@ SYSTEMS: dict[str, list[str]] = {
     ),
 }
 
+TITLES = {
+    "token": "token masking",
+    "span_random": "random spans",
+    "span_mixture": "half parsed, half random spans",
+    "soft_clusters_16": "soft masking, 16 clusters",
+    "soft_clusters_64": "soft masking, 64 clusters",
+    "soft_clusters_64_k3": "soft masking, 64 clusters, classes earlier (k = 3)",
+    "soft_clusters_256": "soft masking, 256 clusters",
+    "soft_random_64": "soft masking, 64 random classes (control)",
+    "soft_syntax": "soft masking, 16 syntactic classes, not a function of the token",
+    "rate_first_4": "rate matched, keywords first, ratio 4",
+    "rate_last_4": "rate matched, keywords last, ratio 4",
+    "rate_uniform": "rate matched, uniform order (control)",
+    "uniform_state": "random replacement (`uniform_state`)",
+    "gaussian": "diffusion of embeddings (`gaussian`)",
+    "cascade_phrase": "tree cascade, phrase boundaries, k = 1",
+    "cascade_phrase_k4": "tree cascade, phrase boundaries, k = 4",
+    "cascade_3_levels": "tree cascade, boundaries of clauses, phrases and words",
+    "cascade_labels": "tree cascade, phrase boundaries and labels",
+}
+"""How the table names systems; others keep their name."""
+
 
 def table(arguments: argparse.Namespace) -> str:
     """Markdown: words, structure and total in nats/token, mean and sd over seeds; differences are paired."""
@@ -86,7 +108,7 @@ def table(arguments: argparse.Namespace) -> str:
             if seed in reference
         ]
         record = json.loads((arguments.out / f"{system}-{next(iter(found))}" / "run.json").read_text())
-        cells = [system, str(len(found)), spread(words), spread(structure), spread(total)]
+        cells = [TITLES.get(system, system), str(len(found)), spread(words), spread(structure), spread(total)]
         cells += [spread(gaps) if gaps else "", f"{record['parameters']['total']:,}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,0 +1,118 @@
+"""Writes the tables of docs/results/ again from the run folders they were made of.
+
+A page marks what is made: `<!-- table NAME -->` before it, `<!-- end -->` after it. The words around stay.
+Runs that are not there leave their table as it is, and are named. From the checkout:
+`python recipes/benchmarks/results.py --runs runs [--check]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import corruption
+import known_answers
+import parallel
+import plain_transformer
+import tournament
+
+PAGES = Path(__file__).parents[2] / "docs" / "results"
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SEEDS = [0, 1, 2]
+
+
+def _corruption(runs: Path) -> str:
+    return corruption.table(Namespace(out=runs, seeds=SEEDS, systems=list(corruption.SYSTEMS)))
+
+
+def _known_answers(runs: Path) -> str:
+    return known_answers.table(known_answers.curves(Namespace(out=runs, seeds=SEEDS)))
+
+
+def _parallel(runs: Path) -> str:
+    return parallel.table(Namespace(out=runs, seeds=SEEDS, systems=list(parallel.SYSTEMS)[1:]))
+
+
+TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "corruption": ("corruption", _corruption),
+    "known_answers": ("known", _known_answers),
+    "parallel": ("parallel", _parallel),
+    "tournament": ("tournament", tournament.table),
+    "word_level": ("word_level", plain_transformer.table),
+}
+"""Name of a table -> folder of its runs inside --runs, and what makes it."""
+
+
+def commits(runs: Path) -> str:
+    """A line that says which commit every run of a folder was trained at."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(runs.glob("**/run.json")):
+        record = json.loads(file.read_text())
+        name = str(file.parent.relative_to(runs))
+        found.setdefault(str(record.get("commit") or "unknown"), []).append(name)
+    return "Trained at " + "; ".join(f"{commit}: {_short(names)}" for commit, names in found.items()) + "."
+
+
+def _short(names: list[str]) -> str:
+    """`a-0, a-1, b-0` as `a (0, 1), b (0)`."""
+    seeds: dict[str, list[str]] = {}
+    for name in names:
+        system, _, seed = name.rpartition("-")
+        seeds.setdefault(system, []).append(seed)
+    return ", ".join(f"{system} ({', '.join(found)})" for system, found in seeds.items())
+
+
+def renew(text: str, runs: Path) -> tuple[str, list[str]]:
+    """A page with its tables made again.
+
+    Args:
+        text: The page.
+        runs: Folder of the run folders.
+
+    Returns:
+        The new page, and a line for every table that stayed as it was, with the reason.
+    """
+    kept: list[str] = []
+
+    def again(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in TABLES:
+            raise SystemExit(f"no table '{name}' (known: {', '.join(TABLES)})")
+        folder, make = TABLES[name]
+        if not any((runs / folder).glob("**/run.json")):
+            kept.append(f"{name}: no runs in {runs / folder}")
+            return match[0]
+        return f"{match[1]}{make(runs / folder)}\n\n{commits(runs / folder)}\n{match[3]}"
+
+    return MARKED.sub(again, text), kept
+
+
+def main() -> None:
+    """Parses the command line and writes the pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the benchmarks' folders")
+    parser.add_argument("--pages", type=Path, default=PAGES)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if pages differ")
+    arguments = parser.parse_args()
+    differ = False
+    for page in sorted(arguments.pages.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        new, kept = renew(text, arguments.runs)
+        for line in kept:
+            print(f"{page.name}: kept {line}", file=sys.stderr)
+        if new != text:
+            differ = True
+            print(f"{page.name}: {'differs' if arguments.check else 'written'}")
+            if not arguments.check:
+                page.write_text(new, encoding="utf-8")
+    if differ and arguments.check:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
