@@ -69,7 +69,7 @@ TITLES = {
     "soft_clusters_64_k3": "soft masking, 64 clusters, classes earlier (k = 3)",
     "soft_clusters_256": "soft masking, 256 clusters",
     "soft_random_64": "soft masking, 64 random classes (control)",
-    "soft_syntax": "soft masking, 16 syntactic classes, not a function of the token",
+    "soft_syntax": "soft masking, 16 parts of speech of the parser",
     "rate_first_4": "rate matched, keywords first, ratio 4",
     "rate_last_4": "rate matched, keywords last, ratio 4",
     "rate_uniform": "rate matched, uniform order (control)",
