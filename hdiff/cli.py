@@ -13,8 +13,10 @@ import typer
 
 from hdiff.commands.ablate import ablate
 from hdiff.commands.audit import audit
+from hdiff.commands.diagnose import diagnose
 from hdiff.commands.doctor import doctor
 from hdiff.commands.evaluate import evaluate
+from hdiff.commands.export import export
 from hdiff.commands.inspect import inspect
 from hdiff.commands.parser import app as parser_app
 from hdiff.commands.prepare import prepare
@@ -79,6 +81,10 @@ app.command(
 )(inspect)
 app.command(epilog="Example:  hdiff report runs/quickstart")(report)
 app.command(
+    epilog="Examples:  hdiff export runs/quickstart shared/quickstart --license apache-2.0   |   "
+    "hdiff export runs/quickstart shared/quickstart --push user/quickstart"
+)(export)
+app.command(
     epilog="Examples:  hdiff audit   |   hdiff audit --recipe recipes/quickstart.yaml   |   "
     "hdiff audit --corruption mypackage.noise:Mine --json"
 )(audit)
@@ -87,6 +93,9 @@ app.command(
     "hdiff ablate recipes/ablations/levels.yaml --jobs 2   |   "
     "hdiff ablate recipes/ablations/levels.yaml --table --json"
 )(ablate)
+app.command(
+    epilog="Examples:  hdiff diagnose runs/quickstart   |   hdiff diagnose hf:FOLDER --text held_out.txt"
+)(diagnose)
 app.command(epilog="Example:  hdiff doctor --json")(doctor)
 
 

@@ -50,6 +50,8 @@ class ModelConfig(Section):
         depth: Layers.
         num_heads: Attention heads.
         dropout: On the residual branches.
+        pretrained: Folder of a checkpoint of transformers that is the trunk, made bidirectional; width, depth
+            and heads are then the checkpoint's, and the data set must have its tokenizer.
     """
 
     kind: Literal["denoiser", "autoregressive"] = "denoiser"
@@ -57,6 +59,7 @@ class ModelConfig(Section):
     depth: int = Field(4, ge=1)
     num_heads: int = Field(4, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    pretrained: str | None = None
 
 
 class TrainConfig(Section):

@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from hdiff.components import build, component_class
 from hdiff.config import Recipe
-from hdiff.corruption import CORRUPTIONS, Corruption, Gaussian, SoftMasking, SpanMasking, UniformState
+from hdiff.corruption import (
+    CORRUPTIONS,
+    BlockMasking,
+    Corruption,
+    Gaussian,
+    LearnedRates,
+    SoftMasking,
+    SpanMasking,
+    UniformState,
+)
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.planner import Planner
+from hdiff.models.pretrained_checkpoint import TokenTable, build_trunk, load_trunk
 from hdiff.models.trunk import Trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers import SAMPLERS, Sampler
 from hdiff.schedules import SCHEDULES
 
-DiffusionModel = Denoiser | UniformDenoiser | GaussianDenoiser
+DiffusionModel = Denoiser | BlockDenoiser | UniformDenoiser | GaussianDenoiser
 
 
 def build_model(
-    recipe: Recipe, vocab_size: int, corruption: Corruption | None = None
+    recipe: Recipe,
+    vocab_size: int,
+    corruption: Corruption | None = None,
+    *,
+    trunk_config: dict[str, Any] | None = None,
 ) -> DiffusionModel | Autoregressive:
     """A model with weights drawn from the recipe's seed.
 
@@ -35,6 +50,8 @@ def build_model(
         recipe: The recipe.
         vocab_size: Vocabulary V of the tokenizer.
         corruption: Says which types and speeds the model must predict; None: none.
+        trunk_config: `config_values` of a pretrained trunk whose weights are about to be
+            loaded; None reads the checkpoint that `model.pretrained` names, if any.
 
     Returns:
         The model, on the CPU.
@@ -46,6 +63,8 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         head: Head = build(recipe.head, HEADS, section="head", vocab_size=vocab_size, width=config.width)
+        if config.pretrained is not None or trunk_config is not None:
+            return _denoiser(recipe, _pretrained(recipe, head, corruption, trunk_config), head, corruption)
         trunk = Trunk(
             config.width,
             depth=config.depth,
@@ -65,6 +84,34 @@ def build_model(
         return Autoregressive(trunk, head)
 
 
+def _pretrained(
+    recipe: Recipe, head: Head, corruption: Corruption | None, trunk_config: dict[str, Any] | None
+) -> Trunk:
+    """A trunk that starts from weights of others, its table copied into the head."""
+    config = recipe.model
+    if config.kind != "denoiser" or isinstance(corruption, BlockMasking):
+        what = "model 'autoregressive'" if config.kind != "denoiser" else "corruption 'block_masking'"
+        raise RecipeError(f"{what} with model.pretrained, whose every token sees all others; leave it out")
+    table: TokenTable | None = None
+    if trunk_config is None:
+        assert config.pretrained is not None, "the caller has one of the two"
+        trunk, table = load_trunk(config.pretrained, dropout=config.dropout)
+        table.check_tokenizer(config.pretrained, head.vocab_size, recipe.data.path)
+    else:
+        trunk = build_trunk(trunk_config, dropout=config.dropout)
+    own = trunk.shape
+    if own != {"width": config.width, "depth": config.depth, "num_heads": config.num_heads}:
+        wanted = ", ".join(f"{name}: {value}" for name, value in own.items())
+        raise RecipeError(
+            f"model.pretrained '{config.pretrained}' has another shape than the recipe says (width "
+            f"{config.width}, depth {config.depth}, num_heads {config.num_heads}); write {wanted}"
+        )
+    trunk.check_length(recipe.data.sequence_length)
+    if table is not None:
+        table.copy_to(head.embedding, head.output_bias)
+    return cast(Trunk, trunk)  # it answers what denoisers ask of a trunk
+
+
 def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> DiffusionModel:
     if corruption is None:
         return Denoiser(trunk, head, planner=_planner(recipe))
@@ -82,6 +129,18 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
         if isinstance(corruption, UniformState):
             return UniformDenoiser(trunk, head)
         return GaussianDenoiser(trunk, head, embedding_width=corruption.embedding_width)
+    if isinstance(corruption, BlockMasking):
+        if recipe.planner is not None:
+            raise RecipeError(
+                f"corruption '{recipe.corruption['kind']}' fills blocks from left to right and asks no "
+                f"planner; remove the section 'planner'"
+            )
+        return BlockDenoiser(trunk, head, block_size=corruption.block_size)
+    if isinstance(corruption, LearnedRates) and not isinstance(head, ProductHead):
+        raise RecipeError(
+            f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; the learned speeds "
+            f"weigh the scores of single tokens, so use head: {{kind: product}}"
+        )
     type_heads = [
         build(recipe.type_head, HEADS, section="type_head", vocab_size=size, width=recipe.model.width)
         for size in corruption.type_sizes
@@ -94,6 +153,7 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
         predicts_speed=corruption.predicts_speed,
         token_classes=None if table is None else torch.tensor(table),
         planner=_planner(recipe),
+        token_rates=corruption.new_rates(head.vocab_size) if isinstance(corruption, LearnedRates) else None,
     )
 
 

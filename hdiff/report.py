@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hdiff.ablation.results import weights_of
+from hdiff.errors import CheckpointError
 from hdiff.pages import check_exploration, check_trajectory, render_page
+from hdiff.report_analysis import calibration_charts, loss_by_time_chart, loss_groups
+from hdiff.report_charts import Chart, loss_chart, quality_charts, t_step_chart
+from hdiff.report_diagnosis import collapse_facts, collapse_table, diagnosis_charts, examples, traps
+from hdiff.report_evaluations import Evaluations, overview
 from hdiff.report_text import count, duration, facts, headlines, quality_table
 from hdiff.run_record import RunRecord
 
-MAX_POINTS = 500
-"""Most points a curve is drawn with; longer ones are averaged in buckets."""
-
-SCRIPTS = ("charts.js", "inspection.js", "trajectory.js", "start_report.js")
+SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "trajectory.js", "start_report.js")
 
 
 def build_report(run: Path) -> str:
@@ -38,24 +41,38 @@ def build_report(run: Path) -> str:
     explorations = record.explorations or []
     for exploration in explorations:
         check_exploration(exploration)
-    charts = _charts(record)
+    evaluations = Evaluations.of(record)
+    main = {} if evaluations.main is None else evaluations.main.values
+    charts = _charts(record, evaluations)
+    table = overview(evaluations.all)
     return render_page(
         "report.html",
         title=str(record.run.get("name", record.path.name)),
-        data={"charts": charts, "trajectory": trajectory, "explorations": explorations},
+        data={
+            "charts": {name: _drawn(chart) for name, chart in charts.items()},
+            "trajectory": trajectory,
+            "explorations": explorations,
+        },
         scripts=SCRIPTS,
         context={
             "record": record,
             "path": shlex.quote(str(record.path)),
             "summary": _summary(record),
-            "numbers": headlines(record),
-            "bound": (record.evaluation or {}).get("bound"),
+            "numbers": headlines(record, main),
+            "bound": main.get("bound"),
+            "evaluations": evaluations,
             "charts": charts,
             "trajectory": trajectory,
             "texts": [sample.get("text", "") for sample in (record.samples or {}).get("samples", [])],
+            "sentences": dict.fromkeys(exploration["text"] for exploration in explorations),
+            "word_tables": _word_tables(explorations),
             "explorations": explorations,
-            "quality": quality_table(record.evaluation or {}),
+            "quality": quality_table(main),
+            "overview": table if table.rows and len(evaluations.all) > 1 else None,
+            "pairs": _minimal_pairs(main),
             "facts": facts(record.run),
+            **_analysis(record),
+            **_diagnosis(record),
         },
     )
 
@@ -90,91 +107,83 @@ def _trajectory(record: RunRecord) -> dict[str, Any] | None:
     return trajectory
 
 
-def _charts(record: RunRecord) -> dict[str, Any]:
+def _charts(record: RunRecord, evaluations: Evaluations) -> dict[str, Chart | None]:
     """The charts by the name of the place they go to; None where there is no data."""
-    return {
-        "loss": _loss_chart(record.metrics or []),
-        "t_step": _t_step_chart(record.evaluation or {}),
-        "judge": _judge_chart(record.evaluation or {}),
+    charts: dict[str, Chart | None] = {
+        "loss": loss_chart(record.metrics or []),
+        "t_step": t_step_chart(evaluations),
+        **quality_charts(evaluations.all),
     }
+    if record.analysis is not None:
+        with _reading("analysis.json"):
+            charts["loss_by_time"] = loss_by_time_chart(record.analysis)
+            charts |= calibration_charts(record.analysis)
+    if record.diagnosis is not None:
+        charts |= diagnosis_charts(record.diagnosis)
+    return charts
 
 
-def _loss_chart(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    loss = _points(metrics, "loss")
-    validation = _points(metrics, "validation_bound")
-    if not loss and not validation:
-        return None
-    series: list[dict[str, Any]] = []
-    if loss:
-        drawn = _averaged(loss)
-        colour = "var(--accent)"
-        series.append({"name": "each step", "points": drawn, "faint": True, "colour": colour})
-        series.append({"name": "training loss, smoothed", "points": _smoothed(drawn), "colour": colour})
-    if validation:
-        series.append({"name": "validation bound", "points": _averaged(validation), "colour": "var(--warm)"})
-    return {"x_label": "step", "y_label": "nats per token", "series": series}
+def _drawn(chart: Chart | None) -> Chart | None:
+    """What the script needs: a table stands in the page already."""
+    return None if chart is None else {key: value for key, value in chart.items() if key != "table"}
 
 
-def _t_step_chart(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
-    curve = evaluation.get("t_step")
-    if not curve:
-        return None
-    errors = evaluation.get("t_step_stderr") or {}
-    points = [[int(t), curve[t], errors.get(t) or 0.0] for t in sorted(curve, key=int)]
-    bound = evaluation.get("bound") or {}
-    references = []
-    if bound.get("nats_per_token") is not None and not bound.get("conditional_on_structure"):
-        references.append({"label": "bound in continuous time", "y": bound["nats_per_token"]})
-    return {
-        "x_label": "sampling steps T",
-        "y_label": "L_T, nats per token",
-        "log_x": True,
-        "series": [{"name": "L_T", "points": points}],
-        "references": references,
-    }
-
-
-def _judge_chart(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
-    quality = evaluation.get("quality") or {}
-    points = [
-        [int(t), quality[t]["judge_nll"]]
-        for t in sorted(quality, key=int)
-        if quality[t].get("judge_nll") is not None
-    ]
-    if not points:
-        return None
-    reference = (evaluation.get("reference") or {}).get("judge_nll")
-    return {
-        "x_label": "sampling steps T",
-        "y_label": "nats per token under the judge",
-        "log_x": True,
-        "series": [{"name": "samples", "points": points}],
-        "references": [] if reference is None else [{"label": "held-out text", "y": reference}],
-    }
-
-
-def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
+def _word_tables(explorations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first exploration of each sentence as a table."""
+    first = {exploration["text"]: exploration for exploration in reversed(explorations)}
     return [
-        [line["step"], line[key]]
-        for line in metrics
-        if line.get(key) is not None and "step" in line and math.isfinite(line[key])
+        {
+            "title": f"{text} ({exploration.get('choice') or exploration['title']})",
+            "columns": ("Word", "Salience", "Hidden from t"),
+            "rows": [
+                (word["text"], f"{word.get('salience', 1.0):.2f}", f"{word['time']:.2f}")
+                for word in exploration["words"]
+            ],
+        }
+        for text, exploration in reversed(first.items())
     ]
 
 
-def _averaged(points: Sequence[Sequence[float]]) -> list[list[float]]:
-    """At most MAX_POINTS points: means over equally many neighbours."""
-    size = math.ceil(len(points) / MAX_POINTS)
-    buckets = [points[start : start + size] for start in range(0, len(points), max(1, size))]
-    return [
-        [bucket[len(bucket) // 2][0], sum(point[1] for point in bucket) / len(bucket)] for bucket in buckets
-    ]
+def _minimal_pairs(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Accuracy on minimal pairs: suite, percent, pairs, what was compared."""
+    rows = []
+    for name, found in (evaluation.get("minimal_pairs") or {}).items():
+        error = "" if found.get("stderr") is None else f" ± {100 * found['stderr']:.1f}"
+        rows.append((name, f"{100 * found['accuracy']:.1f}{error}", str(found["pairs"]), found["likelihood"]))
+    return rows
 
 
-def _smoothed(points: Sequence[Sequence[float]], *, half_width: int = 7) -> list[list[float]]:
-    """Centred moving average over up to `2 * half_width + 1` points; narrower at the ends."""
-    smooth = []
-    for i, (step, _) in enumerate(points):
-        reach = min(half_width, i, len(points) - 1 - i)
-        window = points[i - reach : i + reach + 1]
-        smooth.append([step, sum(point[1] for point in window) / len(window)])
-    return smooth
+def _analysis(record: RunRecord) -> dict[str, Any]:
+    if record.analysis is None:
+        return {"analysis": None, "groups": [], "is_stale": False}
+    with _reading("analysis.json"):
+        groups = loss_groups(record.analysis)
+    weights = weights_of(record.path)
+    is_stale = weights is not None and record.analysis.get("weights") != weights
+    return {"analysis": record.analysis, "groups": groups, "is_stale": is_stale}
+
+
+def _diagnosis(record: RunRecord) -> dict[str, Any]:
+    diagnosis = record.diagnosis
+    if diagnosis is None:
+        return {"diagnosis": None}
+    return {
+        "diagnosis": diagnosis,
+        "collapse": collapse_table(diagnosis),
+        "collapse_facts": collapse_facts(diagnosis),
+        "traps": traps(diagnosis),
+        "has_diagnosis_page": (record.path / "diagnosis.html").is_file(),
+        "examples": examples(diagnosis),
+    }
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Names the file in whose content something is missing."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"'{name}' of the run is not as expected ({type(error).__name__}: {error}); delete it, and "
+            f"hdiff report makes it again"
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ COLUMNS = (
     ("judge_nll", "Judge NLL, nats per token", 2),
     ("unigram_entropy", "Unigram entropy, nats", 2),
     ("distinct_2", "Distinct-2", 3),
+    ("seconds_per_sample", "Seconds per sample", 3),
+    ("ngram_nll", "N-gram NLL, nats per token", 2),
+    ("link_grammar_rate", "Parsed by link-grammar", 3),
     ("phrase_valid", "Valid phrases", 3),
     ("phrase_ceiling", "Best factorised model", 3),
-    ("seconds_per_sample", "Seconds per sample", 3),
 )
 """Columns of the quality table: key, heading, decimals."""
 
@@ -52,9 +54,16 @@ class Table:
     reference: tuple[str, ...] | None
 
 
-def headlines(record: RunRecord) -> list[Headline]:
-    """The numbers a reader should see first, as far as they were measured."""
-    evaluation = record.evaluation or {}
+def headlines(record: RunRecord, evaluation: Mapping[str, Any]) -> list[Headline]:
+    """The numbers a reader should see first, as far as they were measured.
+
+    Args:
+        record: The run.
+        evaluation: Content of the evaluation whose figures stand at the top; empty without one.
+
+    Returns:
+        The headlines.
+    """
     found = [_bound(evaluation.get("bound")), _parallel_cost(evaluation), _judged(evaluation), _size(record)]
     return [headline for headline in found if headline is not None]
 
@@ -142,19 +151,23 @@ def quality_table(evaluation: Mapping[str, Any]) -> Table | None:
     }
     reference = evaluation.get("reference") or {}
     columns = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in rows.values())]
-
-    def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple("" if row.get(key) is None else f"{row[key]:.{digits}f}" for key, _, digits in columns)
-
     has_reference = any(reference.get(key) is not None for key, _, _ in columns)
     return Table(
         columns=("Steps", "NFE", *(heading for _, heading, _ in columns)),
-        rows=tuple((t, _whole(row.get("nfe")), *cells(row)) for t, row in rows.items()),
-        reference=("held-out text", "", *cells(reference)) if has_reference else None,
+        rows=tuple((t, whole(row.get("nfe")), *quality_cells(row, columns)) for t, row in rows.items()),
+        reference=("held-out text", "", *quality_cells(reference, columns)) if has_reference else None,
     )
 
 
-def _whole(value: float | None) -> str:
+def quality_cells(
+    row: Mapping[str, Any], columns: Sequence[tuple[str, str, int]] = COLUMNS
+) -> tuple[str, ...]:
+    """Figures of one set of samples as text, in the order of the columns."""
+    return tuple("" if row.get(key) is None else f"{row[key]:.{digits}f}" for key, _, digits in columns)
+
+
+def whole(value: float | None) -> str:
+    """A number without decimals if it needs none, otherwise with one; empty for None."""
     return "" if value is None else f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
@@ -167,7 +180,7 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Commit", run.get("commit")),
         ("Seed", run.get("seed")),
         ("Data", data.get("source")),
-        ("Parser", data.get("parser")),
+        ("Parser", _parser(data.get("parser"))),
         ("Levels", ", ".join(levels) if levels else None),
         ("Training tokens", f"{data['train_tokens']:,}" if data.get("train_tokens") else None),
         ("Vocabulary", f"{run['vocab_size']:,} tokens" if run.get("vocab_size") else None),
@@ -178,6 +191,13 @@ def facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Versions", _listed(run.get("versions"))),
     ]
     return [(name, str(value)) for name, value in pairs if value is not None and value != ""]
+
+
+def _parser(value: Any) -> str | None:
+    """Name and model of a parser; its hashes stay in run.json."""
+    if isinstance(value, Mapping):
+        return ", ".join(str(value[key]) for key in ("name", "model", "model_version") if value.get(key))
+    return None if value is None else str(value)
 
 
 def _listed(value: Any) -> str | None:

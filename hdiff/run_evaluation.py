@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from hdiff.corruption import Cascade, Corruption, UnitMasking
+from hdiff.corruption import BlockMasking, Cascade, Corruption, UnitMasking
+from hdiff.corruption.block_masking import number_of_blocks
 from hdiff.data.builtin import PHRASES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -25,8 +26,10 @@ from hdiff.judges import Judges
 from hdiff.list_evaluation import evaluate_list_operations
 from hdiff.list_operations import LIST_LENGTH
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
+from hdiff.rate_table import learned_speeds
 from hdiff.run_folder import RunFolder
 from hdiff.sampler_bound import evaluate_sampler
 from hdiff.samplers import AncestralSampler, Sampler
@@ -94,6 +97,12 @@ def evaluate_run(
     wanted = tuple(steps or config.steps) if spec is not None else ()
     if isinstance(corruption, Cascade):  # every stream needs a step
         wanted = tuple(steps for steps in wanted if steps > len(corruption.type_sizes))
+    if isinstance(corruption, BlockMasking):  # and every block
+        fewest = number_of_blocks(run.recipe.data.sequence_length, corruption.block_size)
+        left_out = [str(steps) for steps in wanted if steps < fewest]
+        wanted = tuple(steps for steps in wanted if steps >= fewest)
+        if left_out and progress is not None:
+            progress.message(f"left out: T = {', '.join(left_out)}; {fewest} blocks need {fewest} steps")
     samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted if spec}
     stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
@@ -105,6 +114,8 @@ def evaluate_run(
         "quality": {},
         "sampler": spec,
     }
+    if (speeds := learned_speeds(run)) is not None:
+        result["learned_speeds"] = speeds
     for num_steps, chosen in samplers.items():
         estimate = _t_step(run, blocks, corruption, chosen, num_steps, seed)
         if estimate is not None:
@@ -125,6 +136,8 @@ def plain_sampler(corruption: Corruption) -> dict[str, Any] | None:
     """The plain T-step sampler of a corruption, as a recipe names it; None where there is none."""
     if isinstance(corruption, UnitMasking):
         return {"kind": "ancestral"}
+    if isinstance(corruption, BlockMasking):
+        return {"kind": "blocks"}
     return {"kind": "coarse_to_fine"} if isinstance(corruption, Cascade) else None
 
 
@@ -138,14 +151,19 @@ def _t_step(
 ) -> Estimate | None:
     """The bound of a sampler; None where it has none."""
     config = run.recipe.evaluation
-    if isinstance(sampler, AncestralSampler) and sampler.is_plain:
-        assert isinstance(corruption, UnitMasking), "the sampler refuses all others"
+    if isinstance(sampler, AncestralSampler) and sampler.is_plain and isinstance(corruption, UnitMasking):
         corruption = sampler.units_of(corruption)
         return evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
-    assert isinstance(run.denoiser, Denoiser), "only denoisers of masked units and cascades have samplers"
     if not sampler.has_bound:
         return None
-    return evaluate_sampler(run.denoiser, blocks, corruption, config, sampler=sampler, seed=seed)[0]
+    return evaluate_sampler(_filled(run), blocks, corruption, config, sampler=sampler, seed=seed)[0]
+
+
+def _filled(run: RunFolder) -> Denoiser:
+    """The model, of which samplers ask `mask_id`, `head` and `hidden` alone."""
+    model = run.denoiser
+    assert isinstance(model, (Denoiser, BlockDenoiser)), "only models of hidden tokens have samplers"
+    return cast(Denoiser, model)
 
 
 def _quality(
@@ -158,8 +176,7 @@ def _quality(
     stages: _Stages,
 ) -> dict[str, Any]:
     config = run.recipe.evaluation
-    denoiser = run.denoiser
-    assert isinstance(denoiser, Denoiser), "samples in T steps are drawn from masked units only"
+    denoiser = _filled(run)
     is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
     found: dict[str, Any] = {"quality": {}}
     if is_phrase_bank:
@@ -184,7 +201,8 @@ def _quality(
             found["phrase_valid"][str(num_steps)] = valid_phrase_rate(texts, PHRASES)
             found["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
         stages.done(f"samples at T = {num_steps}")
-    if str(prepared.manifest["source"]).startswith(LIST_OPERATIONS):
+    is_list = str(prepared.manifest["source"]).startswith(LIST_OPERATIONS)
+    if is_list and not isinstance(run.corruption, BlockMasking):  # there T counts steps of the answer alone
         found["list_operations"] = evaluate_list_operations(
             run,
             sampler_of=samplers.__getitem__,

@@ -89,8 +89,8 @@ class RunFolder:
 
     @property
     def corruption(self) -> Corruption:
-        """The corruption it was trained with, span lengths of the corpus filled in."""
-        return _corruption(self.recipe, self.record, self.tokenizer)
+        """The corruption it was trained with, span lengths of the corpus and learned speeds filled in."""
+        return _corruption(self.recipe, self.record, self.tokenizer).of_model(self.model)
 
     @staticmethod
     def has_checkpoint(path: Path | str) -> bool:

@@ -20,6 +20,9 @@ class RunRecord:
         recipe: Text of `recipe.yaml`, the resolved recipe.
         metrics: Lines of `metrics.jsonl`; losses in nats per token.
         evaluation: `eval.json`: bound, T-step bounds, sample quality.
+        evaluations: File name without `.json` -> content, of every other `eval_*.json`.
+        analysis: `analysis.json`: loss per label, calibration.
+        diagnosis: `diagnosis.json`: what `hdiff diagnose` found.
         samples: `samples.json`: texts, with the steps that filled them in.
         explorations: `exploration.json`: corruption explorations of validation sentences.
     """
@@ -29,6 +32,9 @@ class RunRecord:
     recipe: str | None
     metrics: list[dict[str, Any]] | None
     evaluation: dict[str, Any] | None
+    evaluations: dict[str, dict[str, Any]]
+    analysis: dict[str, Any] | None
+    diagnosis: dict[str, Any] | None
     samples: dict[str, Any] | None
     explorations: list[dict[str, Any]] | None
 
@@ -62,6 +68,9 @@ class RunRecord:
             recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else None,
             metrics=_read_lines(path / "metrics.jsonl"),
             evaluation=_read_json(path / "eval.json", dict),
+            evaluations={file.stem: _read_json(file, dict) for file in sorted(path.glob("eval_*.json"))},
+            analysis=_read_json(path / "analysis.json", dict),
+            diagnosis=_read_json(path / "diagnosis.json", dict),
             samples=_read_json(path / "samples.json", dict),
             explorations=_read_json(path / "exploration.json", list),
         )

@@ -73,10 +73,13 @@ class Trainer:
         loss = (
             AutoregressiveLoss(self.model)
             if isinstance(self.model, Autoregressive)
-            else DiffusionLoss(self.model, self.corruption)
+            else DiffusionLoss(self.model, self.corruption.of_model(self.model))
         )
         self.loss, self.prepared_optimizer = self.accelerator.prepare(loss, self.optimizer)
         self.average.to(self.accelerator.device)
+        # Drawn gradients of learned speeds are mostly noise: their norm must not shorten everyone's step, and
+        # Adam gives them one of the usual length anyway.
+        self.clipped = [p for name, p in self.loss.named_parameters() if "token_rates" not in name]
         self.stop_signal: int | None = None
 
     def run(self) -> int | None:
@@ -134,7 +137,7 @@ class Trainer:
                 for name, value in parts.items():
                     totals[name] = totals.get(name, 0.0) + value / self.config.gradient_accumulation
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.config.clip_norm)
+                    norm = self.accelerator.clip_grad_norm_(self.clipped, self.config.clip_norm)
                     self._check_finite(step, totals["loss"], norm)
                 self.prepared_optimizer.step()
                 self.prepared_optimizer.zero_grad()
@@ -183,7 +186,7 @@ class Trainer:
         validation = self._blocks("validation")
         if isinstance(model, Autoregressive):
             return evaluate_exact(model, validation, self.recipe.evaluation).nats_per_token
-        corruption = self.corruption.unconditional()
+        corruption = self.corruption.unconditional().of_model(model)
         return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
 
     def _blocks(self, split: str, levels: Sequence[str] | None = None) -> PackedBlocks:

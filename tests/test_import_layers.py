@@ -25,11 +25,14 @@ HEAVY = (
     "nltk",
     "scipy",
     "pandas",
+    "huggingface_hub",
+    "lm_eval",
 )
 
 LIGHT_MODULES = ["hdiff", "hdiff.structure", "hdiff.errors", "hdiff.parsers", "hdiff.recipes", "hdiff.cli"]
 LIGHT_MODULES += ["hdiff.config", "hdiff.recipe", "hdiff.pages", "hdiff.report", "hdiff.doctor"]
 TORCH_MODULES = ["hdiff.corruption", "hdiff.heads", "hdiff.objectives", "hdiff.models", "hdiff.samplers"]
+TORCH_MODULES += ["hdiff.sharing", "hdiff.pipeline", "hdiff.continuations"]
 TORCH_MODULES += [
     "hdiff.audit",
     "hdiff.data.batch",
@@ -100,6 +103,12 @@ def test_only_attention_imports_xformers():
     files = [*PACKAGE.rglob("*.py"), *PARSERS.rglob("*.py")]
     importing = {f.name for f in files if any(name.split(".")[0] == "xformers" for name in imports_of(f))}
     assert importing == {"attention.py"}
+
+
+def test_only_its_own_package_imports_the_harness():
+    files = [*PACKAGE.rglob("*.py"), *PARSERS.rglob("*.py")]
+    importing = {f for f in files if any(name.split(".")[0] == "lm_eval" for name in imports_of(f))}
+    assert {f.parent.name for f in importing} == {"harness"}
 
 
 @pytest.mark.parametrize("part", ["models", "heads", "objectives", "corruption", "samplers"])

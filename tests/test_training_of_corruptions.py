@@ -10,6 +10,7 @@ import torch
 
 from hdiff.checkpoint import load_checkpoint
 from hdiff.cli import run as hdiff
+from hdiff.corruption import LearnedRates
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
@@ -45,8 +46,11 @@ SYSTEMS = {
     "cascade_up": ["corruption={kind: tree_cascade, direction: fine_to_coarse}"],
     "rates": ["corruption={kind: rate_matched, num_buckets: 3}"],
     "rates_lexical": ["corruption={kind: rate_matched, num_buckets: 3}", "data.lexical_salience=true"],
+    "learned": ["corruption={kind: learned_rates}", "train.learning_rate=0.1"],
+    "learned_times": ["corruption={kind: learned_rates, max_ratio: 8, count: bernoulli}"],
     "uniform": ["corruption={kind: uniform_state, schedule: {kind: polynomial, k: 2.5}, k: [1, 2, 3]}"],
     "gaussian": ["corruption={kind: gaussian, embedding_width: 8, level: phrase, k_inside: 2}"],
+    "blocks": ["corruption={kind: block_masking, block_size: 3}"],
     "soft": ["corruption={kind: soft_masking, num_classes: 8}"],
     "soft_random": ["corruption={kind: soft_masking, num_classes: 8, classes: random}"],
     "soft_syntax": ["corruption={kind: soft_masking, num_classes: 8, classes: syntax}"],
@@ -81,7 +85,7 @@ def test_trains_resumes_and_gives_a_bound(system: str, prepared_folder: Path, tm
     sampled = sample_run(RunFolder.load(tmp_path / "run"), num_samples=2, num_steps=4, length=6)
     assert [len(sample["pieces"]) for sample in sampled["samples"]] == [6, 6]
     assert sampled["nfe"] == sampled["num_steps"] >= 4
-    if system in ("uniform", "gaussian"):
+    if system in ("uniform", "gaussian", "blocks"):
         assert bound["nats_per_token"] > 0 == bound["structure_nats_per_token"]
     else:
         assert bound["nats_per_token"] > bound["structure_nats_per_token"] > 0
@@ -95,6 +99,38 @@ def test_heads_over_several_tokens_are_refused_where_tokens_change_one_by_one(
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
     with pytest.raises(RecipeError, match=r"use head: \{kind: product\}"):
         Trainer(load_recipe(file, [f"corruption={{kind: {kind}}}", f"head={AUTOREGRESSIVE}"]))
+
+
+def test_learned_speeds_are_saved_averaged_and_used(prepared_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    options = ["corruption={kind: learned_rates}", "train.learning_rate=0.3"]
+    Trainer(load_recipe(file, options)).run()
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints").tensors
+    theta = {part: saved[part]["token_rates.theta"] for part in ("model", "ema")}
+    assert not torch.equal(theta["model"], theta["ema"])
+    run = RunFolder.load(tmp_path / "run")
+    corruption = run.corruption
+    assert isinstance(corruption, LearnedRates)
+    assert corruption.rates is run.denoiser.token_rates
+    assert torch.equal(run.denoiser.token_rates.theta, theta["ema"])
+    result = evaluate_run(run)
+    speeds = result["learned_speeds"]
+    assert speeds["ratio"] > 1.5
+    assert speeds["earliest"][0]["k"] / speeds["latest"][0]["k"] == pytest.approx(speeds["ratio"])
+    assert {entry["token"] for entry in speeds["earliest"]}.isdisjoint(
+        entry["token"] for entry in speeds["latest"]
+    )
+    with torch.no_grad():  # other speeds are another model
+        run.denoiser.token_rates.theta.zero_()
+    assert evaluate_run(run)["bound"]["nats_per_token"] != result["bound"]["nats_per_token"]
+
+
+def test_learned_speeds_need_a_product_head(prepared_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    with pytest.raises(RecipeError, match=r"use head: \{kind: product\}"):
+        Trainer(load_recipe(file, ["corruption={kind: learned_rates}", f"head={AUTOREGRESSIVE}"]))
 
 
 def test_buckets_that_do_not_fit_are_refused(prepared_folder: Path, tmp_path: Path) -> None:

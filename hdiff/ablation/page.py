@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from typing import Any
 
+from hdiff.ablation.folder import SOURCE_FILE, UNKNOWN_FILE
 from hdiff.ablation.plots import PAGE, plots
+from hdiff.ablation.results import RunResult
 from hdiff.ablation.summary import Summary, as_json
 from hdiff.ablation.table import csv_text, markdown, notes, short_line, tables
 from hdiff.checkpoint import write_atomically
 from hdiff.pages import render_page
+from hdiff.report_text import duration
+
+TITLES = {
+    "bound": "Bound",
+    "t_step": "Cost of parallel decoding",
+    "judge_nll": "Sample quality over NFE",
+    "judge_nll_seconds": "Sample quality over seconds",
+}
 
 
 def write_ablation(summary: Summary) -> list[Path]:
@@ -31,6 +43,8 @@ def write_ablation(summary: Summary) -> list[Path]:
         "ablation.html": ablation_page(summary),
         **{f"{name}.svg": svg for name, svg in plots(summary).items()},
     }
+    if summary.ablation.file != UNKNOWN_FILE:
+        contents[SOURCE_FILE] = json.dumps({"file": str(summary.ablation.file)})
     files = [summary.ablation.output / name for name in contents]
     for file, content in zip(files, contents.values(), strict=True):
         write_atomically(file, content)
@@ -38,7 +52,7 @@ def write_ablation(summary: Summary) -> list[Path]:
 
 
 def ablation_page(summary: Summary) -> str:
-    """The page: plots, tables and notes, self-contained.
+    """The page: plots, tables, runs and notes, self-contained.
 
     Args:
         summary: What was found.
@@ -48,6 +62,7 @@ def ablation_page(summary: Summary) -> str:
     """
     from markupsafe import Markup
 
+    is_behind = summary.failed or summary.unfinished
     return render_page(
         "ablation.html",
         title=summary.ablation.name,
@@ -56,8 +71,29 @@ def ablation_page(summary: Summary) -> str:
         context={
             "lede": f"Differences are taken to {summary.ablation.baseline}; {short_line(summary)}.",
             # Names in the plots are escaped where they are drawn.
-            "figures": [(name, Markup(svg)) for name, svg in plots(summary, PAGE).items()],
+            "figures": [(name, TITLES[name], Markup(svg)) for name, svg in plots(summary, PAGE).items()],
             "tables": tables(summary),
+            "runs": [_run_facts(summary, name, result) for name, result in summary.results.items()],
+            "command": f"hdiff ablate {shlex.quote(str(summary.ablation.file))}" if is_behind else None,
             "notes": notes(summary),
         },
     )
+
+
+def _run_facts(summary: Summary, name: str, result: RunResult) -> dict[str, Any]:
+    """What a reader wants to know of one run; `link` is relative to the page."""
+    figures, record = result.figures, result.record
+    bound = figures.get(("bound", None), figures.get(("conditional_bound", None)))
+    has_report = (result.run.path / "report.html").is_file()
+    seconds = figures.get(("train_seconds", None))
+    return {
+        "name": name,
+        "state": result.state,
+        "reason": result.reason,
+        "bound": "" if bound is None else f"{bound:.3f}",
+        "given": ("conditional_bound", None) in figures,
+        "training": "" if seconds is None else duration(seconds),
+        "commit": record.get("commit") or "",
+        "link": f"{result.run.path.name}/report.html" if has_report else None,
+        "command": f"hdiff report {shlex.quote(str(summary.ablation.output / result.run.path.name))}",
+    }

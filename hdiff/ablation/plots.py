@@ -1,4 +1,4 @@
-"""Plots of an ablation as SVG: the bound of every seed, L_T over T, judge NLL over NFE. No torch."""
+"""Plots of an ablation as SVG: bounds of seeds, L_T over T, judge NLL over NFE and seconds. No torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from hdiff.ablation.summary import Summary
 
 WIDTH, ROW, HEIGHT = 760, 26, 320
 MARGIN_TOP, MARGIN_BOTTOM, MARGIN_RIGHT = 34, 46, 16
+STROKES = ("none", "8 3", "2 3", "9 3 2 3", "5 2 1 2 1 2")
+"""Dashes of curves, so that colour is not all that tells them apart."""
 LETTER = 6.7  # width of a letter at 12 px, for the room that labels need
 
 
@@ -48,19 +50,13 @@ def plots(summary: Summary, palette: Palette = FILE) -> dict[str, str]:
         palette: Colours.
 
     Returns:
-        `bound`, `t_step`, `judge_nll` -> SVG.
+        `bound`, `t_step`, `judge_nll`, `judge_nll_seconds` -> SVG.
     """
     drawn = {
         "bound": _dot_plot(summary, palette),
         "t_step": _curves(summary, palette, "L", lambda _variant, t: float(t), "steps T", "L_T, nats/token"),
-        "judge_nll": _curves(
-            summary,
-            palette,
-            "judge_nll",
-            lambda variant, t: summary.spreads[variant]["nfe", t].mean,
-            "NFE (trunk calls per sample)",
-            "judge NLL of samples, nats/token",
-        ),
+        "judge_nll": _judged(summary, palette, "nfe", "NFE (trunk calls per sample)"),
+        "judge_nll_seconds": _judged(summary, palette, "seconds_per_sample", "seconds per sample"),
     }
     return {name: svg for name, svg in drawn.items() if svg is not None}
 
@@ -89,11 +85,21 @@ def _dot_plot(summary: Summary, palette: Palette) -> str | None:
     return _svg(palette, height, "Bound of every variant and seed", parts)
 
 
+def _judged(summary: Summary, palette: Palette, cost: str, x_label: str) -> str | None:
+    """Judge NLL over what a sample costs."""
+
+    def x_of(variant: str, t: int) -> float | None:
+        spread = summary.spreads[variant].get((cost, t))
+        return None if spread is None or spread.mean <= 0 else spread.mean
+
+    return _curves(summary, palette, "judge_nll", x_of, x_label, "judge NLL of samples, nats/token")
+
+
 def _curves(
     summary: Summary,
     palette: Palette,
     figure: str,
-    x_of: Callable[[str, int], float],
+    x_of: Callable[[str, int], float | None],
     x_label: str,
     y_label: str,
 ) -> str | None:
@@ -101,26 +107,28 @@ def _curves(
     curves: dict[str, list[tuple[float, Spread]]] = {}
     for variant, spreads in summary.spreads.items():
         steps = sorted(t for key, t in spreads if key == figure and t is not None)
-        if steps:
-            curves[variant] = [(math.log2(x_of(variant, t)), spreads[figure, t]) for t in steps]
+        places = [(x_of(variant, t), spreads[figure, t]) for t in steps]
+        if points := [(math.log2(at), spread) for at, spread in places if at is not None]:
+            curves[variant] = points
     if not curves:
         return None
     height = HEIGHT + ROW * len(curves)
     floor = HEIGHT - MARGIN_BOTTOM
-    points = [point for curve in curves.values() for point in curve]
-    x = _Axis.over([at for at, _ in points], 56, WIDTH - MARGIN_RIGHT - 8)
-    y = _Axis.over([v for _, spread in points for v in spread.by_seed.values()], floor, MARGIN_TOP)
+    every = [point for curve in curves.values() for point in curve]
+    x = _Axis.over([at for at, _ in every], 56, WIDTH - MARGIN_RIGHT - 8)
+    y = _Axis.over([v for _, spread in every for v in spread.by_seed.values()], floor, MARGIN_TOP)
     parts = [_text(palette, 0, 16, y_label)]
     for value in y.ticks():
         parts.append(_line(palette.rule, 56, y(value), WIDTH - MARGIN_RIGHT, y(value)))
         parts.append(_text(palette, 48, y(value) + 4, f"{value:g}", anchor="end"))
-    for power in range(math.ceil(x.low), math.floor(x.high) + 1):
-        parts.append(_text(palette, x(power), floor + 18, f"{2.0**power:g}", anchor="middle"))
+    for value in _round_values(2**x.low, 2**x.high):
+        parts.append(_text(palette, x(math.log2(value)), floor + 18, f"{value:.4g}", anchor="middle"))
     parts.append(_text(palette, WIDTH - MARGIN_RIGHT, floor + 36, x_label, anchor="end"))
     for i, (variant, curve) in enumerate(curves.items()):
         colour = _colour(summary, palette, variant)
         path = " ".join(f"{x(at):.1f},{y(spread.mean):.1f}" for at, spread in curve)
-        parts.append(f'<polyline points="{path}" style="fill:none;stroke:{colour};stroke-width:2"/>')
+        stroke = f"fill:none;stroke:{colour};stroke-width:2;stroke-dasharray:{STROKES[i % len(STROKES)]}"
+        parts.append(f'<polyline points="{path}" style="{stroke}"/>')
         for at, spread in curve:
             parts += [
                 _dot(colour, x(at), y(value), 2, f"{variant}, seed {seed}: {value:.4f}")
@@ -129,7 +137,7 @@ def _curves(
             title = f"{variant}, {x_label} {2**at:.4g}: {spread.mean:.4f}"
             parts.append(_dot(colour, x(at), y(spread.mean), 3.5, title))
         key = HEIGHT + ROW * i + 4
-        parts.append(_line(colour, 56, key, 80, key, width=2.5))
+        parts.append(f'<polyline points="48,{key:g} 80,{key:g}" style="{stroke}"/>')
         parts.append(_text(palette, 88, key + 4, variant))
     return _svg(palette, height, f"{y_label} over {x_label}", parts)
 
@@ -158,6 +166,16 @@ class _Axis:
         step = next(m * power for m in (1, 2, 5, 10) if m * power >= (self.high - self.low) / 5)
         numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
         return [round(number * step, 10) for number in numbers]
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Powers of two between two numbers; where that are fewer than three, 1, 2, 5 times powers of ten."""
+    twos = [2.0**power for power in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
+    if low >= 0.5 and len(twos) >= 3:
+        return twos
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    tens = [m * 10.0**power for power in powers for m in (1, 2, 5) if low <= m * 10.0**power <= high]
+    return tens if len(tens) >= 2 else _Axis(low, high, 0, 1).ticks()
 
 
 def _colour(summary: Summary, palette: Palette, variant: str) -> str:

@@ -10,21 +10,32 @@ from typing import Any
 
 import torch
 
+from hdiff.audit.blocks import (
+    exact_posterior_of_blocks,
+    frequency_in_blocks,
+    leak_of_blocks,
+    network_leak_of_blocks,
+)
 from hdiff.audit.checks import Check, Subject, exact_posterior, uniform_predictor
 from hdiff.audit.exact import NotUnderstood
 from hdiff.audit.frequencies import masking_frequency, sampler_distribution
 from hdiff.audit.language import AuditLanguage
 from hdiff.audit.memory import structure_leak
-from hdiff.audit.network import HeadSpec, bound_above_entropy, network_leak
+from hdiff.audit.network import HeadSpec, bound_above_entropy, head_name, network_leak
 from hdiff.audit.noise import exact_noise, noise_frequency, noise_network, noise_sampler
+from hdiff.audit.rate_gradient import rate_gradient
 from hdiff.corruption import (
+    BlockCorrupted,
+    BlockMasking,
     Corrupted,
     Corruption,
     Gaussian,
+    LearnedRates,
     RateMatched,
     SoftMasking,
     SpanMasking,
     TokenMasking,
+    TokenRates,
     TreeCascade,
     UniformState,
     UnitMasking,
@@ -67,8 +78,14 @@ FAMILIES: dict[type[Corrupted], Family] = {
     Corrupted: Family(
         weights=(uniform_predictor, exact_posterior),
         states=(structure_leak,),
-        laws=(masking_frequency, sampler_distribution),
+        laws=(masking_frequency, sampler_distribution, rate_gradient),
         networks=(bound_above_entropy, network_leak),
+    ),
+    BlockCorrupted: Family(
+        weights=(uniform_predictor, exact_posterior_of_blocks),
+        states=(leak_of_blocks,),
+        laws=(frequency_in_blocks, sampler_distribution),
+        networks=(bound_above_entropy, network_leak_of_blocks),
     ),
     UniformCorrupted: _NOISE,
     GaussianCorrupted: _NOISE,
@@ -90,11 +107,22 @@ _soft = partial(_maker, SoftMasking, num_classes=2)
 
 _BUCKETS = {"types": ("boundary", "salience"), "num_buckets": 2}
 
-_KNOWN = (UnitMasking, TreeCascade, SoftMasking, RateMatched, UniformState, Gaussian)
+_KNOWN = (
+    UnitMasking,
+    BlockMasking,
+    TreeCascade,
+    SoftMasking,
+    RateMatched,
+    LearnedRates,
+    UniformState,
+    Gaussian,
+)
 
 BUILT_IN: dict[str, Maker] = {
     "token_masking": _maker(TokenMasking),
     "span_masking random": _maker(SpanMasking, segmentation="random", lengths={1: 0.4, 2: 0.4, 3: 0.2}),
+    "block_masking": _maker(BlockMasking, block_size=2),
+    "block_masking unequal": _maker(BlockMasking, block_size=3),
     "tree_cascade 1 level": _tree(),
     "tree_cascade 3 levels": _tree(levels=_LEVELS, **_LABELS),
     "tree_cascade k by level": _tree(levels=_LEVELS[:2], k={"clause": 3.0, "phrase": 1.5, "token": 1.0}),
@@ -109,6 +137,7 @@ BUILT_IN: dict[str, Maker] = {
     "rate_matched keyword_last": _rates(order="keyword_last"),
     "rate_matched k_inside": _rates(order="keyword_first", ratio=2.0, level="phrase", k_inside=2.0),
     "rate_matched lexical": _rates(order="keyword_first"),
+    "learned_rates": _maker(LearnedRates),
     "soft_masking clusters": _soft(classes="clusters", table=(0, 1, 0), class_k=2.0),
     "soft_masking random": _soft(classes="random", table=(1, 0, 0), token_k=2.0),
     "soft_masking syntax": _soft(classes="syntax", level="phrase"),
@@ -196,11 +225,24 @@ def _subject(name: str, corruption: Corruption, *, is_lexical: bool = False) -> 
             f"the corruption has mask_id {corruption.mask_id}; the audit's language has {_V} tokens, so give "
             f"mask_id={_V}"
         )
+    if isinstance(corruption, BlockMasking) and corruption.block_size >= AuditLanguage.length:
+        corruption = copy(corruption)
+        corruption.block_size = 2  # a single block would be flat masking
+        name = f"{name} (blocks of 2)"
     if isinstance(corruption, SoftMasking) and corruption.is_lexical and corruption.table is None:
         corruption = corruption.with_table([token % 2 for token in range(_V)])
+    if isinstance(corruption, LearnedRates) and corruption.rates is None:
+        corruption = corruption.with_rates(_unequal_rates(corruption))
     num_buckets = int(getattr(corruption, "num_buckets", 2))
     language = AuditLanguage(is_lexical=is_lexical, num_buckets=min(num_buckets, 2))
     return Subject(name, corruption, language)
+
+
+def _unequal_rates(corruption: LearnedRates) -> TokenRates:
+    """Speeds as they may be after training; equal ones would hide most errors."""
+    rates = corruption.new_rates(_V)
+    rates.set_speeds(corruption.max_ratio ** torch.tensor([0.2, -0.2, 0.0]))
+    return rates.requires_grad_(False)
 
 
 def _run(subject: Subject, heads: Sequence[HeadSpec], *, with_states: bool = True) -> list[Check]:
@@ -208,6 +250,8 @@ def _run(subject: Subject, heads: Sequence[HeadSpec], *, with_states: bool = Tru
     if kind not in FAMILIES:
         return [subject.unaudited(f"{kind.__name__} is not in hdiff.audit.FAMILIES")]
     family = FAMILIES[kind]
+    if isinstance(subject.corruption, LearnedRates):  # speeds weigh the scores of a product head
+        heads = [head for head in heads if head_name(head) == "product"]
     try:
         checks = [result for weigh in family.weights for result in weigh(subject)]
         if not with_states:

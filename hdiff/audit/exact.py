@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from hdiff.audit.language import AuditLanguage
-from hdiff.corruption import Corrupted, Corruption, RateMatched
+from hdiff.corruption import Corrupted, Corruption, LearnedRates, RateMatched
+from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.models.denoiser import DenoiserOutput
 from hdiff.packed_spans import PackedSpans
@@ -29,8 +30,8 @@ class ExactDenoiser:
 
     For unit masking and cascades a string that agrees with all visible tokens and types has a posterior
     proportional to its probability: all such strings give every order of reveal the same probability,
-    because speeds are visible wherever they matter. For `RateMatched` speeds are hidden, so which tokens
-    are masked tells about the string too: the posterior also has the probability of exactly that mask.
+    because speeds are visible wherever they matter. For `RateMatched` and `LearnedRates` they are hidden, so
+    which tokens are masked tells about the string too: the posterior also has the probability of that mask.
 
     Args:
         language: The language.
@@ -50,7 +51,7 @@ class ExactDenoiser:
         _check_known(corruption, whole)
         self.types = tuple(term.targets for term in whole.type_terms)  # (N, L) each
         self.is_chain = whole.is_chain
-        self.speeds = corruption.speeds.per_token(every) if isinstance(corruption, RateMatched) else None
+        self.speeds = _hidden_speeds(corruption, every)
         if self.speeds is not None:
             self.totals, self.orders = _chain_tables(self.speeds)
 
@@ -205,6 +206,13 @@ def _chain_tables(speeds: Tensor) -> tuple[Tensor, Tensor]:
     return totals, reached
 
 
+def _hidden_speeds(corruption: Corruption, batch: Batch) -> Tensor | None:
+    """Speeds that the state does not show, float64 (N, L); None if there are none."""
+    if isinstance(corruption, LearnedRates):
+        return corruption.log_speed(batch).detach().exp()
+    return corruption.speeds.per_token(batch) if isinstance(corruption, RateMatched) else None
+
+
 def _check_known(corruption: Corruption, corrupted: Corrupted) -> None:
     """Refuses states of which the posterior is not known."""
     unknown = {f.name for f in fields(corrupted)} - {f.name for f in fields(Corrupted)}
@@ -221,7 +229,7 @@ def _check_known(corruption: Corruption, corrupted: Corrupted) -> None:
             f"the state shows {streams} type streams, there are {len(corrupted.type_terms)} type terms and "
             f"{len(corruption.type_sizes)} type_sizes; give each stream its term"
         )
-    if corrupted.speed is not None and not isinstance(corruption, RateMatched):
+    if corrupted.speed is not None and not isinstance(corruption, (RateMatched, LearnedRates)):
         raise NotUnderstood(
-            "hidden speeds of a class other than RateMatched; their posterior is not known here"
+            "hidden speeds of a class other than RateMatched and LearnedRates; their posterior is not known"
         )

@@ -14,12 +14,22 @@ from torch import Tensor, nn
 
 from hdiff.audit.checks import Check, Subject
 from hdiff.audit.exact import ExactDenoiser, ExactReading
-from hdiff.corruption import Corruption, RateMatched, SoftMasking, TreeCascade, UnitMasking
+from hdiff.corruption import (
+    BlockMasking,
+    Corruption,
+    LearnedRates,
+    RateMatched,
+    SoftMasking,
+    TokenMasking,
+    TreeCascade,
+    UnitMasking,
+)
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.ancestral import AncestralSampler
+from hdiff.samplers.blocks import BlockSampler
 from hdiff.samplers.chain import chain_sample
 
 TIMES = (0.25, 0.5, 0.9)
@@ -103,6 +113,11 @@ def _races(corruption: Corruption, batch: Batch, generator: torch.Generator) -> 
             others = (units[:, :, None] == units[:, None, :]).sum(-1)
             speed[others > 1] *= corruption.speeds.k_inside
         return [_race(None, alone, speed, generator)], 0
+    if isinstance(corruption, LearnedRates):
+        assert corruption.rates is not None
+        for token, log_k in enumerate(corruption.rates.log_speed.tolist()):
+            ones[batch.input_ids == token] = math.exp(log_k)
+        return [_race(None, alone, ones, generator)], 0
     assert isinstance(corruption, UnitMasking)
     return [_race(None, corruption.units(batch, generator=generator), ones, generator)], 0
 
@@ -166,8 +181,14 @@ def sampler_distribution(subject: Subject) -> list[Check]:
 
 def _sampled(subject: Subject, generator: torch.Generator) -> Tensor:
     """Strings drawn with the exact posterior, one unit at a time, long (B, L)."""
-    exact, length = ExactDenoiser(subject.language, subject.corruption), subject.language.length
+    length = subject.language.length
     options: dict[str, Any] = {"num_samples": NUM_SAMPLES, "length": length, "generator": generator}
+    if isinstance(subject.corruption, BlockMasking):
+        # Later blocks are hidden as a whole, so the visible tokens are all that a block may read.
+        tokens = TokenMasking(mask_id=subject.corruption.mask_id)
+        model = _ForAncestral(ExactDenoiser(subject.language, tokens), subject.corruption.block_size)
+        return BlockSampler(length).sample(cast(Any, model), subject.corruption, **options).tokens
+    exact = ExactDenoiser(subject.language, subject.corruption)
     if isinstance(subject.corruption, UnitMasking):
         sampler = AncestralSampler(length)
         return sampler.sample(cast(Any, _ForAncestral(exact)), subject.corruption, **options).tokens
@@ -175,10 +196,11 @@ def _sampled(subject: Subject, generator: torch.Generator) -> Tensor:
 
 
 class _ForAncestral(nn.Module):
-    """The exact denoiser in the shape that `AncestralSampler` reads: trunk output is the row of x_t."""
+    """The exact denoiser in the shape that samplers read: trunk output is the row of x_t."""
 
-    def __init__(self, exact: ExactDenoiser) -> None:
+    def __init__(self, exact: ExactDenoiser, block_size: int | None = None) -> None:
         super().__init__()
+        self.block_size = block_size
         self.exact = exact
         self.mask_id = self.exact.mask_id
         self.embedding = nn.Embedding(1, 1)

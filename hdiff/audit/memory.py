@@ -40,7 +40,7 @@ def structure_leak(subject: Subject) -> list[Check]:
     denoiser = ExactDenoiser(subject.language, subject.corruption)
     entropy, num_rows = subject.language.entropy, LEAK_ROWS
     for _ in range(3):
-        mean, error = mean_and_error(_remembered(draw(subject, num_rows, generator), denoiser))
+        mean, error = mean_and_error(remembered(draw(subject, num_rows, generator), denoiser))
         tolerance = 4 * error + 1e-4 * entropy
         if not tolerance >= 0.1 * entropy:
             break
@@ -49,8 +49,16 @@ def structure_leak(subject: Subject) -> list[Check]:
     return [subject.check("structure_leak", mean, entropy, tolerance, passed)]
 
 
-def _remembered(drawn: Draw, denoiser: ExactDenoiser) -> Tensor:
-    """Estimates of the bound by memory, of the half of the rows that was not learned from."""
+def remembered(drawn: Draw, denoiser: ExactDenoiser) -> Tensor:
+    """Estimates of the bound by memory, of the half of the rows that was not learned from.
+
+    Args:
+        drawn: Corrupted rows.
+        denoiser: The exact posterior, from which memory starts.
+
+    Returns:
+        float64 (B / 2,).
+    """
     corrupted, base = drawn.corrupted, denoiser(drawn.corrupted, drawn.t)
     columns = list(corrupted.x_t.unbind(1))
     if corrupted.types_t is not None:

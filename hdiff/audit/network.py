@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from hdiff.audit.checks import BERNOULLI_ROWS, Check, Draw, Subject, draw, mean_and_error
-from hdiff.corruption import Corrupted, SoftMasking
+from hdiff.corruption import BlockMasking, Corrupted, LearnedRates, SoftMasking
 from hdiff.heads import HEADS, Head
+from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
@@ -32,6 +34,13 @@ def head_name(head: HeadSpec) -> str:
 
 
 def small_denoiser(subject: Subject, head: HeadSpec) -> Denoiser:
+    """`small_network` of a corruption that is not one of blocks."""
+    model = small_network(subject, head)
+    assert isinstance(model, Denoiser), "blocks have checks of their own"
+    return model
+
+
+def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
     """A tiny denoiser that fits a corruption, with the same weights each time.
 
     Args:
@@ -55,14 +64,20 @@ def small_denoiser(subject: Subject, head: HeadSpec) -> Denoiser:
 
     corruption = subject.corruption
     table = corruption.table if isinstance(corruption, SoftMasking) and corruption.is_lexical else None
+    rates = deepcopy(corruption.rates) if isinstance(corruption, LearnedRates) else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        if isinstance(corruption, BlockMasking):
+            trunk = Trunk(width, depth=2, num_heads=2)  # what clean tokens read shows in the next layer
+            tokens = made(subject.language.vocab_size)
+            return BlockDenoiser(trunk, tokens, block_size=corruption.block_size)
         return Denoiser(
             Trunk(width, depth=1, num_heads=2),
             made(subject.language.vocab_size),
             type_heads=[made(size) for size in corruption.type_sizes],
             predicts_speed=corruption.predicts_speed,
             token_classes=None if table is None else torch.tensor(table),
+            token_rates=None if rates is None else rates.requires_grad_(),
         )
 
 
@@ -77,7 +92,8 @@ def bound_above_entropy(subject: Subject, head: HeadSpec) -> list[Check]:
         The check.
     """
     generator = torch.Generator().manual_seed(4)
-    denoiser = small_denoiser(subject, head)
+    denoiser = small_network(subject, head)
+    subject = replace(subject, corruption=subject.corruption.of_model(denoiser))  # learned speeds, if any
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=2e-2)
     for _ in range(TRAINING_STEPS):
         drawn = draw(subject, 64, generator)

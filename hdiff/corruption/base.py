@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -57,6 +57,8 @@ class Corrupted:
         speed: True relative masking speed of each span, float (S,), if the model must predict it;
             the loss then has a rate term. None: all spans are equally fast, or the state shows it.
         is_chain: Whether times are left out (exact counts), so that only ratios of speeds are predicted.
+        state_log_prob: log of the probability that this state was drawn given x_0, float64 (B,), if its law
+            is learned and gradients are on; the objective needs its derivative. None: nothing to learn.
     """
 
     x_t: Tensor
@@ -70,6 +72,7 @@ class Corrupted:
     type_terms: tuple[TypeTerm, ...] = ()
     speed: Tensor | None = None
     is_chain: bool = False
+    state_log_prob: Tensor | None = None
 
 
 class Corruption(ABC):
@@ -111,6 +114,17 @@ class Corruption(ABC):
     def unconditional(self) -> Corruption:
         """The corruption that gives a bound on -log p(x_0) (or on -log p(x_0, structure) above it)."""
 
+    def of_model(self, model: nn.Module) -> Corruption:
+        """This corruption with what a model has learned of it.
+
+        Args:
+            model: A model that was built for it.
+
+        Returns:
+            The corruption itself where nothing of it is learned.
+        """
+        return self
+
     def required_levels(self) -> tuple[str, ...]:
         """Levels the data set must keep."""
         return ()
@@ -122,7 +136,7 @@ class Corruption(ABC):
 
     @property
     def predicts_speed(self) -> bool:
-        """Whether the model needs a head for masking speeds."""
+        """Whether the model predicts masking speeds."""
         return False
 
     @final

@@ -38,6 +38,7 @@ def attention(
     *,
     token_mask: Tensor | None = None,
     causal: bool = False,
+    visible: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Scaled dot-product attention over whole rows.
@@ -48,6 +49,8 @@ def attention(
         value: (B, L, H, E).
         token_mask: Keys that may be attended, bool (B, L); None means all.
         causal: Whether a token sees only itself and earlier ones.
+        visible: Keys that each query may attend, bool (L, L) or (B, L, L), at least one per query; in place
+            of `token_mask` and `causal`.
         backend: `xformers`, `torch` or `reference`; None picks by device.
 
     Returns:
@@ -56,9 +59,15 @@ def attention(
     backend = backend or select_backend(query.device)
     is_part = query.shape[1] != key.shape[1]
     assert not (is_part and causal), "causal attention needs the query of every position"
+    if visible is not None:
+        assert token_mask is None, "`visible` says which keys are padding"
+        assert not causal, "`visible` says which keys come later"
+        visible = visible.view(-1, 1, *visible.shape[-2:])  # (B or 1, 1, L, L)
     if backend == "xformers" and not (is_part and token_mask is not None):
-        return _attention_xformers(query, key, value, token_mask=token_mask, causal=causal)
-    if is_part:
+        return _attention_xformers(query, key, value, token_mask=token_mask, causal=causal, visible=visible)
+    if visible is not None:
+        allowed: Tensor | None = visible
+    elif is_part:
         allowed = None if token_mask is None else token_mask[:, None, None, :]
     else:
         allowed = _allowed(query.shape[1], token_mask, causal, query.device)
@@ -162,13 +171,19 @@ def _reference(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None
 
 
 def _attention_xformers(
-    query: Tensor, key: Tensor, value: Tensor, *, token_mask: Tensor | None, causal: bool
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    token_mask: Tensor | None,
+    causal: bool,
+    visible: Tensor | None,
 ) -> Tensor:
     ops = _xformers_ops()
     assert ops is not None, "select_backend or the caller chose xformers without having it"
     bias = None
-    if token_mask is not None:
-        allowed = _allowed(query.shape[1], token_mask, causal, query.device)
+    if token_mask is not None or visible is not None:
+        allowed = _allowed(query.shape[1], token_mask, causal, query.device) if visible is None else visible
         assert allowed is not None
         zero = query.new_zeros(())
         bias = torch.where(allowed, zero, zero - torch.inf)

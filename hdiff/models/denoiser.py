@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdiff.corruption.base import Corrupted
+from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.models.planner import Plan, Planner
@@ -52,6 +54,8 @@ class Denoiser(nn.Module):
         token_classes: Class of each token, long (V,), if the last type stream shows it: only tokens of a
             visible class are possible then.
         planner: Predicts spans, labels and salience of hidden tokens, for samplers that ask it.
+        token_rates: Learned masking speeds of the tokens; the expected speed of a hidden one follows from its
+            scores, which are those of a product head.
     """
 
     token_classes: Tensor | None
@@ -65,12 +69,14 @@ class Denoiser(nn.Module):
         predicts_speed: bool = False,
         token_classes: Tensor | None = None,
         planner: Planner | None = None,
+        token_rates: TokenRates | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
         self.type_heads = nn.ModuleList(type_heads)
-        self.speed = nn.Linear(head.width, 1) if predicts_speed else None
+        self.token_rates = token_rates
+        self.speed = nn.Linear(head.width, 1) if predicts_speed and token_rates is None else None
         if self.speed is not None:
             nn.init.zeros_(self.speed.weight)
             nn.init.zeros_(self.speed.bias)
@@ -150,6 +156,11 @@ class Denoiser(nn.Module):
         hidden = self.hidden(corrupted.x_t, padding_mask(corrupted.token_mask), types_t=corrupted.types_t)
         spans = corrupted.spans
         packed = spans.gather(hidden)
+        if self.token_rates is not None:
+            scores, log_speed = self.token_rates.next_token(self.head.logits(packed))
+            log_prob = -F.cross_entropy(scores, spans.gather(corrupted.x_0), reduction="none")
+            plan = None if self.planner is None else self.planner(hidden)
+            return DenoiserOutput(log_prob=log_prob, log_speed=log_speed, plan=plan)
         options = self._options(corrupted)
         return DenoiserOutput(
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),

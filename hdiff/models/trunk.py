@@ -76,10 +76,17 @@ class TrunkLayer(nn.Module):
         self.feed_forward = FeedForward(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, angles: Tensor, token_mask: Tensor | None, causal: bool) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        angles: Tensor,
+        token_mask: Tensor | None,
+        causal: bool,
+        visible: Tensor | None = None,
+    ) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
         query, key, value = self.project_in(hidden, angles)
-        return self.mix(hidden, query, key, value, token_mask, causal)
+        return self.mix(hidden, query, key, value, token_mask, causal, visible)
 
     def project_in(self, hidden: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values: (B, L, D) -> (B, L, H, E) each."""
@@ -95,9 +102,10 @@ class TrunkLayer(nn.Module):
         value: Tensor,
         token_mask: Tensor | None,
         causal: bool,
+        visible: Tensor | None = None,
     ) -> Tensor:
         """Attention of some positions over the row, and the MLP: (B, M, D) -> (B, M, D)."""
-        mixed = attention(query, key, value, token_mask=token_mask, causal=causal)
+        mixed = attention(query, key, value, token_mask=token_mask, causal=causal, visible=visible)
         hidden = hidden + self.dropout(self.project(mixed.flatten(2)))
         hidden = hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
         return hidden
@@ -130,20 +138,30 @@ class Trunk(nn.Module):
         for layer in self.layers:
             initialise(layer, depth)
 
-    def forward(self, hidden: Tensor, token_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        token_mask: Tensor | None = None,
+        *,
+        visible: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """Contextualises embedded tokens.
 
         Args:
             hidden: Embedded tokens, float (B, L, D).
             token_mask: Real tokens, bool (B, L); None if all are.
+            visible: Which tokens each token sees, bool (L, L) or (B, L, L), in place of `token_mask`.
+            positions: Positions of the tokens, long (L,); None: 0, 1, 2 ...
 
         Returns:
             float (B, L, D).
         """
-        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        if positions is None:
+            positions = torch.arange(hidden.shape[1], device=hidden.device)
         angles = rotary_angles(positions, self.head_width)
         for layer in self.layers:
-            hidden = layer(hidden, angles, token_mask, self.causal)
+            hidden = layer(hidden, angles, token_mask, self.causal, visible)
         return self.norm(hidden)  # type: ignore[no-any-return]
 
     def fill_cache(self, hidden: Tensor, token_mask: Tensor | None = None) -> TrunkCache:

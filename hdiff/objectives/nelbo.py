@@ -20,6 +20,7 @@ from hdiff.models.denoiser import DenoiserOutput
 from hdiff.models.gaussian_denoiser import GaussianOutput
 from hdiff.models.uniform_denoiser import UniformOutput
 from hdiff.objectives.gaussian import gaussian_nelbo
+from hdiff.objectives.learned_noise import learned_noise
 from hdiff.objectives.rate_matching import rate_term
 from hdiff.objectives.uniform_state import uniform_state_nelbo
 from hdiff.packed_spans import PackedSpans
@@ -54,7 +55,8 @@ def nelbo(
 ) -> Loss:
     """`sum_{S masked} weight_S (-log p(x_S | x_t))`, whose mean over t bounds -log p(x_0).
 
-    Types that are to be predicted add the same sum over their units, hidden speeds their rate term.
+    Types that are to be predicted add the same sum over their units, hidden speeds their rate term. If the
+    law of the states is learned, the gradient has the part that comes from drawing them (`learned_noise.py`).
     Replaced tokens and Gaussian noise have objectives of their own (`uniform_state.py`, `gaussian.py`).
     Source: arXiv:2406.07524, eq. 10, with spans as units. It bounds -log p(x_0) only if
     `corrupted.conditional_on_structure` is False; otherwise -log p(x_0 | structure).
@@ -99,6 +101,8 @@ def nelbo(
             tokens.dtype
         )
         structure = structure + _weighted(rate, corrupted.spans, corrupted.weight, num_tokens, 0.0)
+        if corrupted.state_log_prob is not None:
+            structure = structure + learned_noise(rate - output.log_prob, corrupted).to(structure.dtype)
     return Loss(nats=tokens + structure, num_tokens=num_tokens, structure=structure)
 
 

@@ -2,6 +2,7 @@
 
 from hdiff.samplers.ancestral import AncestralSampler
 from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.blocks import BlockSampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.confidence import ConfidenceSampler
 from hdiff.samplers.entropy_bounded import EntropyBoundedSampler
@@ -11,6 +12,7 @@ from hdiff.samplers.remasking import RemaskingSampler
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "ancestral": AncestralSampler,
+    "blocks": BlockSampler,
     "coarse_to_fine": CoarseToFineSampler,
     "confidence": ConfidenceSampler,
     "entropy_bounded": EntropyBoundedSampler,
@@ -21,6 +23,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 __all__ = [
     "SAMPLERS",
     "AncestralSampler",
+    "BlockSampler",
     "Choice",
     "CoarseToFineSampler",
     "ConfidenceSampler",

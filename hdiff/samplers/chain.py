@@ -14,11 +14,13 @@ from torch import Tensor
 
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.cascade import is_first
+from hdiff.corruption.learned_rates import LearnedRates
 from hdiff.corruption.rate_matched import RateMatched
 from hdiff.corruption.soft_masking import SoftMasking
 from hdiff.corruption.tree_cascade import TreeCascade
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
+from hdiff.heads.sampling import AS_IT_IS
 from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
 
@@ -87,11 +89,11 @@ def chain_sample(
     """Draws rows from all hidden to all visible, one unit per step, as exact counts score it.
 
     The next unit is a ready one with probability k / K, K the sum over the ready units of the row; for
-    `RateMatched` with probability proportional to its predicted speed. Its value is drawn from the model.
+    hidden speeds with probability proportional to the predicted one. Its value is drawn from the model.
 
     Args:
         model: The denoiser, or a function that reads a state.
-        corruption: `TreeCascade`, `SoftMasking` or `RateMatched`.
+        corruption: `TreeCascade`, `SoftMasking`, `RateMatched` or `LearnedRates`.
         num_samples: Rows B.
         length: Tokens per row L.
         generator: Source of randomness, on `device`.
@@ -136,7 +138,7 @@ def visible_streams(corruption: Corruption, is_masked: Tensor, types_t: Tensor) 
     """Units, speeds and readiness of every stream, from what is visible alone.
 
     Args:
-        corruption: `TreeCascade`, `SoftMasking` or `RateMatched`.
+        corruption: `TreeCascade`, `SoftMasking`, `RateMatched` or `LearnedRates`.
         is_masked: Hidden tokens, bool (B, L).
         types_t: Visible types, the number of types where hidden, long (B, L, R).
 
@@ -154,11 +156,11 @@ def visible_streams(corruption: Corruption, is_masked: Tensor, types_t: Tensor) 
             _single(class_hidden, corruption.class_k, 0),
             _single(is_masked & ~class_hidden, corruption.token_k, None),
         ]
-    if isinstance(corruption, RateMatched):
+    if isinstance(corruption, (RateMatched, LearnedRates)):
         return [_single(is_masked, 1.0, None)]
     raise DataError(
-        f"chain_sample reverses TreeCascade, SoftMasking and RateMatched, not {type(corruption).__name__}; "
-        f"use AncestralSampler for masked units"
+        f"chain_sample reverses cascades and hidden speeds, not {type(corruption).__name__}; use "
+        f"AncestralSampler for masked units"
     )
 
 
@@ -253,6 +255,10 @@ class _DenoiserReading:
     types_t: Tensor | None
 
     def tokens(self, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
+        rates = self.denoiser.token_rates
+        if rates is not None:
+            scores, _ = rates.next_token(self.denoiser.head.logits(spans.gather(self.hidden)))
+            return AS_IT_IS.draw(scores, generator=generator)
         support = self.denoiser.support(self.types_t, spans)
         return self.denoiser.head.sample(
             spans.gather(self.hidden), spans, generator=generator, support=support
@@ -263,6 +269,8 @@ class _DenoiserReading:
         return head.sample(spans.gather(self.hidden), spans, generator=generator)
 
     def log_speed(self) -> Tensor:
+        if self.denoiser.token_rates is not None:
+            return self.denoiser.token_rates.next_token(self.denoiser.head.logits(self.hidden))[1]
         if self.denoiser.speed is None:
             raise DataError("this corruption hides its speeds; use a Denoiser(..., predicts_speed=True)")
         return cast(Tensor, self.denoiser.speed(self.hidden).squeeze(-1))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from hdiff.corruption import Cascade, Corruption, Gaussian, RateMatched, UniformState, UnitMasking
+from hdiff.corruption import (
+    Cascade,
+    Corruption,
+    Gaussian,
+    LearnedRates,
+    RateMatched,
+    UniformState,
+    UnitMasking,
+)
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
@@ -59,7 +67,7 @@ def draw(
         sampler = CoarseToFineSampler(num_steps, sampling=sampling)
     if sampler is not None and isinstance(model, Denoiser):
         return sampler.sample(model, corruption, num_samples=num_samples, length=length, generator=generator)
-    if isinstance(corruption, (Cascade, RateMatched)) and isinstance(model, Denoiser):
+    if isinstance(corruption, (Cascade, RateMatched, LearnedRates)) and isinstance(model, Denoiser):
         if not sampling.is_exact:
             raise DataError(
                 f"{sampling}: {type(corruption).__name__} is sampled unit by unit at temperature 1 only"

@@ -46,7 +46,7 @@ hdiff.mountInspection = (node, exploration) => {
     class: ["w", words[i + 1]?.space_before ? "gap" : "", unitOf[i].start === i ? "starts" : "", unitOf[i].end === i + 1 ? "ends" : ""].join(" "),
     style: `--c:${color(unitOf[i].level)};--s:${word.salience ?? 1}`,
     title: `${word.pos || "word"} · salience ${(word.salience ?? 1).toFixed(2)} · masked at t = ${word.time.toFixed(2)}`,
-  }, el("span", { class: "text" }, word.text), el("span", { class: "salience" })));
+  }, el("span", { class: "text", style: word.stages ? `min-width:${(0.56 * Math.max(...word.stages.map((stage) => stage.text.length))).toFixed(1)}em` : null }, word.text, word.stages ? el("span", { class: "stands-in" }) : ""), el("span", { class: "salience" })));
   const sentence = el("div", { class: "words" });
   wordNodes.forEach((word, i) => sentence.append(...(words[i].space_before && i ? [document.createElement("wbr"), word] : [word])));
 
@@ -120,11 +120,21 @@ hdiff.mountInspection = (node, exploration) => {
         figure.append(svg("line", { class: "time", style: `--c:${color(unit.level)}`, x1: edges[i] + 7, x2: edges[j] - 7, y1: y(words[i].time), y2: y(words[i].time) }));
       }
     }
+    words.forEach((word, i) => (word.stages || []).filter((stage) => stage.time < 1).forEach((stage) => figure.append(
+      svg("line", { class: "time thin", style: `--c:${color(stage.level)}`, x1: edges[i] + 7, x2: edges[i + 1] - 7, y1: y(stage.time), y2: y(stage.time) }))));
     const line = svg("line", { class: "waterline", x1: gutter, x2: right });
     figure.append(line);
     scroll.replaceChildren(figure);
     drawn = { spans: spanNodes, words: labels, line, water, y, floor: y(0) };
     paint(current);
+  }
+
+  // What a state shows in place of a hidden word: its type, while that is visible, or another word.
+  function standIn(node, isHidden, stage, level) {
+    const text = isHidden && stage ? stage.text : "";
+    const place = node.querySelector(".stands-in");
+    if (place.textContent !== text) place.textContent = text;
+    node.style.setProperty("--c", color(isHidden ? (stage || { level: "token" }).level : level));
   }
 
   let current = 0.5;
@@ -133,6 +143,7 @@ hdiff.mountInspection = (node, exploration) => {
     words.forEach((word, i) => {
       const isHidden = word.time < t;
       toggle(wordNodes[i], "data-hidden", isHidden);
+      if (word.stages) standIn(wordNodes[i], isHidden, word.stages.find((stage) => stage.time >= t), unitOf[i].level);
       if (drawn.words[i]) toggle(drawn.words[i], "data-hidden", isHidden);
     });
     for (const span of drawn.spans) toggle(span.group, "data-hidden", span.last < t);
@@ -143,14 +154,46 @@ hdiff.mountInspection = (node, exploration) => {
       drawn.water.setAttribute("height", drawn.floor - drawn.y(t));
     }
     const count = words.filter((word) => word.time < t).length;
-    return { strong: `t = ${t.toFixed(2)}`, rest: `${count} of ${words.length} words masked` };
+    return { strong: `t = ${t.toFixed(2)}`, rest: `${count} of ${words.length} words ${exploration.verb || "masked"}` };
   }
 
   const control = hdiff.player({ label: "Diffusion time t", min: 0, max: 1, step: 0.01, value: 0.5, seconds: 6, onChange: paint });
+  const hasTypes = words.some((word) => (word.stages || []).some((stage) => stage.time < 1));
+  const note = hasTypes ? el("p", { class: "note" }, "A hidden word shows its finest type that is still visible, in the colour of its level: its label, if the run has labels; [ where a unit begins and · where it goes on; s with its salience bucket.") : "";
   const used = hdiff.LEVELS.filter((level) => spans.some((s) => s.level === level) || units.some((u) => u.level === level));
   node.replaceChildren(
-    el("div", { class: "panel" }, control.node, sentence),
-    el("div", { class: "panel" }, stage, hdiff.legend([...used.map((level) => ({ text: level, level })), { text: "line under a word: its salience", colour: "var(--ink)", kind: "line" }])));
+    el("div", { class: "panel" }, control.node, sentence, note),
+    el("div", { class: "panel" }, stage, hdiff.legend([...used.map((level) => ({ text: level, level })), { text: "line under a word: its salience", colour: "var(--ink)", kind: "line" }, ...(hasTypes ? [{ text: "thin line: when its type is masked", colour: "var(--soft)", kind: "line" }] : [])])));
   control.show();
   hdiff.responsive(scroll, draw);
+  return control;
+};
+
+// Several explorations: a choice of sentence, and of what is hidden as one unit.
+hdiff.mountExplorations = (box, explorations) => {
+  const { el } = hdiff;
+  const sentences = [...new Set(explorations.map((exploration, i) => exploration.sentence ?? i))];
+  const of = (sentence) => explorations.filter((exploration, i) => (exploration.sentence ?? i) === sentence);
+  const short = (text) => (text.length > 90 ? `${text.slice(0, 89)}…` : text);
+  const place = el("div");
+  let player = null;
+  const show = () => {
+    const chosen = of(sentences[sentence.value]);
+    const found = chosen[Math.min(Number(unit.value), chosen.length - 1)];
+    const t = player ? player.value() : 0.5;
+    player = hdiff.mountInspection(place, found);
+    player.set(t);
+  };
+  const fill = () => {
+    const kept = unit.value;
+    unit.replaceChildren(...of(sentences[sentence.value]).map((exploration, i) => el("option", { value: i }, exploration.choice || exploration.title)));
+    if (kept && kept < unit.options.length) unit.value = kept;
+    unitField.hidden = unit.options.length < 2;
+    show();
+  };
+  const sentence = el("select", { "aria-label": "Sentence", on: { change: fill } }, ...sentences.map((number, i) => el("option", { value: i }, short(of(number)[0].sentence === undefined ? of(number)[0].title : of(number)[0].text))));
+  const unit = el("select", { "aria-label": "Hidden as one unit", on: { change: show } });
+  const unitField = el("label", {}, "Hidden together ", unit);
+  box.replaceChildren(el("div", { class: "field", hidden: sentences.length < 2 && of(sentences[0]).length < 2 }, sentences.length > 1 ? sentence : "", unitField), place);
+  fill();
 };

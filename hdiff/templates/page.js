@@ -65,7 +65,7 @@ const hdiff = (() => {
       button.click();
     });
     const node = el("div", { class: "player" }, button, slider, output);
-    return { node, show, set: (next) => { stop(); slider.value = next; show(); } };
+    return { node, show, value: () => Number(slider.value), set: (next) => { stop(); slider.value = next; show(); } };
   }
 
   function legend(items) {
@@ -83,7 +83,10 @@ const hdiff = (() => {
       draw(width);
     };
     redraw();
-    new ResizeObserver(redraw).observe(box);
+    // A line without height above the box has its width, and does not change when the box is drawn.
+    const ruler = el("div", { "aria-hidden": "true" });
+    box.before(ruler);
+    new ResizeObserver(redraw).observe(ruler);
   }
 
   // A tip inside `stage`; hide() or show it at a point of the stage.

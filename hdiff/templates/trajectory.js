@@ -82,6 +82,7 @@ hdiff.mountTrajectory = (node, trajectory) => {
   function refresh() {
     const used = hdiff.COLOURED.filter((level) => pieces.some((piece) => piece.level === level));
     const items = colouring === "level" ? used.map((level) => ({ text: level, level })) : [{ text: "filled in early is darker", colour: "var(--accent)" }];
+    if (pieces.some((piece) => piece.step === 0)) items.push({ text: "given", level: "token" });
     key.replaceChildren(hdiff.legend([...items, { text: "still masked", colour: "var(--faint)", kind: "hollow" }]));
     control.show();
   }

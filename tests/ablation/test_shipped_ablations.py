@@ -18,7 +18,7 @@ SHIPPED = sorted((CHECKOUT / "recipes" / "ablations").glob("*.yaml"))
 def test_there_are_the_ablations_the_docs_name() -> None:
     names = {path.stem for path in SHIPPED}
     wanted = {"levels", "heads", "units", "salience_order", "typed_masks", "planner", "span_length"}
-    assert names == {*wanted, "model_size"}
+    assert names == {*wanted, "model_size", "families"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -46,6 +46,37 @@ def load_recipe_values(path: Path) -> dict[str, Any]:
 
     values: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
     return values
+
+
+UNMATCHED = {
+    "gaussian": "projects embeddings of its own",
+    "uniform_state": "reads the time",
+    "autoregressive": "predicts one token at a time",
+}
+"""Variants of a comparison of families that may differ in size or figures, and why."""
+
+
+@pytest.mark.parametrize("name", ["ablations/families", "benchmarks/tournament"])
+def test_families_are_compared_fairly(
+    name: str, prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    for data in ("pydoc", "mixture"):
+        (tmp_path / "data" / data).symlink_to(prepared_folder)
+    monkeypatch.chdir(tmp_path)
+    ablation = load_ablation(CHECKOUT / "recipes" / f"{name}.yaml")
+    sizes = check_ablation(ablation).parameters
+    inner = {variant: size["total"] - size["embedding"] for variant, size in sizes.items()}
+    baseline = ablation.variants[ablation.baseline]
+    for variant, recipe in ablation.variants.items():
+        # The same tokens in the same order, the same rows, states and samples of the evaluation.
+        assert recipe.train == baseline.train, variant
+        assert recipe.data.model_copy(update={"salience_buckets": None}) == baseline.data, variant
+        assert recipe.model.width == baseline.model.width, variant
+        own, other = (r.evaluation.model_dump(exclude={"sampler"}) for r in (recipe, baseline))
+        assert own == other, variant
+        if variant not in UNMATCHED:
+            assert abs(inner[variant] / inner[ablation.baseline] - 1) < 0.02, (variant, inner)
 
 
 def test_levels_compares_models_of_equal_size(

@@ -14,6 +14,7 @@ from hdiff.audit.best_bound import best_bound
 from hdiff.cli import run as hdiff
 from hdiff.corruption import (
     Corrupted,
+    LearnedRates,
     RateMatched,
     SoftMasking,
     SpanMasking,
@@ -44,6 +45,18 @@ class DoubledWeights(TokenMasking):
 class WithoutRateTerm(RateMatched):
     def corrupt(self, batch, t, *, generator=None):
         return replace(super().corrupt(batch, t, generator=generator), speed=None)
+
+
+class LearnedWithoutRateTerm(LearnedRates):
+    def corrupt(self, batch, t, *, generator=None):
+        return replace(super().corrupt(batch, t, generator=generator), speed=None, state_log_prob=None)
+
+
+class LearnedWithoutScore(LearnedRates):
+    """Every number is a bound, but what is followed in training is not its derivative."""
+
+    def corrupt(self, batch, t, *, generator=None):
+        return replace(super().corrupt(batch, t, generator=generator), state_log_prob=None)
 
 
 class LeakedTypes(TreeCascade):
@@ -161,6 +174,7 @@ def test_everything_built_in_passes_and_is_covered() -> None:
         "network_leak",
         "masking_frequency",
         "sampler_distribution",
+        "rate_gradient",
     }
 
 
@@ -170,6 +184,9 @@ def test_everything_built_in_passes_and_is_covered() -> None:
         (DoubledWeights(mask_id=V), {"uniform_predictor", "exact_posterior"}),
         (DoubledWeights(mask_id=V, count="bernoulli"), {"uniform_predictor", "exact_posterior"}),
         (WithoutRateTerm(num_buckets=2, mask_id=V), {"exact_posterior", "structure_leak"}),
+        (LearnedWithoutRateTerm(mask_id=V), {"exact_posterior", "structure_leak", "rate_gradient"}),
+        (LearnedWithoutScore(mask_id=V), {"rate_gradient"}),
+        (LearnedWithoutScore(mask_id=V, count="bernoulli"), {"rate_gradient"}),
         (LeakedTypes(mask_id=V), {"exact_posterior", "structure_leak", "network_leak", "masking_frequency"}),
         (LeakedToken(mask_id=V), {"exact_posterior", "structure_leak", "network_leak", "masking_frequency"}),
         (JointInTheTokenwiseLoss(mask_id=V), {"exact_posterior", "structure_leak"}),

@@ -2,11 +2,15 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CHROMIUM
+from browser import browse as open_page
 
+PARTS = ("metrics", "eval", "samples", "exploration", "analysis", "diagnosis")
 HOSTILE = "</script><script>alert(1)</script><!-- & \u2028 \u2029 \"quoted\" 'it' {{ 7*7 }} {% raw %}"
 
 
@@ -17,6 +21,14 @@ def hostile():
 
 
 @pytest.fixture
+def browse(tmp_path):
+    """Opens a page in a real browser."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    return partial(open_page, folder=tmp_path)
+
+
+@pytest.fixture
 def make_exploration():
     return exploration
 
@@ -24,6 +36,16 @@ def make_exploration():
 @pytest.fixture
 def make_trajectory():
     return trajectory
+
+
+@pytest.fixture
+def make_analysis():
+    return analysis
+
+
+@pytest.fixture
+def make_diagnosis():
+    return diagnosis
 
 
 @pytest.fixture
@@ -72,7 +94,7 @@ def write_run(
     run: Path,
     *,
     conditional: bool = False,
-    parts: tuple[str, ...] = ("metrics", "eval", "samples", "exploration"),
+    parts: tuple[str, ...] = PARTS,
 ) -> Path:
     """Writes a run folder with made-up numbers; `parts` says which of the optional files it gets."""
     run.mkdir(parents=True)
@@ -92,8 +114,88 @@ def write_run(
         sample = {"text": "The man mended nets.\n", "pieces": trajectory()["samples"][0]["pieces"]}
         _write(run / "samples.json", {"num_steps": 4, "seed": 3, "samples": [sample]})
     if "exploration" in parts:
-        _write(run / "exploration.json", [exploration(), {**exploration(), "title": "A second sentence"}])
+        _write(run / "exploration.json", explorations())
+    if "analysis" in parts:
+        _write(run / "analysis.json", analysis())
+    if "diagnosis" in parts:
+        _write(run / "diagnosis.json", diagnosis())
     return run
+
+
+def explorations() -> list[dict[str, Any]]:
+    """Two sentences; the first by two units, one of them with types that stand in for hidden words."""
+    typed = exploration()
+    for word in typed["words"]:
+        word["stages"] = [{"text": "NP", "level": "phrase", "time": min(1.0, word["time"] + 0.3)}]
+    first = {"sentence": 0, "choice": "as this run is trained: tree_cascade"}
+    second = exploration(text_of_a_word="socks")
+    return [
+        {**typed, **first},
+        {**exploration(), "sentence": 0, "choice": "each phrase"},
+        {**second, "sentence": 1, "choice": "each phrase"},
+    ]
+
+
+def analysis(*, label: str = "NP") -> dict[str, Any]:
+    entry = {"mean": 4.71, "stderr": 0.083, "tokens": 1234}
+    bins = [
+        {"low": 0.0, "high": 0.1, "count": 812, "predicted": 0.042, "observed": 0.037, "stderr": 0.006},
+        {"low": 0.7, "high": 0.8, "count": 9, "predicted": 0.743, "observed": 0.667, "stderr": None},
+    ]
+    calibration = {"bins": bins, "count": 821, "observed": 0.0439, "expected_error": 0.0058, "brier": 0.0413}
+    return {
+        "format": 1,
+        "weights": None,
+        "step": 1200,
+        "data": "data/made-up",
+        "seed": 0,
+        "rows": 64,
+        "tokens": 4096,
+        "times": [0.25, 0.75],
+        "predicted": "hidden tokens, given the visible ones",
+        "conditional_on_structure": False,
+        "loss": {
+            "all": {"mean": 4.62, "stderr": 0.061, "tokens": 5120},
+            "by_time": [{"t": 0.25, **entry}, {"t": 0.75, "mean": 5.13, "stderr": None, "tokens": 3886}],
+            "groups": [
+                {"name": "phrase: label", "rows": [
+                    {"label": label, **entry},
+                    {"label": "VP", "mean": 5.29, "stderr": 0.072, "tokens": 2001},
+                ]},
+                {"name": "salience", "rows": [{"label": "0.00 to 0.50", **entry}]},
+            ],
+        },
+        "calibration": {
+            "tokens": calibration, "spans": None, "boundary": calibration, "label": calibration,
+            "planner_level": "phrase",
+        },
+    }  # fmt: skip
+
+
+def diagnosis(*, text: str = "the old [ ][ ]") -> dict[str, Any]:
+    pairs = {
+        "count": 96, "total_correlation": 0.512, "stderr": 0.044, "excess_surprise": 0.731,
+        "head_joint_recovers": None,
+    }  # fmt: skip
+    return {
+        "model": "made-up",
+        "seed": 0,
+        "frequency_collapse": {
+            "distance": [1, 2, 4, 8],
+            "kl_to_unigram": [2.411, 1.213, 0.622, 0.351],
+            "kl_stderr": [0.211, 0.113, 0.052, 0.031],
+            "entropy": [4.131, 5.242, 5.863, 6.014],
+            "unigram_entropy": 6.321,
+            "top10_share": [0.312, 0.523, 0.714, 0.817],
+            "prefixes": 32,
+            "half_distance": 3,
+        },
+        "marginal_trap": {
+            "pairs": pairs,
+            "agreement": {"count": 40, "paradigms": {"pronoun_verb": {"disagreement_product": 0.467}}},
+            "examples": [{"context": text, "product": "men mends", "chain": "man mends"}],
+        },
+    }
 
 
 _RUN = {
@@ -140,6 +242,7 @@ def _evaluation(conditional: bool) -> dict[str, Any]:
             }
             for t in steps
         },
+        "sampler": {"kind": "ancestral"},
         "reference": {"judge_nll": 4.36, "unigram_entropy": 6.1, "distinct_2": 0.72},
     }
 

@@ -1,56 +1,8 @@
-"""The pages in a real browser: their scripts run, draw, react, and log no error. Needs Chromium."""
+"""Explorer pages in a real browser: their scripts run, draw, react, and log no error. Needs Chromium."""
 
 import re
-import shutil
-import subprocess
-
-import pytest
 
 from hdiff.pages import inspection_page, trajectory_page
-from hdiff.report import build_report
-
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; apt-get install chromium")
-
-
-@pytest.fixture
-def browse(tmp_path):
-    def browse(page: str, *, then: str = "") -> str:
-        """The document after its scripts ran, and after `then`, one more script."""
-        probe = (
-            "<script>window.onerror = (message) => { document.documentElement.dataset.error = message; };"
-            "document.addEventListener('securitypolicyviolation', (e) => {"
-            " document.documentElement.dataset.error = e.violatedDirective; });</script>"
-        )
-        page = page.replace("<body>", f"<body>{probe}").replace("</body>", f"<script>{then}</script></body>")
-        file = tmp_path / "page.html"
-        file.write_text(page, encoding="utf-8")
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--no-first-run",
-        ]
-        options += [
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=2000",
-            "--window-size=1280,900",
-        ]
-        done = subprocess.run(
-            [CHROMIUM, *options, "--enable-logging=stderr", "--dump-dom", file.as_uri()],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        assert not re.findall(r"CONSOLE.*", done.stderr)
-        assert "data-error" not in done.stdout.split(">", 2)[1]
-        return done.stdout
-
-    return browse
 
 
 def masked(dom: str) -> int:
@@ -112,11 +64,3 @@ def test_hostile_text_does_not_run(browse, make_exploration, make_trajectory, ho
         trajectory_page(make_trajectory(text_of_a_piece=hostile)),
     ):
         assert "alert(1)" in browse(page.replace('"use strict";', f'"use strict";{watch}', 1))
-
-
-@pytest.mark.parametrize("parts", [("metrics", "eval", "samples", "exploration"), ("metrics",), ()])
-def test_reports_draw_what_they_have(browse, make_run, parts):
-    dom = browse(build_report(make_run(parts=parts)))
-    assert dom.count('class="stage chart"') == ("metrics" in parts) + 2 * ("eval" in parts)
-    assert ('class="player"' in dom) == ("samples" in parts)
-    assert dom.count("<option") == (2 if "exploration" in parts else 0)

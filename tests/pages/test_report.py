@@ -6,8 +6,11 @@ import re
 import pytest
 
 from hdiff.errors import CheckpointError, UserError
-from hdiff.report import MAX_POINTS, build_report
+from hdiff.report import build_report
+from hdiff.report_charts import MAX_POINTS
 from hdiff.report_text import count, duration
+
+PARTS = ("metrics", "eval", "samples", "exploration", "analysis", "diagnosis")
 
 
 def visible(page: str) -> str:
@@ -22,7 +25,18 @@ def charts_of(page: str) -> dict:
 def test_a_full_report_has_every_section_and_no_gap(make_run):
     page = build_report(make_run())
     text = visible(page)
-    for heading in ("In numbers", "Training", "The cost of parallel decoding", "Sample quality", "Samples"):
+    for heading in (
+        "In numbers",
+        "Training",
+        "The cost of parallel decoding",
+        "Sample quality",
+        "Samples",
+        "Loss by level and label",
+        "Calibration",
+        "Diagnosis",
+        "Recipe",
+        "Provenance",
+    ):
         assert heading in text
     assert 'class="empty"' not in page
     assert all(charts_of(page).values())
@@ -31,9 +45,9 @@ def test_a_full_report_has_every_section_and_no_gap(make_run):
     assert "held-out text" in text
 
 
-@pytest.mark.parametrize("missing", ["metrics", "eval", "samples", "exploration"])
+@pytest.mark.parametrize("missing", PARTS)
 def test_a_missing_part_is_replaced_by_the_command_that_makes_it(make_run, missing):
-    parts = tuple(part for part in ("metrics", "eval", "samples", "exploration") if part != missing)
+    parts = tuple(part for part in PARTS if part != missing)
     page = build_report(make_run(parts=parts))
     assert 'class="empty"' in page
     assert "<code>hdiff " in page

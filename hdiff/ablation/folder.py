@@ -1,0 +1,111 @@
+"""find_ablation: the ablation that a YAML file describes, or that a folder of runs was made by. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hdiff.ablation.results import check_folders
+from hdiff.ablation.specification import Ablation, Run, load_ablation
+from hdiff.config import Recipe
+from hdiff.errors import CheckpointError, DataError
+from hdiff.recipe import load_recipe
+
+SOURCE_FILE = "source.json"
+"""Beside the tables: which YAML file they were made from."""
+
+UNKNOWN_FILE = Path("ABLATION.yaml")
+"""Stands for the file of a folder that does not say which one it was."""
+
+
+def find_ablation(path: Path) -> Ablation:
+    """Finds an ablation that has run.
+
+    Args:
+        path: Its YAML file, or the folder with `ablation.json`.
+
+    Returns:
+        The ablation.
+
+    Raises:
+        DataError: If the path is neither, or the runs of the file were never started.
+        CheckpointError: If a file in the folder is damaged.
+        RecipeError: If the YAML file is malformed, or its runs were trained with other recipes.
+    """
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        ablation = load_ablation(path)
+        check_folders(ablation)
+        if not ablation.output.is_dir():
+            raise DataError(f"no runs in {ablation.output}; train them: hdiff ablate {path}")
+        return ablation
+    if not path.is_dir():
+        raise DataError(
+            f"nothing to report at '{path}'; give a run folder (hdiff train RECIPE output={path}), or the "
+            f"folder or YAML file of an ablation (hdiff ablate ABLATION.yaml)"
+        )
+    content = _content(path)
+    if content is None:
+        raise DataError(
+            f"'{path}' holds neither run.json, so it is no run folder, nor the ablation.json of an ablation; "
+            f"give a folder that hdiff train wrote, or the YAML file of an ablation"
+        )
+    return _of_folder(path, content)
+
+
+def _content(folder: Path) -> dict[str, Any] | None:
+    """ablation.json of a whole ablation; None if it is missing or that of a single run."""
+    file = folder / "ablation.json"
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"'{file}' is damaged ({error}); give the YAML file of the ablation") from error
+    return content if isinstance(content, dict) and "variants" in content else None
+
+
+def _of_folder(folder: Path, content: Mapping[str, Any]) -> Ablation:
+    """The ablation as its folder tells it: the folder may have been moved, and its YAML file may be gone."""
+    seeds, baseline = tuple(content["seeds"]), str(content["baseline"])
+    runs = [_run(folder, variant, seed) for seed in seeds for variant in content["variants"]]
+    pairs = {(each["variant"], each["reference"]) for each in content["differences"]}
+    return Ablation(
+        name=str(content["name"]),
+        file=_source(folder),
+        output=folder,
+        seeds=seeds,
+        baseline=baseline,
+        variants={run.variant: run.recipe for run in runs if run.seed == seeds[0]},
+        patches={},
+        control_of={variant: other for variant, other in sorted(pairs) if other != baseline},
+        runs=tuple(runs),
+        judge=_run(folder, "judge", seeds[0]) if _recipe_file(folder, f"judge-{seeds[0]}") else None,
+    )
+
+
+def _run(folder: Path, variant: str, seed: int) -> Run:
+    name = f"{variant}-{seed}"
+    file = _recipe_file(folder, name)
+    if file is None:
+        raise DataError(
+            f"'{folder}' has no recipe of its run {name}; give the YAML file of the ablation instead of its "
+            f"folder"
+        )
+    recipe: Recipe = load_recipe(file)
+    return Run(variant, seed, recipe.model_copy(update={"output": str(folder / name)}))
+
+
+def _recipe_file(folder: Path, name: str) -> Path | None:
+    """The recipe of a run: as it was trained, else as it was about to be."""
+    candidates = (folder / name / "recipe.yaml", folder / "recipes" / f"{name}.yaml")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _source(folder: Path) -> Path:
+    try:
+        content = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
+        return Path(content["file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNKNOWN_FILE

@@ -1,0 +1,1 @@
+"""Analysis: what a model finds hard, and whether its probabilities can be believed, on held-out rows."""

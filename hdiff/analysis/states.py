@@ -1,0 +1,110 @@
+"""States: held-out rows, corrupted as in training at stated times, and what the model sees of them.
+
+Dimensions: B batch, L tokens, P packed tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption import Corrupted, Corruption
+from hdiff.corruption.block_masking import BlockCorrupted
+from hdiff.data.batch import Batch
+from hdiff.data.packing import PackedBlocks
+from hdiff.models.block_denoiser import BlockDenoiser
+from hdiff.models.denoiser import Denoiser, padding_mask
+
+TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Midpoints of five equal parts of (0, 1]: their mean is one over t ~ U(0, 1]."""
+
+TOKENS_PER_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class State:
+    """Some rows at one time.
+
+    Attributes:
+        place: Places of the rows among all rows analysed, long (B,).
+        time: t.
+        batch: The clean rows.
+        corrupted: The rows at time t.
+    """
+
+    place: Tensor
+    time: float
+    batch: Batch
+    corrupted: Corrupted
+
+    @property
+    def row(self) -> Tensor:
+        """Place of the row of each packed token, long (P,)."""
+        spans = self.corrupted.spans
+        return self.place[spans.row[spans.span_index]]
+
+    @property
+    def column(self) -> Tensor:
+        """Position in its row of each packed token, long (P,)."""
+        return self.corrupted.spans.token_index % self.batch.input_ids.shape[1]
+
+    @property
+    def targets(self) -> Tensor:
+        """True tokens of the spans to predict, long (P,)."""
+        return self.corrupted.spans.gather(self.corrupted.x_0)
+
+
+def states(
+    corruption: Corruption,
+    blocks: PackedBlocks,
+    rows: Sequence[int],
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Iterator[State]:
+    """Corrupts all rows to every time of `TIMES`.
+
+    Args:
+        corruption: That of the run.
+        blocks: Held-out rows.
+        rows: Row numbers.
+        generator: Source of randomness, on the device.
+        device: Where the model is.
+
+    Yields:
+        States, time by time.
+    """
+    at_once = max(1, TOKENS_PER_BATCH // blocks.sequence_length)
+    for time in TIMES:
+        for first in range(0, len(rows), at_once):
+            chosen = rows[first : first + at_once]
+            batch = blocks.batch(chosen).to(device)
+            t = torch.full((len(chosen),), time, device=device)
+            corrupted = corruption.corrupt(batch, t, generator=generator)
+            place = torch.arange(first, first + len(chosen), device=device)
+            yield State(place, time, batch, corrupted)
+
+
+def trunk_output(
+    denoiser: Denoiser | BlockDenoiser, corrupted: Corrupted
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What the heads read.
+
+    Args:
+        denoiser: A model of masked text.
+        corrupted: A state.
+
+    Returns:
+        Trunk output of all positions, float (B, L, D), and of the packed ones, float (P, D); tokens that
+        visible classes leave possible, bool (P, V), or None.
+    """
+    real, spans = padding_mask(corrupted.token_mask), corrupted.spans
+    if isinstance(denoiser, BlockDenoiser):
+        assert isinstance(corrupted, BlockCorrupted), "a run has the corruption of its model"
+        hidden = denoiser.noised_hidden(corrupted.x_t, corrupted.context, real)
+        return hidden, spans.gather(hidden), None
+    hidden = denoiser.hidden(corrupted.x_t, real, types_t=corrupted.types_t)
+    return hidden, spans.gather(hidden), denoiser.support(corrupted.types_t, spans)

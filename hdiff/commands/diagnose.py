@@ -1,0 +1,90 @@
+"""The `hdiff diagnose` command."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hdiff.commands.options import AsJson, Quiet, Seed
+from hdiff.errors import DataError
+
+if TYPE_CHECKING:
+    from hdiff.diagnosis import HeldOut, Subject
+
+FOREIGN = "hf:"
+
+
+def diagnose(
+    model: Annotated[
+        str,
+        typer.Argument(help="Run folder, or hf:PATH or hf:NAME.", metavar="RUN|hf:MODEL"),
+    ],
+    text: Annotated[
+        Path | None, typer.Option(help="Held-out UTF-8 text; default: the validation split of RUN's data.")
+    ] = None,
+    prefixes: Annotated[int, typer.Option(help="Held-out prefixes to append masks to.")] = 64,
+    masks: Annotated[int, typer.Option(help="Masks to append; fewer if the model's rows are short.")] = 128,
+    pairs: Annotated[int, typer.Option(help="Pairs of neighbours to fill at once and in turn.")] = 128,
+    shifted: Annotated[
+        bool, typer.Option(help="Scores at a position are about the next one (Dream); hf: only.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to; default: RUN, or ./diagnosis-NAME for hf:NAME."),
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure frequency collapse and the marginal trap of a masked language model, own or foreign."""
+    from hdiff.diagnosis import diagnose as run_diagnosis
+    from hdiff.diagnosis.page import json_of, markdown, write_diagnosis
+    from hdiff.progress import Progress
+
+    is_foreign = model.startswith(FOREIGN)
+    if shifted and not is_foreign:
+        raise DataError(f"--shifted is for models of transformers, {model} is a run; leave it out")
+    if is_foreign and text is None:
+        raise DataError(f"{model} comes without text; give held-out text with --text FILE")
+    subject, held_out = _foreign(model, text, shifted) if is_foreign and text else _run(model, text)
+    display = Progress(f"diagnose {model}", quiet=quiet)
+    try:
+        found = run_diagnosis(
+            subject, held_out, prefixes=prefixes, masks=masks, pairs=pairs, seed=seed, progress=display
+        )
+    finally:
+        display.close()
+    folder = output or (Path(_folder_name(model)) if is_foreign else Path(model))
+    files = write_diagnosis(found, folder)
+    typer.echo(json.dumps(json_of(found)) if as_json else markdown(found))
+    display.message(f"wrote {', '.join(file.name for file in files)} to {folder}")
+
+
+def _run(model: str, text: Path | None) -> tuple[Subject, HeldOut]:
+    from hdiff.diagnosis import HeldOut
+    from hdiff.diagnosis.run_model import subject_of_run
+    from hdiff.run_folder import RunFolder
+
+    run = RunFolder.load(model)
+    subject = subject_of_run(run)
+    if text is None:
+        return subject, HeldOut.of_run(run)
+    return subject, HeldOut.of_file(text, run.tokenizer, subject.model.vocab_size)
+
+
+def _foreign(model: str, text: Path, shifted: bool) -> tuple[Subject, HeldOut]:
+    from hdiff.diagnosis import HeldOut
+    from hdiff.diagnosis.foreign_model import load_foreign
+
+    subject = load_foreign(model, shifted=shifted)
+    return subject, HeldOut.of_file(text, subject.tokenizer, subject.model.vocab_size)
+
+
+def _folder_name(model: str) -> str:
+    """`diagnosis-NAME` of `hf:organisation/NAME`."""
+    parts = [part for part in model.removeprefix(FOREIGN).split("/") if part not in ("", ".", "..")]
+    return "diagnosis-" + re.sub(r"[^\w.-]", "_", parts[-1] if parts else "model")

@@ -1,0 +1,35 @@
+"""The `hdiff export` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdiff.commands.options import Run
+
+
+def export(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(help="Folder to write: empty, new, or an earlier export.")],
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights for the card: apache-2.0, cc-by-4.0 ...")
+    ] = None,
+    data_license: Annotated[
+        str | None, typer.Option(help="Licence of the training text for the card.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(help="Also upload it to a hub, as user/model; log in with: hf auth login.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
+) -> None:
+    """Write a run's model as a folder to share: safetensors, configuration, tokenizer and model card.
+
+    It loads with torch, safetensors and tokenizers alone: TextDiffusionPipeline.from_pretrained(FOLDER).
+    """
+    from hdiff.sharing.card import CardOptions
+    from hdiff.sharing.export import export_run
+
+    options = CardOptions(license=license, data_license=data_license)
+    typer.echo(export_run(run, folder, options=options, push=push, private=private))

@@ -1,0 +1,171 @@
+"""LearnedRates: a token's masking speed is a function of its id, learned through the bound. Torch only.
+
+Dimensions: B batch, L tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.cascade import hide
+from hdiff.corruption.token_rates import TokenRates, check_max_ratio
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.packed_spans import PackedSpans
+from hdiff.schedules import Schedule
+
+
+@final
+class LearnedRates(Corruption):
+    """Token i of id v is masked at `T_i = U^(1 / k_v)`: alpha_v(t) = 1 - t^{k_v}, one k per vocabulary entry.
+
+    The speeds are parameters of the model that is trained (`Denoiser.token_rates`), which knows them, so it
+    predicts no speed: the expected one follows from the tokens it expects. As the states depend on the
+    speeds, the derivative of the bound has a term for how likely the drawn state was (`state_log_prob`).
+    Source: GenMD4, arXiv:2406.04329; we add the chain of states (`count: exact`), where only ratios of
+    speeds matter (docs/concepts.md, "learned speeds").
+
+    Args:
+        max_ratio: Fastest over slowest speed, at most.
+        mask_id: See `Corruption`.
+        schedule: See `Corruption`.
+        count: `exact` (the chain of states without its times) or `bernoulli` (each token by its own time).
+    """
+
+    def __init__(
+        self,
+        *,
+        max_ratio: float = 64.0,
+        mask_id: int | None = None,
+        schedule: Schedule | None = None,
+        count: Count = "exact",
+    ) -> None:
+        super().__init__(mask_id=mask_id, schedule=schedule)
+        self.max_ratio = check_max_ratio(max_ratio)
+        self.count = check_count(count, schedule)
+        self.rates: TokenRates | None = None
+
+    @property
+    def conditional_on_structure(self) -> bool:
+        return False
+
+    @property
+    def predicts_speed(self) -> bool:
+        return True
+
+    def unconditional(self) -> LearnedRates:
+        return self
+
+    def new_rates(self, vocab_size: int) -> TokenRates:
+        """Equal speeds, for a model that is to learn them.
+
+        Args:
+            vocab_size: Vocabulary V.
+
+        Returns:
+            The speeds.
+        """
+        return TokenRates(vocab_size, max_ratio=self.max_ratio)
+
+    def with_rates(self, rates: TokenRates) -> LearnedRates:
+        """The same corruption at given speeds, shared and not copied.
+
+        Args:
+            rates: The speeds.
+
+        Returns:
+            A corruption.
+        """
+        found = copy(self)
+        found.rates = rates
+        return found
+
+    def of_model(self, model: nn.Module) -> LearnedRates:
+        rates = getattr(model, "token_rates", None)
+        if not isinstance(rates, TokenRates):
+            raise DataError(
+                f"{type(model).__name__} has no learned speeds; build it for this corruption "
+                f"(hdiff.factory.build_model)"
+            )
+        return self.with_rates(rates)
+
+    def log_speed(self, batch: Batch) -> Tensor:
+        """log k of every token, float64 (B, L).
+
+        Args:
+            batch: The clean batch.
+
+        Returns:
+            With the gradient of the speeds.
+
+        Raises:
+            DataError: If the corruption has no speeds yet.
+        """
+        if self.rates is None:
+            raise DataError(
+                "the corruption has no speeds, they belong to a model; use corruption.of_model(denoiser)"
+            )
+        return self.rates.log_speed[batch.input_ids]
+
+    def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
+        mask_id = self.check(batch, t)
+        log_speed = self.log_speed(batch)
+        speed = log_speed.exp()
+        shape, device = batch.input_ids.shape, batch.input_ids.device
+        u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+        log_t = u.log() / speed.detach()
+        units = batch.units("token")
+        (is_masked,), scale = hide(
+            [log_t], [units], batch.token_mask, t, schedule=self.schedule, count=self.count
+        )
+        is_chain = self.count == "exact"
+        if is_chain:
+            scale = scale / (speed * is_masked).sum(1)
+        state_log_prob = None
+        if speed.requires_grad:
+            state_log_prob = (
+                _log_prob_of_order(log_t, log_speed, is_masked, batch.token_mask)
+                if is_chain
+                else _log_prob_of_mask(speed, is_masked, batch.token_mask, self.schedule.p_mask(t.double()))
+            )
+        spans = PackedSpans.from_units(units, is_masked)
+        packed = spans.gather(speed)
+        return Corrupted(
+            x_t=batch.input_ids.masked_fill(is_masked, mask_id),
+            x_0=batch.input_ids,
+            token_mask=batch.token_mask,
+            is_masked=is_masked,
+            spans=spans,
+            weight=(packed * scale[spans.row]).to(torch.get_default_dtype()),
+            conditional_on_structure=False,
+            speed=packed.to(torch.get_default_dtype()),
+            is_chain=is_chain,
+            state_log_prob=state_log_prob,
+        )
+
+
+def _log_prob_of_order(log_t: Tensor, log_speed: Tensor, is_masked: Tensor, token_mask: Tensor) -> Tensor:
+    """log of the probability that the visible tokens were revealed in this order, float64 (B,).
+
+    The next one is i with probability k_i / K, K the sum over the tokens that are still hidden. That of the
+    set alone is a sum over all its orders; the score of the order has the same mean.
+    """
+    order = log_t.masked_fill(~token_mask, -torch.inf).argsort(1, descending=True)  # padding comes last
+    real, visible = token_mask.gather(1, order), (token_mask & ~is_masked).gather(1, order)
+    speed = log_speed.gather(1, order).exp() * real
+    remaining = speed.flip(1).cumsum(1).flip(1)  # (B, L): K when this token is revealed
+    share = torch.where(visible, speed / remaining.clamp(min=torch.finfo(speed.dtype).tiny), 1.0)
+    return share.log().sum(1)
+
+
+def _log_prob_of_mask(speed: Tensor, is_masked: Tensor, token_mask: Tensor, p_mask: Tensor) -> Tensor:
+    """log of the probability of exactly this mask, each token hidden with p_mask^k, float64 (B,)."""
+    log_hidden = speed * p_mask.log()[:, None]
+    # A visible token never has log_hidden = 0; at hidden ones any number does, so that no gradient is 0 / 0.
+    log_visible = torch.log(-torch.expm1(torch.where(is_masked, -1.0, log_hidden)))
+    return (torch.where(is_masked, log_hidden, log_visible) * token_mask).sum(1)

@@ -1,0 +1,20 @@
+"""Diagnosis: frequency collapse and the marginal trap of any masked language model. Torch only."""
+
+from hdiff.diagnosis.diagnosis import Diagnosis, diagnose
+from hdiff.diagnosis.frequency_collapse import FrequencyCollapse, measure_frequency_collapse
+from hdiff.diagnosis.held_out import HeldOut
+from hdiff.diagnosis.marginal_trap import PairFigures, measure_pairs
+from hdiff.diagnosis.masked_model import JointModel, MaskedModel, Subject
+
+__all__ = [
+    "Diagnosis",
+    "FrequencyCollapse",
+    "HeldOut",
+    "JointModel",
+    "MaskedModel",
+    "PairFigures",
+    "Subject",
+    "diagnose",
+    "measure_frequency_collapse",
+    "measure_pairs",
+]

@@ -1,0 +1,189 @@
+"""Plots of a diagnosis as SVG: predictions over distance, and pairs filled at once and in turn. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from hdiff.ablation.plots import FILE, Palette
+from hdiff.diagnosis.diagnosis import Diagnosis
+
+WIDTH, HEIGHT, ROW = 640, 320, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 34, 40
+_LABELS = 196
+
+
+def frequency_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
+    """Distance from text against what predictions are made of.
+
+    Args:
+        diagnosis: The diagnosis.
+        palette: Colours.
+
+    Returns:
+        SVG.
+    """
+    found = diagnosis.frequency_collapse
+    curves = (
+        ("KL(prediction || unigram), band: standard error", found.kl_to_unigram),
+        ("of it: what the prefix tells", found.prefix_information),
+        ("entropy of the prediction", found.entropy),
+    )
+    top = max(*found.entropy, *found.kl_to_unigram, found.unigram_entropy) * 1.06
+    floor = HEIGHT - _BOTTOM
+
+    def x(distance: float) -> float:
+        span = max(1, found.distance[-1] - 1)
+        return _LEFT + (distance - 1) / span * (WIDTH - _RIGHT - _LEFT)
+
+    def y(nats: float) -> float:
+        return floor - nats / top * (floor - _TOP)
+
+    parts = [_text(palette, 0, 16, "nats")]
+    for tick in ticks(0, top):
+        parts.append(_line(palette.rule, _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
+        parts.append(_text(palette, _LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end"))
+    for tick in (1, *(tick for tick in ticks(1, found.distance[-1]) if tick > 1)):
+        parts.append(_text(palette, x(tick), floor + 16, f"{tick:g}", anchor="middle"))
+    parts.append(
+        _text(palette, WIDTH - _RIGHT, floor + 34, "distance from the visible text, tokens", anchor="end")
+    )
+    band = list(zip(found.distance, found.kl_to_unigram, found.kl_stderr, strict=True))
+    outline = [(d, k + e) for d, k, e in band] + [(d, max(0.0, k - e)) for d, k, e in reversed(band)]
+    points = " ".join(f"{x(d):.1f},{y(nats):.1f}" for d, nats in outline)
+    parts.append(f'<polygon points="{points}" style="fill:{palette.series[1]};fill-opacity:.2"/>')
+    for i, (label, values) in enumerate(curves):
+        colour = palette.series[(1, 2, 0)[i]]
+        points = " ".join(f"{x(d):.1f},{y(v):.1f}" for d, v in zip(found.distance, values, strict=True))
+        parts.append(f'<polyline points="{points}" style="fill:none;stroke:{colour};stroke-width:2"/>')
+        parts += _key(palette, colour, i, label)
+    level = y(found.unigram_entropy)
+    parts.append(_line(palette.ink, _LEFT, level, WIDTH - _RIGHT, level, dashed=True))
+    parts += _key(palette, palette.ink, len(curves), "entropy of the unigram distribution", dashed=True)
+    return _svg(palette, HEIGHT + ROW * (len(curves) + 1) + 10, "Predictions over distance from text", parts)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar: what it is, how long, its standard error, its colour among the series, and how it is written."""
+
+    label: str
+    value: float
+    error: float
+    series: int
+    written: str
+
+
+def pair_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
+    """Bars of what filling pairs at once loses, and what a joint head gives back.
+
+    Args:
+        diagnosis: The diagnosis.
+        palette: Colours.
+
+    Returns:
+        SVG.
+    """
+    found, agreement = diagnosis.pairs, diagnosis.agreement
+    nats = [
+        _nats("total correlation", found.total_correlation, found.stderr, 2),
+        _nats("excess surprise", found.excess_surprise, found.excess_stderr, 2),
+        _nats("true pairs: gain in turn", found.true_pairs.gain, found.true_pairs.gain_stderr, 1),
+    ]
+    if found.head_joint_recovers is not None:
+        nats.append(_nats("true pairs: gain of head", found.head_joint_recovers, found.head_stderr or 0, 3))
+    shares = [
+        _share("trapped, at once", found.trapped, 2),
+        _share("trapped, in turn", found.trapped_in_turn, 1),
+    ]
+    has_head = agreement["disagreement_head"] is not None
+    there = "_there" if has_head else ""  # a head is compared on the frames that it can fill
+    for label, key, series in (
+        ("disagree, at once", f"disagreement_product{there}", 2),
+        ("disagree, in turn", f"disagreement_chain{there}", 1),
+        ("disagree, joint head", "disagreement_head", 3),
+    ):
+        if agreement[key] is not None:
+            shares.append(_share(label, agreement[key], series))
+    parts: list[str] = []
+    height = _bars(parts, palette, nats, "nats per pair of neighbours, ± standard error", 0)
+    frames = f"{agreement['head_count'] if has_head else agreement['count']} agreement frames"
+    frames += " of neighbouring words" if has_head else ""
+    height = _bars(parts, palette, shares, f"share of pairs; share of {frames}", height + 12)
+    return _svg(palette, height + 8, "Pairs filled at once and in turn", parts)
+
+
+def _nats(label: str, value: float, error: float, series: int) -> _Bar:
+    return _Bar(label, value, error, series, f"{value:.3f} ± {error:.3f}")
+
+
+def _share(label: str, value: float, series: int) -> _Bar:
+    return _Bar(label, value, 0.0, series, f"{100 * value:.1f} %")
+
+
+def _bars(parts: list[str], palette: Palette, bars: Sequence[_Bar], title: str, start: float) -> float:
+    """Draws a group of bars from `start` downwards and returns where it ends."""
+    parts.append(_text(palette, 0, start + 16, title))
+    finite = [bar for bar in bars if math.isfinite(bar.value)]
+    low = min(0.0, *(bar.value - bar.error for bar in finite))
+    high = max(1e-3, *(bar.value + bar.error for bar in finite))
+    first, last = _LABELS, WIDTH - 116
+
+    def x(value: float) -> float:
+        return first + (value - low) / (high - low) * (last - first)
+
+    for i, bar in enumerate(bars):
+        y = start + 30 + ROW * i
+        parts.append(_text(palette, first - 8, y + 12, bar.label, anchor="end"))
+        if not math.isfinite(bar.value):
+            parts.append(_text(palette, x(0) + 6, y + 12, "infinite"))
+            continue
+        left, right = sorted((x(0), x(bar.value)))
+        parts.append(
+            f'<rect x="{left:.1f}" y="{y:.1f}" width="{max(1.0, right - left):.1f}" height="16" '
+            f'style="fill:{palette.series[bar.series]};fill-opacity:.8"/>'
+        )
+        if bar.error:
+            parts.append(_line(palette.ink, x(bar.value - bar.error), y + 8, x(bar.value + bar.error), y + 8))
+        parts.append(_text(palette, max(right, x(bar.value + bar.error)) + 6, y + 12, bar.written))
+    end = start + 30 + ROW * len(bars)
+    parts.append(_line(palette.rule, x(0), start + 24, x(0), end - 4))
+    return end
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round values from `low` to `high`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 5)) if high > low else 1.0
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= (high - low) / 5)
+    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _key(palette: Palette, colour: str, i: int, label: str, *, dashed: bool = False) -> list[str]:
+    y = HEIGHT + ROW * i + 14
+    return [
+        _line(colour, _LEFT, y, _LEFT + 24, y, width=2, dashed=dashed),
+        _text(palette, _LEFT + 32, y + 4, label),
+    ]
+
+
+def _svg(palette: Palette, height: float, title: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
+        f'role="img" style="background:{palette.paper};max-width:100%;height:auto;'
+        f'font:13px system-ui,sans-serif"><title>{escape(title)}</title>{"".join(parts)}</svg>'
+    )
+
+
+def _text(palette: Palette, x: float, y: float, text: str, *, anchor: str = "start") -> str:
+    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {at} style="fill:{palette.ink}">{escape(text)}</text>'
+
+
+def _line(
+    colour: str, x1: float, y1: float, x2: float, y2: float, *, width: float = 1, dashed: bool = False
+) -> str:
+    at = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    dashes = ";stroke-dasharray:5 4" if dashed else ""
+    return f'<line {at} style="stroke:{colour};stroke-width:{width:g}{dashes}"/>'

@@ -1,0 +1,120 @@
+"""RunModel: a run of hdiff as a masked model. Torch only.
+
+Dimensions: B rows, L tokens, D width, V vocabulary, N pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.diagnosis.masked_model import Subject
+from hdiff.diagnosis.one_token import one_token_log_probs
+from hdiff.errors import DataError
+from hdiff.heads import ProductHead
+from hdiff.models.denoiser import Denoiser, padding_mask
+from hdiff.packed_spans import PackedSpans
+from hdiff.run_folder import RunFolder
+
+
+@final
+@dataclass(frozen=True)
+class RunModel:
+    """A denoiser of masked tokens; a token on its own is a span of one token.
+
+    Attributes:
+        denoiser: The denoiser, in evaluation mode, without types.
+    """
+
+    denoiser: Denoiser
+
+    @property
+    def vocab_size(self) -> int:
+        """Vocabulary V, without the mask."""
+        return self.denoiser.vocab_size
+
+    @property
+    def mask_id(self) -> int:
+        """V: the mask is none of the values predicted."""
+        return self.denoiser.mask_id
+
+    @torch.no_grad()
+    def log_probs(self, x_t: Tensor, token_mask: Tensor) -> Tensor:
+        """As `MaskedModel.log_probs`.
+
+        Args:
+            x_t: Tokens, `mask_id` where hidden, long (B, L).
+            token_mask: Real tokens, bool (B, L).
+
+        Returns:
+            log p(x_i = v | x_t) in nats, float (B, L, V).
+        """
+        hidden = self.denoiser.hidden(x_t.to(self._device), padding_mask(token_mask.to(self._device)))
+        found = one_token_log_probs(self.denoiser.head, hidden.flatten(0, 1))
+        return found.view(*x_t.shape, -1).cpu()
+
+    @torch.no_grad()
+    def pair_log_probs(self, x_t: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
+        """As `JointModel.pair_log_probs`.
+
+        Args:
+            x_t: Tokens, `mask_id` where hidden, long (B, L).
+            places: Place of the first token of the pair in each row, long (B,).
+            pairs: Pairs to score, long (B, N, 2).
+
+        Returns:
+            log p(x_i = a, x_{i+1} = b | x_t) in nats, float (B, N).
+        """
+        rows = torch.arange(len(x_t))
+        hidden = self.denoiser.hidden(x_t.to(self._device))
+        both = torch.stack([hidden[rows, places], hidden[rows, places + 1]], 1)  # (B, 2, D)
+        count = pairs.shape[1]
+        packed = both[:, None].expand(-1, count, -1, -1).reshape(-1, both.shape[-1])  # (B * N * 2, D)
+        units = torch.arange(len(x_t) * count).repeat_interleave(2)[None].to(self._device)
+        spans = PackedSpans.from_units(units, torch.ones_like(units, dtype=torch.bool))
+        scores = self.denoiser.head.log_prob(packed, pairs.flatten().to(self._device), spans)
+        return scores.view(len(x_t), count).cpu()
+
+    @property
+    def _device(self) -> torch.device:
+        return self.denoiser.head.embedding.weight.device
+
+
+def subject_of_run(run: RunFolder) -> Subject:
+    """A run as the subject of a diagnosis.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The subject. Rows are cut out of running text as in training; a sentence stands between two
+        end-of-text tokens.
+
+    Raises:
+        DataError: If the model does not fill masks from both sides, or needs types that only its sampler
+            generates.
+    """
+    denoiser, kind = run.denoiser, run.recipe.corruption["kind"]
+    if not isinstance(denoiser, Denoiser):
+        raise DataError(
+            f"{run.path} was trained with corruption '{kind}', whose model fills no masks from text on both "
+            f"sides; diagnose a run of token_masking, span_masking or rate_matched"
+        )
+    if len(denoiser.type_heads):
+        raise DataError(
+            f"{run.path} was trained with corruption '{kind}' and predicts a token only after its type is "
+            f"generated, so that no single pass has a marginal of it; diagnose a run of token_masking, "
+            f"span_masking or rate_matched"
+        )
+    model, ends = RunModel(denoiser), (run.tokenizer.eos_id,)
+    return Subject(
+        name=str(run.path),
+        model=model,
+        tokenizer=run.tokenizer,
+        longest=run.recipe.data.sequence_length,
+        sentence_ends=(ends, ends),
+        joint=None if isinstance(denoiser.head, ProductHead) else model,
+    )

@@ -1,0 +1,226 @@
+"""HdiffLM: what the harness asks of a model. Importing this file registers it as `hdiff`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+
+from hdiff.components import nearest
+from hdiff.continuations import ContinuationScorer
+from hdiff.corruption import UnitMasking
+from hdiff.errors import DataError
+from hdiff.harness.generation import Writer
+from hdiff.harness.rows import rows_of
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.denoiser import Denoiser
+from hdiff.sharing import PretrainedModel
+
+ARGUMENTS = ("run", "draws", "steps", "seed", "revision")
+"""What `--model_args` takes."""
+
+NUM_ENDS = 2
+"""A row is an end-of-text token, the text, and another one."""
+
+_AUTO_BATCH = 64
+
+logger = logging.getLogger(__name__)
+
+
+@register_model("hdiff")
+class HdiffLM(TemplateLM):  # type: ignore[misc]
+    """A run or shared model.
+
+    Args:
+        run: Run folder, folder of `hdiff export`, or repository of the hub.
+        draws: Orders (or states) that a likelihood averages over.
+        steps: Steps T of scoring and of generating; None scores unit by unit and generates in 16.
+        seed: Seed of everything random.
+        revision: Of a repository.
+        batch_size: Texts scored together; `auto` takes 64.
+        max_batch_size: Not used.
+        device: Where the model runs; None is the CPU, which also takes the place of a GPU that is not there.
+        **unknown: Refused.
+
+    Raises:
+        CheckpointError: If the model cannot be loaded.
+        DataError: If an argument is unknown or the model has no likelihood without parsed structure.
+    """
+
+    def __init__(
+        self,
+        run: str | None = None,
+        draws: int = 4,
+        steps: int | None = None,
+        seed: int = 0,
+        revision: str | None = None,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        for name in unknown:
+            known = f"{nearest(name, ARGUMENTS)} (known: {', '.join(ARGUMENTS)})"
+            raise DataError(f"--model hdiff has no argument '{name}'{known}")
+        if run is None:
+            raise DataError("--model hdiff needs a model; give --model_args run=FOLDER")
+        self.pretrained = PretrainedModel.from_pretrained(run, revision=revision)
+        self.steps, self.seed = steps, seed
+        self._device = _device(device)
+        self.pretrained.model.to(self._device)
+        is_chain = isinstance(self.pretrained.model, Autoregressive)
+        self.score = ContinuationScorer(
+            self.pretrained.model,
+            None if is_chain else self.pretrained.corruption,
+            draws=draws,
+            num_steps=steps,
+            rows_per_call=_rows(batch_size),
+            seed=seed,
+        )
+
+    @property
+    def eot_token_id(self) -> int:
+        """Id of the token that ends a document; also the one before every text."""
+        return self.pretrained.tokenizer.eos_id
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text between its ends."""
+        return self.pretrained.description.sequence_length - NUM_ENDS
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the results file says of the model."""
+        return {
+            "hdiff_model": self.pretrained.description.name,
+            "model_sha": self.pretrained.description.sha256.get("model.safetensors"),
+            "likelihood": self.score.likelihood,
+            "model_num_parameters": sum(value.numel() for value in self.pretrained.model.parameters()),
+        }
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids; hdiff's tokenizers add none of their own.
+
+        Args:
+            string: Text.
+            add_special_tokens: Ignored.
+            **_: Ignored.
+
+        Returns:
+            Ids.
+        """
+        return self.pretrained.tokenizer.encode(string)[0]
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Refuses: these models were not tuned to chat.
+
+        Args:
+            chat_history: Messages.
+            add_generation_prompt: Ignored.
+
+        Returns:
+            Nothing.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError("hdiff's models have no chat template; leave --apply_chat_template out")
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
+    ) -> list[tuple[float, bool]]:
+        return self._scores([(context, continuation) for _, context, continuation in requests])
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-likelihood of whole texts; those longer than a row in parts, each given what is before it.
+
+        Args:
+            requests: Instances with one text each.
+            disable_tqdm: Ignored.
+
+        Returns:
+            Nats <= 0, one per text.
+        """
+        texts: list[tuple[list[int], list[int]]] = [
+            ([], self.tok_encode(request.args[0])) for request in requests
+        ]
+        return [nats for nats, _ in self._scores(texts)]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Continues contexts, or fills their gaps.
+
+        Args:
+            requests: Instances with a context and generation arguments.
+            disable_tqdm: Ignored.
+
+        Returns:
+            What follows each context up to its stop text; with `infill: true` the whole text.
+
+        Raises:
+            DataError: If the model cannot be given words, or an argument has no meaning for it.
+        """
+        model, corruption = self.pretrained.model, self.pretrained.corruption
+        if not isinstance(model, Denoiser) or not isinstance(corruption, UnitMasking):
+            is_chain = isinstance(model, Autoregressive)
+            what = "An autoregressive model" if is_chain else type(corruption).__name__
+            raise DataError(
+                f"{what} of hdiff does not continue given words; generate_until needs one of masked units "
+                f"(token_masking, span_masking)"
+            )
+        generate = Writer(
+            model, corruption, self.pretrained.tokenizer, self.max_tokens, steps=self.steps, seed=self.seed
+        )
+        return [generate(*request.args) for request in requests]
+
+    def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation given its context, and whether it is the greedy one."""
+        eos = self.eot_token_id
+        contexts = [context[1:] if context[:1] == [eos] else context for context, _ in pairs]
+        pieces = [
+            rows_of(
+                context,
+                continuation,
+                eos_id=eos,
+                max_tokens=self.max_tokens,
+                is_end_given=not isinstance(self.pretrained.model, Autoregressive),
+            )
+            for context, (_, continuation) in zip(contexts, pairs, strict=True)
+        ]
+        num_cut = sum(
+            len(rows) > 1 or bool(rows and rows[0].num_given < len(context))
+            for context, rows in zip(contexts, pieces, strict=True)
+        )
+        if num_cut:
+            logger.warning(
+                "%d of %d texts are longer than the model's rows of %d tokens: contexts lose their "
+                "beginning, continuations are scored in parts",
+                num_cut, len(pairs), self.max_tokens,
+            )  # fmt: skip
+        scores = iter(self.score([row for rows in pieces for row in rows]))
+        found = []
+        for rows in pieces:
+            parts = [next(scores) for _ in rows]
+            found.append((-sum(part.nats for part in parts), all(part.is_greedy for part in parts)))
+        return found
+
+
+def _device(name: str | None) -> torch.device:
+    """The device asked for; the harness asks for a GPU if it is asked for nothing."""
+    if name is not None and name.startswith("cuda") and not torch.cuda.is_available():
+        logger.warning("no %s here, the model runs on the CPU", name)
+        return torch.device("cpu")
+    return torch.device(name or "cpu")
+
+
+def _rows(batch_size: int | str | None) -> int:
+    """Rows scored together."""
+    if batch_size is None or str(batch_size).startswith("auto"):
+        return _AUTO_BATCH
+    return int(batch_size)

@@ -1,0 +1,91 @@
+"""PretrainedTrunk: an encoder or decoder of transformers as the trunk, every position seeing every other.
+
+Dimensions: B batch, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from hdiff.errors import DataError, RecipeError
+from hdiff.models.trunk_cache import TrunkCache
+
+
+@final
+class PretrainedTrunk(nn.Module):
+    """A network of transformers between the token table of a head and its output.
+
+    Heads scale their input to unit variance; the network gets its own scale back (a division by sqrt(D)), so
+    that with the checkpoint's table the inputs, and the scores of a product head, are the checkpoint's. The
+    table itself belongs to the head, that of the network is dropped.
+
+    Args:
+        encoder: A model that takes `inputs_embeds`.
+        transform: Layer between it and the token table; None if there is none.
+        config_values: Configuration that builds both again.
+    """
+
+    causal = False
+
+    def __init__(
+        self, encoder: nn.Module, transform: nn.Module | None, config_values: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.transform = transform
+        self.config_values = config_values
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Width, depth and heads, under the names of a recipe's section `model`."""
+        names = {"width": "hidden_size", "depth": "num_hidden_layers", "num_heads": "num_attention_heads"}
+        return {name: int(self.config_values.get(theirs, 0)) for name, theirs in names.items()}
+
+    def check_length(self, length: int) -> None:
+        """Refuses rows longer than the checkpoint's positions.
+
+        Args:
+            length: Tokens of a row.
+
+        Raises:
+            RecipeError: If there are more than positions.
+        """
+        most = self.config_values.get("max_position_embeddings")
+        if most is not None and length > most:
+            raise RecipeError(
+                f"data.sequence_length is {length}, the pretrained trunk has {most} positions; give at most "
+                f"that many"
+            )
+
+    def forward(self, hidden: Tensor, token_mask: Tensor | None = None) -> Tensor:
+        """Contextualises embedded tokens.
+
+        Args:
+            hidden: Embedded tokens, float (B, L, D).
+            token_mask: Real tokens, bool (B, L); None if all are.
+
+        Returns:
+            float (B, L, D).
+        """
+        embedded = hidden / math.sqrt(hidden.shape[-1])
+        mask = None if token_mask is None else token_mask.long()
+        found: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+        return found if self.transform is None else self.transform(found)
+
+    def fill_cache(self, hidden: Tensor, token_mask: Tensor | None = None) -> TrunkCache:
+        """Refuses: only hdiff's own trunk keeps a cache.
+
+        Args:
+            hidden: Embedded tokens.
+            token_mask: Real tokens.
+
+        Returns:
+            Nothing.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError("a pretrained trunk keeps no cache; use a sampler with refresh: 1")

@@ -1,0 +1,255 @@
+"""TextDiffusionPipeline: model, tokenizer, corruption and sampler, called to make text. Torch only.
+
+Dimensions: B texts, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from hdiff.control.candidates import with_sampling
+from hdiff.control.literal import literal_tokens
+from hdiff.control.pattern import Gap, Pattern
+from hdiff.control.pattern import infill as fill_gaps
+from hdiff.controlled_samples import STEPS
+from hdiff.corruption import Cascade, Corruption, UnitMasking
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import DataError
+from hdiff.factory import DiffusionModel, build_sampler, steps_parameter
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.block_denoiser import BlockDenoiser
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.gaussian_denoiser import GaussianDenoiser
+from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.run_evaluation import plain_sampler
+from hdiff.samplers import MaskedSampler, Sampler
+from hdiff.samplers.draw import draw
+from hdiff.samplers.watched import StepCallback, WatchedSampler
+from hdiff.sharing import PretrainedModel
+
+NUM_ENDS = 2
+"""Texts with given words stand between two end-of-text tokens."""
+
+
+@dataclass(frozen=True)
+class PipelineOutput:
+    """Texts of one call.
+
+    Attributes:
+        texts: The texts.
+        tokens: Their tokens, long (L_i,) each.
+        nfe: Evaluations of the network for the text that took most.
+        scores: Bound on -log p(filled | given), nats per token; None where nothing was given or the sampler
+            has no bound.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[Tensor, ...]
+    nfe: int
+    scores: tuple[float | None, ...]
+
+
+class TextDiffusionPipeline:
+    """Makes text, as a pipeline of diffusers makes images. Its parts are attributes that may be swapped.
+
+    Args:
+        model: The network.
+        tokenizer: Its tokenizer.
+        corruption: What it was trained with.
+        sequence_length: Tokens of a text if none are asked for, and the most with given words.
+        sampler: A `Sampler`, or its recipe `{kind: name, ...}`, which takes the steps of a call; None is the
+            plain sampler of the corruption.
+        sampling: Temperature and truncation, if `sampler` is no finished `Sampler`.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        tokenizer: Tokenizer,
+        corruption: Corruption,
+        *,
+        sequence_length: int,
+        sampler: Sampler | Mapping[str, Any] | None = None,
+        sampling: Sampling = AS_IT_IS,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.corruption = corruption
+        self.sequence_length = sequence_length
+        self.sampler = sampler
+        self.sampling = sampling
+
+    @classmethod
+    def of(cls, pretrained: PretrainedModel) -> TextDiffusionPipeline:
+        """The pipeline of a model, with its plain sampler.
+
+        Args:
+            pretrained: The model.
+
+        Returns:
+            The pipeline.
+        """
+        return cls(
+            pretrained.denoiser,
+            pretrained.tokenizer,
+            pretrained.corruption,
+            sequence_length=pretrained.description.sequence_length,
+        )
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> TextDiffusionPipeline:
+        """Loads a model.
+
+        Args:
+            name: A folder of `hdiff export`, a run folder, or a repository of the hub.
+            **options: See `PretrainedModel.from_pretrained`.
+
+        Returns:
+            The pipeline.
+        """
+        return cls.of(PretrainedModel.from_pretrained(name, **options))
+
+    def to(self, device: torch.device | str) -> TextDiffusionPipeline:
+        """Moves the network; generators must be on the same device.
+
+        Args:
+            device: Where to.
+
+        Returns:
+            This pipeline.
+        """
+        self.model.to(device)
+        return self
+
+    def __call__(
+        self,
+        num_samples: int = 1,
+        *,
+        num_inference_steps: int | None = None,
+        length: int | None = None,
+        prefix: str | None = None,
+        infill: str | None = None,
+        generator: torch.Generator | None = None,
+        callback: StepCallback | None = None,
+    ) -> PipelineOutput:
+        """Makes texts; equal generators give equal texts, those of `hdiff sample` with its seed.
+
+        Args:
+            num_samples: Texts B.
+            num_inference_steps: Steps T; None takes 16, or fewer where there is less to fill.
+            length: Tokens of each text, those of `prefix` among them.
+            prefix: How each text begins.
+            infill: Text with gaps, `The dog [4] in the [2-5] .`, in place of `length` and `prefix`.
+            generator: Source of randomness, on the model's device.
+            callback: Gets each step that is done and the tokens so far.
+
+        Returns:
+            The texts.
+
+        Raises:
+            DataError: If arguments do not belong together or to the model.
+        """
+        if infill is not None and (prefix is not None or length is not None):
+            raise DataError("infill sets beginning and length itself; leave prefix and length out")
+        given = {"num_samples": num_samples, "generator": generator}
+        if infill is None and prefix is None:
+            length = self.sequence_length if length is None else length
+            return self._free(length, num_inference_steps, callback, given)
+        if infill is not None:
+            pattern = Pattern.parse(infill, self.tokenizer)
+        else:
+            pattern = self._continuation(str(prefix), length)
+        return self._filled(pattern, num_inference_steps, callback, given)
+
+    def _free(
+        self, length: int, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
+    ) -> PipelineOutput:
+        corruption = self.corruption.unconditional()
+        most = length * (1 + len(corruption.type_sizes))
+        steps = num_steps
+        if steps is None:
+            steps = min(STEPS, most) if isinstance(corruption, (UnitMasking, Cascade)) else STEPS
+        is_cascade_by_units = isinstance(corruption, Cascade) and steps <= len(corruption.type_sizes)
+        by_unit = self.sampler is None and is_cascade_by_units
+        if by_unit or (self.sampler is None and plain_sampler(corruption) is None):
+            if callback is not None:
+                raise DataError(
+                    f"the steps of {type(corruption).__name__} cannot be watched; leave callback out"
+                )
+            # These families have one sampler, a function of its own.
+            model = cast(Denoiser | UniformDenoiser | GaussianDenoiser, self.model)
+            samples = draw(
+                model, self.corruption, length=length, num_steps=steps, sampling=self.sampling, **given
+            )
+        else:
+            sampler = self._sampler(most, num_steps, callback)
+            samples = sampler.sample(self._denoiser(), corruption, length=length, **given)
+        texts = tuple("".join(self.tokenizer.pieces(row)) for row in samples.tokens.tolist())
+        return PipelineOutput(texts, tuple(samples.tokens), samples.nfe, (None,) * len(texts))
+
+    def _filled(
+        self, pattern: Pattern, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
+    ) -> PipelineOutput:
+        if not isinstance(self.model, Denoiser) or not isinstance(self.corruption, UnitMasking):
+            raise DataError(
+                f"given words need a model of masked units (span_masking, token_masking), this one is of "
+                f"{type(self.corruption).__name__}; leave prefix and infill out"
+            )
+        sampler = self._sampler(pattern.fewest_hidden, num_steps, callback)
+        drawn = fill_gaps(
+            self.model,
+            self.corruption,
+            self.tokenizer,
+            sampler,
+            pattern,
+            longest=self.sequence_length,
+            **given,
+        )
+        texts = tuple("".join(self.tokenizer.pieces(row.tolist())) for row in drawn.tokens)
+        return PipelineOutput(texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores)
+
+    def _continuation(self, prefix: str, length: int | None) -> Pattern:
+        ids, _ = literal_tokens(prefix.rstrip(), self.tokenizer)
+        length = self.sequence_length - NUM_ENDS if length is None else length
+        if length <= len(ids):
+            raise DataError(
+                f"the prefix has {len(ids)} tokens and the text {length}; leave at least one to fill"
+            )
+        gap = Gap(length - len(ids), length - len(ids))
+        return Pattern((tuple(ids), gap) if ids else (gap,))
+
+    def _sampler(self, num_values: int, num_steps: int | None, callback: StepCallback | None) -> Sampler:
+        """The sampler of one call, with its steps and watched if asked for."""
+        if isinstance(self.sampler, Sampler):
+            if num_steps is not None:
+                raise DataError(
+                    f"{type(self.sampler).__name__} has its own steps; leave num_inference_steps out, or "
+                    f"give the pipeline a sampler as {{'kind': name}}"
+                )
+            sampler = self.sampler
+        else:
+            spec = self.sampler or plain_sampler(self.corruption.unconditional())
+            assert spec is not None, "the caller has checked it"
+            if num_steps is None and "num_steps" not in spec:
+                parameter = steps_parameter(spec)
+                is_needed = parameter is not None and parameter.default is parameter.empty
+                num_steps = min(STEPS, num_values) if is_needed else None
+            sampler = with_sampling(build_sampler(spec, num_steps=num_steps), self.sampling)
+        if callback is None:
+            return sampler
+        if not isinstance(sampler, MaskedSampler):
+            raise DataError(f"the steps of {type(sampler).__name__} cannot be watched; leave callback out")
+        return WatchedSampler(sampler, callback)
+
+    def _denoiser(self) -> Denoiser:
+        if not isinstance(self.model, (Denoiser, BlockDenoiser)):
+            raise DataError(
+                f"{type(self.model).__name__} has one sampler, its own; set pipeline.sampler = None"
+            )
+        return cast(Denoiser, self.model)  # samplers ask `mask_id`, `head` and `hidden` alone

@@ -1,0 +1,136 @@
+"""BlockSampler: blocks left to right, each in random groups of its tokens, in T steps together. Torch only.
+
+Dimensions: B rows, L tokens, K blocks of a row.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.block_masking import BlockMasking, blocks_of, count_in_blocks, ranks_in_blocks
+from hdiff.corruption.token_masking import TokenMasking
+from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.data.batch import Batch
+from hdiff.errors import DataError
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.block_denoiser import check_same_blocks
+from hdiff.models.denoiser import Denoiser
+from hdiff.reveal_order import check_num_steps
+from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+
+
+@final
+class BlockSampler(Sampler):
+    """Fills the first block that has hidden tokens, in random groups, then the next: block diffusion.
+
+    T counts the steps of the whole row, as for all samplers: T calls of the trunk in all. They are shared out
+    by `steps_of_blocks`, at least one to each block that has something to fill, so fewer steps than such
+    blocks are refused. Drawing and scoring are the loop of `MaskedSampler`.
+
+    Args:
+        num_steps: Steps T of a row; more steps than tokens are not used.
+        sampling: Temperature and truncation of every draw.
+    """
+
+    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
+        super().__init__(sampling=sampling)
+        self.num_steps = check_num_steps(num_steps)
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        *,
+        num_samples: int | None = None,
+        length: int | None = None,
+        text: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Samples:
+        filling, tokens = self._filling(denoiser, corruption)
+        return filling.sample(
+            denoiser, tokens, num_samples=num_samples, length=length, text=text, generator=generator
+        )
+
+    def score(
+        self,
+        denoiser: Denoiser,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        filling, tokens = self._filling(denoiser, corruption)
+        return filling.score(denoiser, tokens, batch, is_hidden=is_hidden, generator=generator)
+
+    def _filling(self, denoiser: Denoiser, corruption: Corruption) -> tuple[_LeftToRight, TokenMasking]:
+        if not isinstance(corruption, BlockMasking):
+            raise DataError(
+                f"BlockSampler fills blocks of tokens; {type(corruption).__name__} has a sampler of its own "
+                f"(hdiff.samplers.draw)"
+            )
+        check_same_blocks(denoiser, corruption.block_size)
+        filling = _LeftToRight(self.num_steps, corruption.block_size, sampling=self.sampling)
+        return filling, TokenMasking(mask_id=corruption.mask_id)
+
+
+@final
+class _LeftToRight(MaskedSampler):
+    """The choices of `BlockSampler`: single tokens, no block before those on its left are done."""
+
+    def __init__(self, num_steps: int, block_size: int, *, sampling: Sampling) -> None:
+        super().__init__(sampling=sampling)
+        self.num_steps, self.block_size = num_steps, block_size
+
+    def begin(
+        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+    ) -> Chooser:
+        units = corruption.units(Batch.of(tokens))
+        block = blocks_of(tokens.shape[1], self.block_size, device=tokens.device)
+        num_hidden = count_in_blocks(is_masked, self.block_size)  # (B, K)
+        num_steps = steps_of_blocks(num_hidden, self.num_steps)
+        first_step = num_steps.cumsum(1) - num_steps
+        rank = ranks_in_blocks(is_masked, self.block_size, generator=generator)
+        # Groups of nearly equal size, as in `reveal_step`, with a number of groups per block.
+        group = torch.div(
+            rank * num_steps[:, block], num_hidden.clamp(min=1)[:, block], rounding_mode="floor"
+        )
+        steps = first_step[:, block] + group
+
+        def choose(view: View) -> Choice:
+            return Choice(units, steps == view.step)
+
+        return choose
+
+
+def steps_of_blocks(num_hidden: Tensor, num_steps: int) -> Tensor:
+    """Shares the T steps of a row out among its blocks.
+
+    Every block with hidden tokens gets a first step, then a second one if it has a second token, and so
+    on, from left to right, until all T are given: min(T, hidden tokens) in all.
+
+    Args:
+        num_hidden: Tokens to fill in each block, long (B, K).
+        num_steps: Steps T of a row.
+
+    Returns:
+        Steps T_b of each block, at most its tokens to fill, long (B, K).
+
+    Raises:
+        DataError: If T is below the number of blocks that have hidden tokens.
+    """
+    most = int((num_hidden > 0).sum(1).max())
+    if num_steps < most:
+        raise DataError(
+            f"{num_steps} steps for {most} blocks to fill, one after another; give at least {most} steps, or "
+            f"train with a larger corruption.block_size"
+        )
+    turns = torch.arange(int(num_hidden.max()), device=num_hidden.device)
+    has_turn = num_hidden[:, None, :] > turns[:, None]  # (B, turns, K)
+    place = has_turn.flatten(1).cumsum(1).view_as(has_turn)
+    return (has_turn & (place <= num_steps)).sum(1)

@@ -1,0 +1,131 @@
+"""SteppedSampler: one step of filling at a time, with the call of the network left to the caller. Torch only.
+
+Dimensions: B rows, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.errors import DataError
+from hdiff.models.denoiser import Denoiser
+from hdiff.packed_spans import PackedSpans
+from hdiff.samplers.base import starting_tokens
+from hdiff.samplers.filling import Chooser, MaskedSampler, View
+
+
+@dataclass(frozen=True)
+class FillingState:
+    """A partly filled text.
+
+    Attributes:
+        tokens: Tokens, `mask_id` where hidden, long (B, L).
+        is_masked: Tokens still to be filled, bool (B, L).
+        step: Steps done.
+        chooser: Says what is filled next.
+    """
+
+    tokens: Tensor
+    is_masked: Tensor
+    step: int
+    chooser: Chooser
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to fill."""
+        return not bool(self.is_masked.any())
+
+
+@final
+class SteppedSampler:
+    """What a scheduler is in diffusers: the caller runs the network, `step` makes the next state of it.
+
+    In between the caller may look, change the output (guidance), or stop. Nothing else differs from
+    `sampler.sample`, which with the same generator draws the same text; the cache of `refresh` is not used.
+
+    Args:
+        sampler: A sampler of masked units.
+        denoiser: The model; its head draws.
+        corruption: Says what the units are; made unconditional here.
+
+    Raises:
+        DataError: If the sampler or the corruption does not fill masked units.
+    """
+
+    def __init__(self, sampler: MaskedSampler, denoiser: Denoiser, corruption: Corruption) -> None:
+        corruption = corruption.unconditional()
+        if not isinstance(sampler, MaskedSampler) or not isinstance(corruption, UnitMasking):
+            raise DataError(
+                f"{type(sampler).__name__} with {type(corruption).__name__} has no single steps; use a "
+                f"sampler and a corruption of masked units, or sampler.sample"
+            )
+        self.sampler, self.denoiser, self.corruption = sampler, denoiser, corruption
+
+    def start(
+        self,
+        *,
+        num_samples: int | None = None,
+        length: int | None = None,
+        text: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> FillingState:
+        """The first state.
+
+        Args:
+            num_samples: Rows B.
+            length: Tokens per row L.
+            text: Instead of both: tokens, `mask_id` where they are to be filled, long (B, L).
+            generator: Source of randomness, on the model's device.
+
+        Returns:
+            The state.
+        """
+        mask_id, device = self.denoiser.mask_id, self.denoiser.head.embedding.weight.device
+        tokens = starting_tokens(mask_id, num_samples, length, text, device)
+        is_masked = tokens == mask_id
+        return FillingState(
+            tokens, is_masked, 0, self.sampler.begin(self.corruption, tokens, is_masked, generator)
+        )
+
+    @torch.no_grad()
+    def step(
+        self, hidden: Tensor, state: FillingState, *, generator: torch.Generator | None = None
+    ) -> FillingState:
+        """Fills the next spans.
+
+        Args:
+            hidden: Output of the trunk for `state.tokens`, float (B, L, D).
+            state: The state.
+            generator: The generator of `start`.
+
+        Returns:
+            The next state.
+
+        Raises:
+            DataError: If nothing is left to fill, or `hidden` is of another shape.
+        """
+        if state.is_done:
+            raise DataError("nothing is left to fill; stop when state.is_done")
+        if hidden.shape[:2] != state.tokens.shape:
+            raise DataError(
+                f"the output of the trunk has shape {tuple(hidden.shape)}, the text "
+                f"{tuple(state.tokens.shape)}; give denoiser.hidden(state.tokens)"
+            )
+        choice = state.chooser(View(self.denoiser, state.tokens, state.is_masked, hidden, state.step))
+        selected = choice.selected & state.is_masked
+        spans = PackedSpans.from_units(choice.units, selected)
+        drawn = self.denoiser.head.sample(
+            spans.gather(hidden), spans, generator=generator, sampling=self.sampler.sampling
+        )
+        return replace(
+            state,
+            tokens=spans.scatter(state.tokens, drawn),
+            is_masked=state.is_masked & ~selected,
+            step=state.step + 1,
+        )

@@ -1,0 +1,161 @@
+"""ModelDescription: config.json of a shared model, what builds network and corruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from hdiff import __version__
+from hdiff.config import DataConfig, ModelConfig, Recipe, Section
+from hdiff.errors import CheckpointError
+
+FORMAT_VERSION = 1
+"""Version of the folder that this hdiff writes, and the newest that it reads."""
+
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+HASHED_FILES = (WEIGHTS_FILE, TOKENIZER_FILE)
+"""Files whose SHA-256 config.json holds; there are no others to name."""
+
+LARGEST_ARGUMENT = 1_000_000
+"""Largest whole number that a component may be given: more is damage or an attack."""
+
+
+class ModelDescription(Section):
+    """Contents of config.json.
+
+    Attributes:
+        format: Always `hdiff`.
+        format_version: Version of the folder.
+        hdiff_version: hdiff that wrote it.
+        name: Name of the model.
+        step: Updates its weights have seen.
+        vocab_size: Vocabulary V of the tokenizer.
+        sequence_length: Tokens of the rows it was trained on.
+        model: Trunk, as in a recipe.
+        trunk_config: Configuration of a pretrained encoder that is the trunk; None for hdiff's own.
+        head: `{kind: name, ...}`, as in a recipe.
+        type_head: The same for the types that a corruption generates.
+        planner: Arguments of the planner; None if there is none.
+        corruption: `{kind: name, ...}`, as in a recipe.
+        unit_lengths: Distribution of unit lengths in the training split, for `lengths: corpus`.
+        token_classes: Class of each token id, for lexical `soft_masking`.
+        labels: Numbers of the labels of each level, for skeletons.
+        sha256: SHA-256 of the files beside it.
+    """
+
+    format: Literal["hdiff"] = "hdiff"
+    format_version: int = FORMAT_VERSION
+    hdiff_version: str = __version__
+    name: str
+    step: int = Field(0, ge=0)
+    vocab_size: int = Field(ge=1)
+    sequence_length: int = Field(ge=2)
+    model: ModelConfig
+    trunk_config: dict[str, Any] | None = None
+    head: dict[str, Any]
+    type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
+    planner: dict[str, Any] | None = None
+    corruption: dict[str, Any]
+    unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
+    token_classes: list[int] = Field(default_factory=list)
+    labels: dict[str, dict[str, int]] | None = None
+    sha256: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """A recipe of the same network; its data set and output folder are not at hand."""
+        return Recipe(
+            name=self.name,
+            output="",
+            data=DataConfig(path="", sequence_length=self.sequence_length),
+            model=self.model,
+            head=self.head,
+            type_head=self.type_head,
+            planner=self.planner,
+            corruption=self.corruption,
+        )
+
+    def to_json(self) -> str:
+        """Contents of config.json."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def parse_description(text: str, *, where: str, components: Sequence[str] = ()) -> ModelDescription:
+    """Reads config.json.
+
+    Args:
+        text: Contents.
+        where: The folder, for errors.
+        components: Classes of the user's, `module:Class`, that the model may name. Any other would let a
+            downloaded file choose which code of this machine runs.
+
+    Returns:
+        The description.
+
+    Raises:
+        CheckpointError: If it is no hdiff model, of a newer version, damaged, or names another class.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{where}/config.json is not JSON ({error}); download or export it again"
+        ) from error
+    if not isinstance(values, dict) or values.get("format") != "hdiff":
+        kind = values.get("model_type") if isinstance(values, dict) else None
+        other = f" but one of transformers ('{kind}'); to train from it set model.pretrained" if kind else ""
+        raise CheckpointError(
+            f"{where} is no hdiff model{other}; make one from a run: hdiff export RUN FOLDER"
+        )
+    version = values.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where} has format version {version!r}, this hdiff reads up to {FORMAT_VERSION}; install hdiff "
+            f"{values.get('hdiff_version')}, which wrote it, or a newer one: pip install -U hdiff"
+        )
+    try:
+        description = ModelDescription.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{where}/config.json: {key}: {first['msg']}; download or export it again"
+        ) from error
+    _check_components(description, where, components)
+    if set(description.sha256) != set(HASHED_FILES):
+        raise CheckpointError(
+            f"{where}/config.json names the files {sorted(description.sha256)}, expected "
+            f"{sorted(HASHED_FILES)}; download or export it again"
+        )
+    return description
+
+
+def _check_components(description: ModelDescription, where: str, components: Sequence[str]) -> None:
+    sections = (description.head, description.type_head, description.planner, description.corruption)
+    for key, value in _leaves([*sections, description.model.model_dump()]):
+        if key == "kind" and ":" in str(value) and value not in components:
+            raise CheckpointError(
+                f"{where} uses the class '{value}', which is not part of hdiff; if you trust it, load with "
+                f"components=['{value}']"
+            )
+        if isinstance(value, int) and abs(value) > LARGEST_ARGUMENT:
+            raise CheckpointError(
+                f"{where}/config.json has {key}: {value}, more than {LARGEST_ARGUMENT}; it is damaged, "
+                f"download or export it again"
+            )
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """All values that hold no others, with the key they stand under."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, value
