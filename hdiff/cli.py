@@ -79,7 +79,7 @@ app.command(
     epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   '
     'hdiff inspect "A sentence." --html out.html --data data/pydoc'
 )(inspect)
-app.command(epilog="Example:  hdiff report runs/quickstart")(report)
+app.command(epilog="Examples:  hdiff report runs/quickstart   |   hdiff report runs/ablations/levels")(report)
 app.command(
     epilog="Examples:  hdiff export runs/quickstart shared/quickstart --license apache-2.0   |   "
     "hdiff export runs/quickstart shared/quickstart --push user/quickstart"

@@ -42,6 +42,8 @@ SYSTEMS: dict[str, list[str]] = {
     "rate_last_4_lexical": _corruption(
         "kind: rate_matched, order: keyword_last, ratio: 4.0", "data.lexical_salience=true"
     ),
+    "block_16": _corruption("kind: block_masking, block_size: 16"),
+    "learned_rates": _corruption("kind: learned_rates"),
     "uniform_state": _corruption("kind: uniform_state, schedule: {kind: polynomial, k: 2.5}"),
     "uniform_state_salience": _corruption(
         "kind: uniform_state, schedule: {kind: polynomial, k: 2.5}, k: [1, 1.3, 1.6, 2]"
@@ -73,6 +75,8 @@ TITLES = {
     "rate_first_4": "rate matched, keywords first, ratio 4",
     "rate_last_4": "rate matched, keywords last, ratio 4",
     "rate_uniform": "rate matched, uniform order (control)",
+    "block_16": "block diffusion, blocks of 16",
+    "learned_rates": "learned speeds per token",
     "uniform_state": "random replacement (`uniform_state`)",
     "gaussian": "diffusion of embeddings (`gaussian`)",
     "cascade_phrase": "tree cascade, phrase boundaries, k = 1",
