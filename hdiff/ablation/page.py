@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.ablation.folder import SOURCE_FILE, UNKNOWN_FILE
-from hdiff.ablation.plots import PAGE, plots
+from hdiff.ablation.plots import plots
 from hdiff.ablation.results import RunResult
 from hdiff.ablation.summary import Summary, as_json
 from hdiff.ablation.table import csv_text, markdown, notes, short_line, tables
 from hdiff.checkpoint import write_atomically
 from hdiff.pages import render_page
 from hdiff.report_text import duration
+from hdiff.svg import PAGE
 
 TITLES = {
     "bound": "Bound",

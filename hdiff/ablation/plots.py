@@ -5,41 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from hdiff.ablation.statistics import Spread
 from hdiff.ablation.summary import Summary
+from hdiff.svg import FILE, Palette, dot, line, svg, text, ticks
 
 WIDTH, ROW, HEIGHT = 760, 26, 320
 MARGIN_TOP, MARGIN_BOTTOM, MARGIN_RIGHT = 34, 46, 16
 STROKES = ("none", "8 3", "2 3", "9 3 2 3", "5 2 1 2 1 2")
 """Dashes of curves, so that colour is not all that tells them apart."""
 LETTER = 6.7  # width of a letter at 12 px, for the room that labels need
-
-
-@dataclass(frozen=True)
-class Palette:
-    """Colours as CSS.
-
-    Attributes:
-        ink: Text.
-        rule: Axes and grid.
-        paper: Background.
-        series: Of variants, in order; the baseline is the first.
-    """
-
-    ink: str
-    rule: str
-    paper: str
-    series: tuple[str, ...]
-
-
-_NAMES = ("token", "accent", "warm", "phrase", "sentence", "word", "crossing", "clause")
-_LIGHT = ("#77808b", "#1f5fa8", "#b4521e", "#128577", "#7a5fa6", "#b97a10", "#b4445c", "#2f6fb3")
-FILE = Palette("#1d2126", "#e3e3de", "#ffffff", _LIGHT)
-"""For files that stand alone."""
-PAGE = Palette("var(--ink)", "var(--rule)", "var(--panel)", tuple(f"var(--{name})" for name in _NAMES))
-"""For pages, which know light and dark."""
 
 
 def plots(summary: Summary, palette: Palette = FILE) -> dict[str, str]:
@@ -71,18 +46,18 @@ def _dot_plot(summary: Summary, palette: Palette) -> str | None:
     height = MARGIN_TOP + ROW * len(rows) + MARGIN_BOTTOM
     axis = _Axis.over([v for _, s in rows for v in s.by_seed.values()], left, WIDTH - MARGIN_RIGHT)
     floor = height - MARGIN_BOTTOM
-    parts = [_text(palette, 0, 16, "bound on held-out text, nats/token: seeds as dots, the mean as a stroke")]
+    parts = [text(palette, 0, 16, "bound on held-out text, nats/token: seeds as dots, the mean as a stroke")]
     for value in axis.ticks():
-        parts += [_line(palette.rule, axis(value), MARGIN_TOP - 8, axis(value), floor)]
-        parts += [_text(palette, axis(value), floor + 18, f"{value:g}", anchor="middle")]
+        parts += [line(palette.rule, axis(value), MARGIN_TOP - 8, axis(value), floor)]
+        parts += [text(palette, axis(value), floor + 18, f"{value:g}", anchor="middle")]
     for i, (variant, spread) in enumerate(rows):
         y = MARGIN_TOP + ROW * (i + 0.5)
         colour = _colour(summary, palette, variant)
-        parts.append(_text(palette, left - 10, y + 4, variant, anchor="end"))
-        parts.append(_line(colour, axis(spread.mean), y - 8, axis(spread.mean), y + 8, width=2.5))
+        parts.append(text(palette, left - 10, y + 4, variant, anchor="end"))
+        parts.append(line(colour, axis(spread.mean), y - 8, axis(spread.mean), y + 8, width=2.5))
         for seed, value in spread.by_seed.items():
-            parts.append(_dot(colour, axis(value), y, 4, f"{variant}, seed {seed}: {value:.4f}"))
-    return _svg(palette, height, "Bound of every variant and seed", parts)
+            parts.append(dot(colour, axis(value), y, 4, f"{variant}, seed {seed}: {value:.4f}"))
+    return svg(palette, WIDTH, height, "Bound of every variant and seed", parts)
 
 
 def _judged(summary: Summary, palette: Palette, cost: str, x_label: str) -> str | None:
@@ -117,13 +92,13 @@ def _curves(
     every = [point for curve in curves.values() for point in curve]
     x = _Axis.over([at for at, _ in every], 56, WIDTH - MARGIN_RIGHT - 8)
     y = _Axis.over([v for _, spread in every for v in spread.by_seed.values()], floor, MARGIN_TOP)
-    parts = [_text(palette, 0, 16, y_label)]
+    parts = [text(palette, 0, 16, y_label)]
     for value in y.ticks():
-        parts.append(_line(palette.rule, 56, y(value), WIDTH - MARGIN_RIGHT, y(value)))
-        parts.append(_text(palette, 48, y(value) + 4, f"{value:g}", anchor="end"))
+        parts.append(line(palette.rule, 56, y(value), WIDTH - MARGIN_RIGHT, y(value)))
+        parts.append(text(palette, 48, y(value) + 4, f"{value:g}", anchor="end"))
     for value in _round_values(2**x.low, 2**x.high):
-        parts.append(_text(palette, x(math.log2(value)), floor + 18, f"{value:.4g}", anchor="middle"))
-    parts.append(_text(palette, WIDTH - MARGIN_RIGHT, floor + 36, x_label, anchor="end"))
+        parts.append(text(palette, x(math.log2(value)), floor + 18, f"{value:.4g}", anchor="middle"))
+    parts.append(text(palette, WIDTH - MARGIN_RIGHT, floor + 36, x_label, anchor="end"))
     for i, (variant, curve) in enumerate(curves.items()):
         colour = _colour(summary, palette, variant)
         path = " ".join(f"{x(at):.1f},{y(spread.mean):.1f}" for at, spread in curve)
@@ -131,15 +106,15 @@ def _curves(
         parts.append(f'<polyline points="{path}" style="{stroke}"/>')
         for at, spread in curve:
             parts += [
-                _dot(colour, x(at), y(value), 2, f"{variant}, seed {seed}: {value:.4f}")
+                dot(colour, x(at), y(value), 2, f"{variant}, seed {seed}: {value:.4f}")
                 for seed, value in spread.by_seed.items()
             ]
             title = f"{variant}, {x_label} {2**at:.4g}: {spread.mean:.4f}"
-            parts.append(_dot(colour, x(at), y(spread.mean), 3.5, title))
+            parts.append(dot(colour, x(at), y(spread.mean), 3.5, title))
         key = HEIGHT + ROW * i + 4
         parts.append(f'<polyline points="48,{key:g} 80,{key:g}" style="{stroke}"/>')
-        parts.append(_text(palette, 88, key + 4, variant))
-    return _svg(palette, height, f"{y_label} over {x_label}", parts)
+        parts.append(text(palette, 88, key + 4, variant))
+    return svg(palette, WIDTH, height, f"{y_label} over {x_label}", parts)
 
 
 @dataclass(frozen=True)
@@ -162,10 +137,7 @@ class _Axis:
 
     def ticks(self) -> list[float]:
         """About five round values."""
-        power = 10.0 ** math.floor(math.log10((self.high - self.low) / 5))
-        step = next(m * power for m in (1, 2, 5, 10) if m * power >= (self.high - self.low) / 5)
-        numbers = range(math.ceil(self.low / step), math.floor(self.high / step) + 1)
-        return [round(number * step, 10) for number in numbers]
+        return ticks(self.low, self.high)
 
 
 def _round_values(low: float, high: float) -> list[float]:
@@ -181,27 +153,3 @@ def _round_values(low: float, high: float) -> list[float]:
 def _colour(summary: Summary, palette: Palette, variant: str) -> str:
     order = sorted(summary.spreads, key=lambda name: name != summary.ablation.baseline)
     return palette.series[order.index(variant) % len(palette.series)]
-
-
-def _svg(palette: Palette, height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
-        f'role="img" style="background:{palette.paper};max-width:100%;height:auto;'
-        f'font:12px system-ui,sans-serif">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
-    )
-
-
-def _text(palette: Palette, x: float, y: float, text: str, *, anchor: str = "start") -> str:
-    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {at} style="fill:{palette.ink}">{escape(text)}</text>'
-
-
-def _line(colour: str, x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> str:
-    at = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {at} style="stroke:{colour};stroke-width:{width:g}"/>'
-
-
-def _dot(colour: str, x: float, y: float, radius: float, title: str) -> str:
-    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" style="fill:{colour};fill-opacity:.75">'
-    return f"{circle}<title>{escape(title)}</title></circle>"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from hdiff.ablation.statistics import Spread
 from hdiff.ablation.summary import Comparison, Summary
+from hdiff.text_table import DASH, Table
 
 TITLES = {
     "bound": "bound, nats/token",
@@ -27,22 +27,6 @@ TITLES = {
     "train_seconds": "training, s",
 }
 ROWS_OF_STEPS = ("L", "judge_nll", "unigram_entropy", "distinct_2", "seconds_per_sample", "nfe")
-DASH = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text cells; the first cell of a row is its heading.
-
-    Attributes:
-        title: What it shows.
-        columns: Headings.
-        rows: Cells.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def tables(summary: Summary) -> list[Table]:

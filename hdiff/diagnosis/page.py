@@ -8,18 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hdiff.ablation.plots import PAGE
 from hdiff.checkpoint import write_atomically
 from hdiff.diagnosis.diagnosis import Diagnosis
 from hdiff.diagnosis.plots import frequency_plot, pair_plot
-from hdiff.diagnosis.tables import (
-    Table,
-    collapse_sentences,
-    collapse_table,
-    trap_sentences,
-    trap_tables,
-)
+from hdiff.diagnosis.tables import collapse_sentences, collapse_table, trap_sentences, trap_tables
 from hdiff.pages import render_page
+from hdiff.svg import PAGE
+from hdiff.text_table import Table
 
 MEANING = (
     "Likelihoods are the figures of true tokens and true pairs: -log p of what the text has, given what is "

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-from hdiff.ablation.plots import FILE, Palette
 from hdiff.diagnosis.diagnosis import Diagnosis
+from hdiff.svg import FILE, Palette, line, svg, text, ticks
 
 WIDTH, HEIGHT, ROW = 640, 320, 26
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 34, 40
@@ -41,14 +40,14 @@ def frequency_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
     def y(nats: float) -> float:
         return floor - nats / top * (floor - _TOP)
 
-    parts = [_text(palette, 0, 16, "nats")]
+    parts = [text(palette, 0, 16, "nats")]
     for tick in ticks(0, top):
-        parts.append(_line(palette.rule, _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
-        parts.append(_text(palette, _LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end"))
+        parts.append(line(palette.rule, _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
+        parts.append(text(palette, _LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end"))
     for tick in (1, *(tick for tick in ticks(1, found.distance[-1]) if tick > 1)):
-        parts.append(_text(palette, x(tick), floor + 16, f"{tick:g}", anchor="middle"))
+        parts.append(text(palette, x(tick), floor + 16, f"{tick:g}", anchor="middle"))
     parts.append(
-        _text(palette, WIDTH - _RIGHT, floor + 34, "distance from the visible text, tokens", anchor="end")
+        text(palette, WIDTH - _RIGHT, floor + 34, "distance from the visible text, tokens", anchor="end")
     )
     band = list(zip(found.distance, found.kl_to_unigram, found.kl_stderr, strict=True))
     outline = [(d, k + e) for d, k, e in band] + [(d, max(0.0, k - e)) for d, k, e in reversed(band)]
@@ -60,9 +59,11 @@ def frequency_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
         parts.append(f'<polyline points="{points}" style="fill:none;stroke:{colour};stroke-width:2"/>')
         parts += _key(palette, colour, i, label)
     level = y(found.unigram_entropy)
-    parts.append(_line(palette.ink, _LEFT, level, WIDTH - _RIGHT, level, dashed=True))
+    parts.append(line(palette.ink, _LEFT, level, WIDTH - _RIGHT, level, dashed=True))
     parts += _key(palette, palette.ink, len(curves), "entropy of the unigram distribution", dashed=True)
-    return _svg(palette, HEIGHT + ROW * (len(curves) + 1) + 10, "Predictions over distance from text", parts)
+    return svg(
+        palette, WIDTH, HEIGHT + ROW * (len(curves) + 1) + 10, "Predictions over distance from text", parts
+    )
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def pair_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
     frames = f"{agreement['head_count'] if has_head else agreement['count']} agreement frames"
     frames += " of neighbouring words" if has_head else ""
     height = _bars(parts, palette, shares, f"share of pairs; share of {frames}", height + 12)
-    return _svg(palette, height + 8, "Pairs filled at once and in turn", parts)
+    return svg(palette, WIDTH, height + 8, "Pairs filled at once and in turn", parts)
 
 
 def _nats(label: str, value: float, error: float, series: int) -> _Bar:
@@ -125,7 +126,7 @@ def _share(label: str, value: float, series: int) -> _Bar:
 
 def _bars(parts: list[str], palette: Palette, bars: Sequence[_Bar], title: str, start: float) -> float:
     """Draws a group of bars from `start` downwards and returns where it ends."""
-    parts.append(_text(palette, 0, start + 16, title))
+    parts.append(text(palette, 0, start + 16, title))
     finite = [bar for bar in bars if math.isfinite(bar.value)]
     low = min(0.0, *(bar.value - bar.error for bar in finite))
     high = max(1e-3, *(bar.value + bar.error for bar in finite))
@@ -136,9 +137,9 @@ def _bars(parts: list[str], palette: Palette, bars: Sequence[_Bar], title: str, 
 
     for i, bar in enumerate(bars):
         y = start + 30 + ROW * i
-        parts.append(_text(palette, first - 8, y + 12, bar.label, anchor="end"))
+        parts.append(text(palette, first - 8, y + 12, bar.label, anchor="end"))
         if not math.isfinite(bar.value):
-            parts.append(_text(palette, x(0) + 6, y + 12, "infinite"))
+            parts.append(text(palette, x(0) + 6, y + 12, "infinite"))
             continue
         left, right = sorted((x(0), x(bar.value)))
         parts.append(
@@ -146,44 +147,16 @@ def _bars(parts: list[str], palette: Palette, bars: Sequence[_Bar], title: str, 
             f'style="fill:{palette.series[bar.series]};fill-opacity:.8"/>'
         )
         if bar.error:
-            parts.append(_line(palette.ink, x(bar.value - bar.error), y + 8, x(bar.value + bar.error), y + 8))
-        parts.append(_text(palette, max(right, x(bar.value + bar.error)) + 6, y + 12, bar.written))
+            parts.append(line(palette.ink, x(bar.value - bar.error), y + 8, x(bar.value + bar.error), y + 8))
+        parts.append(text(palette, max(right, x(bar.value + bar.error)) + 6, y + 12, bar.written))
     end = start + 30 + ROW * len(bars)
-    parts.append(_line(palette.rule, x(0), start + 24, x(0), end - 4))
+    parts.append(line(palette.rule, x(0), start + 24, x(0), end - 4))
     return end
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """About five round values from `low` to `high`."""
-    power = 10.0 ** math.floor(math.log10((high - low) / 5)) if high > low else 1.0
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= (high - low) / 5)
-    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _key(palette: Palette, colour: str, i: int, label: str, *, dashed: bool = False) -> list[str]:
     y = HEIGHT + ROW * i + 14
     return [
-        _line(colour, _LEFT, y, _LEFT + 24, y, width=2, dashed=dashed),
-        _text(palette, _LEFT + 32, y + 4, label),
+        line(colour, _LEFT, y, _LEFT + 24, y, width=2, dashed=dashed),
+        text(palette, _LEFT + 32, y + 4, label),
     ]
-
-
-def _svg(palette: Palette, height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" '
-        f'role="img" style="background:{palette.paper};max-width:100%;height:auto;'
-        f'font:13px system-ui,sans-serif"><title>{escape(title)}</title>{"".join(parts)}</svg>'
-    )
-
-
-def _text(palette: Palette, x: float, y: float, text: str, *, anchor: str = "start") -> str:
-    at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {at} style="fill:{palette.ink}">{escape(text)}</text>'
-
-
-def _line(
-    colour: str, x1: float, y1: float, x2: float, y2: float, *, width: float = 1, dashed: bool = False
-) -> str:
-    at = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    dashes = ";stroke-dasharray:5 4" if dashed else ""
-    return f'<line {at} style="stroke:{colour};stroke-width:{width:g}{dashes}"/>'

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hdiff.diagnosis.diagnosis import Diagnosis
+from hdiff.text_table import DASH, Table
 
-DASH = "–"
 _MANY = 9
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text cells; the first cell of a row is its heading.
-
-    Attributes:
-        title: What it shows.
-        columns: Headings.
-        rows: Cells.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def collapse_sentences(diagnosis: Diagnosis) -> list[str]:

@@ -15,8 +15,8 @@ from hdiff.cli import run as hdiff
 from hdiff.diagnosis import Diagnosis, HeldOut, diagnose
 from hdiff.diagnosis.marginal_trap import Example
 from hdiff.diagnosis.page import diagnosis_page, json_of, markdown, write_diagnosis
-from hdiff.diagnosis.plots import ticks
 from hdiff.recipe import load_recipe
+from hdiff.svg import ticks
 from hdiff.training import Trainer
 
 FILES = {
