@@ -14,11 +14,12 @@ from hdiff.corruption.block_masking import BlockCorrupted, blocks_of, check_bloc
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.models.denoiser import DenoiserOutput, padding_mask
+from hdiff.models.headed import Headed
 from hdiff.models.trunk import Trunk
 
 
 @final
-class BlockDenoiser(nn.Module):
+class BlockDenoiser(Headed):
     """p(x_S | noised block of S, clean blocks before it), all blocks of a row in one pass.
 
     The trunk reads the row twice, [x_t ; x_0], both copies at positions 0 .. L-1, under the mask
@@ -37,16 +38,6 @@ class BlockDenoiser(nn.Module):
         self.trunk = trunk
         self.head = head
         self.block_size = check_block_size(block_size)
-
-    @property
-    def vocab_size(self) -> int:
-        """Vocabulary V, without the mask."""
-        return self.head.vocab_size
-
-    @property
-    def mask_id(self) -> int:
-        """Id of the hidden token: V."""
-        return self.head.vocab_size
 
     def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
         """Trunk output for a text that is filled left to right, in one pass over L positions.

@@ -16,6 +16,7 @@ from hdiff.corruption.base import Corrupted
 from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
+from hdiff.models.headed import Headed
 from hdiff.models.planner import Plan, Planner
 from hdiff.models.trunk import Trunk
 from hdiff.models.trunk_cache import TrunkCache
@@ -40,7 +41,7 @@ class DenoiserOutput:
 
 
 @final
-class Denoiser(nn.Module):
+class Denoiser(Headed):
     """p(x_S | x_t): a bidirectional trunk over x_t and a head over each span's tokens.
 
     The trunk reads `x_t`, `token_mask` and, if the corruption generates types, those that are visible
@@ -82,16 +83,6 @@ class Denoiser(nn.Module):
             nn.init.zeros_(self.speed.bias)
         self.planner = planner
         self.register_buffer("token_classes", token_classes, persistent=False)
-
-    @property
-    def vocab_size(self) -> int:
-        """Vocabulary V, without the mask."""
-        return self.head.vocab_size
-
-    @property
-    def mask_id(self) -> int:
-        """Id of the hidden token: V."""
-        return self.head.vocab_size
 
     def hidden(
         self, x_t: Tensor, token_mask: Tensor | None = None, *, types_t: Tensor | None = None

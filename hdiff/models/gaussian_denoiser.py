@@ -17,6 +17,7 @@ from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
 from hdiff.errors import DataError, RecipeError
 from hdiff.heads.base import Head
 from hdiff.models.denoiser import padding_mask
+from hdiff.models.headed import Headed
 from hdiff.models.trunk import Trunk
 
 # Radians per nat of log-SNR: from one slow wave over the whole range to waves about three nats long.
@@ -41,7 +42,7 @@ class GaussianOutput:
 
 
 @final
-class GaussianDenoiser(nn.Module):
+class GaussianDenoiser(Headed):
     """p(x_0_i | z_t): a bidirectional trunk over noisy embeddings, and what each z_i tells of its own token.
 
     The log-probabilities are the head's scores plus the known log-likelihood
@@ -76,16 +77,6 @@ class GaussianDenoiser(nn.Module):
         low, high = (math.log(end) for end in _FREQUENCY_RANGE)
         frequencies = torch.linspace(low, high, head.width // 2).exp()
         self.register_buffer("frequencies", frequencies, persistent=False)
-
-    @property
-    def vocab_size(self) -> int:
-        """Vocabulary V."""
-        return self.head.vocab_size
-
-    @property
-    def mask_id(self) -> int:
-        """V, by convention; no state holds a mask."""
-        return self.head.vocab_size
 
     def table(self) -> Tensor:
         """Embeddings that are noised, rows of norm sqrt(E): float (V, E)."""

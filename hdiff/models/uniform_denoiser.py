@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.heads.base import Head
 from hdiff.models.denoiser import padding_mask
+from hdiff.models.headed import Headed
 from hdiff.models.trunk import Trunk
 
 NUM_WAVES = 16
@@ -32,7 +33,7 @@ class UniformOutput:
 
 
 @final
-class UniformDenoiser(nn.Module):
+class UniformDenoiser(Headed):
     """p(x_0_i | x_t): which token stood where one may have been replaced.
 
     No state holds a mask, so the trunk is told how likely each token was replaced; without it, it could not
@@ -54,16 +55,6 @@ class UniformDenoiser(nn.Module):
             nn.Linear(2 * NUM_WAVES, head.width), nn.SiLU(), nn.Linear(head.width, head.width)
         )
         self.register_buffer("waves", math.pi * 2.0 ** (torch.arange(NUM_WAVES) / 2), persistent=False)
-
-    @property
-    def vocab_size(self) -> int:
-        """Vocabulary V."""
-        return self.head.vocab_size
-
-    @property
-    def mask_id(self) -> int:
-        """V, by convention; no state holds a mask."""
-        return self.head.vocab_size
 
     def log_probs(self, x_t: Tensor, p: Tensor, token_mask: Tensor | None = None) -> Tensor:
         """log p(x_0_i = v | x_t).

@@ -1,0 +1,27 @@
+"""Headed: what all denoisers have, a head that owns the vocabulary. Torch only."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from hdiff.heads.base import Head
+
+
+class Headed(nn.Module):
+    """A network with a head.
+
+    Attributes:
+        head: Scores tokens; it owns the token table.
+    """
+
+    head: Head
+
+    @property
+    def vocab_size(self) -> int:
+        """Vocabulary V, without the mask."""
+        return self.head.vocab_size
+
+    @property
+    def mask_id(self) -> int:
+        """V: the id of a hidden token; in a family that hides none, no state holds it."""
+        return self.head.vocab_size
