@@ -5,6 +5,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 # More arguments for pytest, e.g. PYTEST_ARGS="-m 'not slow' -k report".
 PYTEST_ARGS ?=
+# SIGKILLs of `make soak`.
+KILLS ?= 20
 SENTENCE ?= The old fisherman who lived by the sea mended his nets before the storm came.
 
 VENV := .venv
@@ -13,15 +15,16 @@ HDIFF := $(BIN)/hdiff
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test soak lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install, then prepare, train, evaluate, sample: ends with HTML pages to open"
 	@echo "make test    install everything and run the tests"
+	@echo "make soak    kill a small training KILLS times, compare what it ends with with an uninterrupted one"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove $(VENV), data/pydoc and the runs of the demo"
-	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  SENTENCE='...'"
+	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  KILLS=$(KILLS)  SENTENCE='...'"
 
 # --- Installation: one stamp per layer, so that a second call does nothing. ---
 
@@ -68,6 +71,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/demo.stamp
+	$(BIN)/python tests/soak --kills $(KILLS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def save_checkpoint(
     aside = folder / f".writing-step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in folder.glob(".writing-step-*"):  # by a process that was killed while saving
+            shutil.rmtree(left, ignore_errors=True)
         aside.mkdir()
         contents = {
             f"{part}.safetensors": save({name: t.detach().cpu().contiguous() for name, t in values.items()})
@@ -76,6 +78,7 @@ def save_checkpoint(
         contents["manifest.json"] = json.dumps({"step": step, "sha256": hashes}, indent=1).encode()
         for name, content in contents.items():
             write_synced(aside / name, content)
+        _sync_folder(aside)
         if target.exists():
             shutil.rmtree(target)
         aside.rename(target)
@@ -88,13 +91,16 @@ def save_checkpoint(
                 f"start again with resume=auto: earlier checkpoints are intact"
             ) from error
         raise
-    for old in _complete(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    complete = _complete(folder)
+    kept = [path for path in complete if path <= target][-keep:]
+    for old in complete:  # later ones were found damaged, or training would have gone on from them
+        if old not in kept:
+            shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
-    """Loads the newest checkpoint whose hashes are right.
+    """Loads the newest checkpoint whose hashes are right; warns of newer ones that are damaged.
 
     Args:
         folder: Folder of checkpoints.
@@ -109,9 +115,16 @@ def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Ch
     damage: list[str] = []
     for candidate in reversed(_complete(folder)):
         try:
-            return _load(candidate, parts)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            checkpoint = _load(candidate, parts)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             damage.append(f"{candidate.name}: {error}")
+        else:
+            if damage:
+                warnings.warn(
+                    f"damaged in {folder}: {'; '.join(damage)}; {candidate.name} is used instead",
+                    stacklevel=2,
+                )
+            return checkpoint
     if damage:
         raise CheckpointError(f"every checkpoint in {folder} is damaged ({'; '.join(damage)}); train again")
     raise CheckpointError(f"no checkpoint in {folder}; train first: hdiff train RECIPE.yaml output=DIR")
@@ -146,7 +159,11 @@ def write_atomically(path: Path, content: str) -> None:
 
 
 def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:
-    manifest = json.loads((path / "manifest.json").read_text())
+    text = (path / "manifest.json").read_text(encoding="utf-8")
+    manifest = json.loads(text)
+    # Nothing vouches for the hashes themselves but that they are written as we write them, for this step.
+    if json.dumps(manifest, indent=1) != text or not isinstance(manifest["sha256"], dict):
+        raise ValueError("manifest.json is not as it was written")
     contents: dict[str, bytes] = {}
     for name, expected in manifest["sha256"].items():
         if Path(name).name != name:
@@ -160,6 +177,8 @@ def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:
         name.split(".")[0]: load(data) for name, data in contents.items() if name.endswith(".safetensors")
     }
     state = json.loads(contents["state.json"])
+    if not path.name == f"step-{state['step']:08d}" == f"step-{manifest['step']:08d}":
+        raise ValueError(f"it is of step {state['step']}, its manifest of step {manifest['step']}")
     return Checkpoint(step=int(state["step"]), tensors=tensors, state=state)
 
 

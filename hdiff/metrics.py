@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hdiff.data.durable_files import NO_ROOM, write_synced
+from hdiff.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -20,9 +26,13 @@ class MetricsLog:
         path: Run folder.
         first_step: Updates already done.
         enabled: False on all but the main process.
+
+    Raises:
+        CheckpointError: If the disk is full.
     """
 
     def __init__(self, path: Path, first_step: int, *, enabled: bool = True) -> None:
+        self.path = path
         self.enabled = enabled
         self.file: Any = None
         self.writer: SummaryWriter | None = None
@@ -30,10 +40,12 @@ class MetricsLog:
             return
         log = path / "metrics.jsonl"
         kept = [line for line in read_metrics(log) if line["step"] <= first_step]
-        self.file = log.open("w", encoding="utf-8")
-        for line in kept:
-            self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        # A kill in here must not cost the lines of the updates that are not done again.
+        aside = path / ".writing-metrics.jsonl"
+        with self._disk_errors():
+            write_synced(aside, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            aside.replace(log)
+        self.file = log.open("a", encoding="utf-8")
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -43,18 +55,38 @@ class MetricsLog:
         """Appends one line and one scalar per value."""
         if not self.enabled:
             return
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        self.file.flush()
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
+        with self._disk_errors():
+            self.file.write(json.dumps({"step": step, **values}) + "\n")
+            self.file.flush()
+            if self.writer is not None:
+                for name, value in values.items():
+                    self.writer.add_scalar(name, value, step)
+
+    def sync(self) -> None:
+        """Waits until the lines are on the disk: before a checkpoint, which must not know more than they."""
+        if self.file is not None:
+            with self._disk_errors():
+                os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Closes the files."""
-        if self.file is not None:
-            self.file.close()
-        if self.writer is not None:
-            self.writer.close()
+        with self._disk_errors():
+            if self.file is not None:
+                self.file.close()
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise CheckpointError(
+                f"no room on the disk for the log of {self.path} ({error.strerror}); free some space and "
+                f"start again with resume=auto: earlier checkpoints are intact"
+            ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

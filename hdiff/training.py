@@ -33,9 +33,12 @@ from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
+from hdiff.out_of_memory import memory_errors
 from hdiff.recipe import differences, load_recipe, to_yaml
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
+from hdiff.run_lock import run_lock
 from hdiff.seeds import derive_seed
+from hdiff.skipped_steps import SkippedSteps
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress
@@ -57,6 +60,7 @@ class Trainer:
         self.progress = progress
         self.path = Path(recipe.output)
         self.prepared = PreparedData.load(recipe.data.path)
+        self.prepared.verify()  # training reads every byte of it anyway
         self.accelerator = Accelerator(
             mixed_precision=self.config.mixed_precision,
             gradient_accumulation_steps=self.config.gradient_accumulation,
@@ -80,6 +84,11 @@ class Trainer:
         # Drawn gradients of learned speeds are mostly noise: their norm must not shorten everyone's step, and
         # Adam gives them one of the usual length anyway.
         self.clipped = [p for name, p in self.loss.named_parameters() if "token_rates" not in name]
+        self.skipped = SkippedSteps(
+            self.path, self.accelerator.process_index, learning_rate=self.config.learning_rate
+        )
+        self.earlier_seconds = 0.0
+        self.began = time.perf_counter()
         self.stop_signal: int | None = None
 
     def run(self) -> int | None:
@@ -89,36 +98,48 @@ class Trainer:
             None when done, or the number of the signal that stopped the run (a checkpoint is saved).
 
         Raises:
-            CheckpointError: If the folder holds another run, or the disk is full.
-            DataError: If the loss is not a number.
+            CheckpointError: If the folder holds another run, or one that trains now, or the disk is full.
+            DataError: If the loss is not a number, three updates in a row.
+            RecipeError: If memory does not suffice, or the run was started with another recipe.
         """
+        if not self.accelerator.is_main_process:  # the main process keeps the folder for all
+            return self._train()
+        with run_lock(self.path):
+            return self._train()
+
+    def _train(self) -> int | None:
         first_step = self._start_or_resume()
         metrics = MetricsLog(self.path, first_step, enabled=self.accelerator.is_main_process)
         previous = self._catch_signals()
-        began = time.perf_counter()
+        self.began = time.perf_counter()
         tokens = 0
         try:
             for step in range(first_step + 1, self.config.steps + 1):
-                step_metrics = self._update(step)
+                with memory_errors(self.recipe):
+                    step_metrics = self._update(step)
                 tokens += self._rows_per_update() * self.recipe.data.sequence_length
-                seconds = time.perf_counter() - began
+                seconds = time.perf_counter() - self.began
                 if self.progress is not None:
                     self.progress.update(step, self.config.steps, f"loss {step_metrics['loss']:.3f}")
-                if step % self.config.log_every == 0 or step == self.config.steps:
+                if self.skipped.in_row:  # its numbers are none
+                    metrics.write(step, {"skipped_steps": self.skipped.total})
+                elif step % self.config.log_every == 0 or step == self.config.steps:
                     speed = {"tokens_per_second": tokens / seconds, "seconds": seconds}
                     metrics.write(step, {**step_metrics, **speed})
                 if self.config.evaluate_every and step % self.config.evaluate_every == 0:
                     metrics.write(step, {"validation_bound": self._validate()})
-                last = step == self.config.steps or self.stop_signal is not None
+                stop_signal = self._agreed_signal()
+                last = step == self.config.steps or stop_signal is not None
                 if last or step % self.config.checkpoint_every == 0:
+                    metrics.sync()
                     self._save(step)
-                if self.stop_signal is not None and step < self.config.steps:
-                    return self.stop_signal
+                if stop_signal is not None and step < self.config.steps:
+                    return stop_signal
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             metrics.close()
-        self._finish(first_step, time.perf_counter() - began)
+        self._finish()
         return None
 
     def _update(self, step: int) -> dict[str, float]:
@@ -130,7 +151,10 @@ class Trainer:
         self.loss.train()
         totals: dict[str, Tensor] = {}
         norm = torch.zeros(())
+        batches: list[Batch] = []
+        is_finite = True
         for index, batch in enumerate(self._batches(step)):
+            batches.append(batch)
             with self.accelerator.accumulate(self.loss):
                 loss, parts = self.loss(batch, *self._generators(step, index))
                 self.accelerator.backward(loss)
@@ -138,25 +162,36 @@ class Trainer:
                     totals[name] = totals.get(name, 0.0) + value / self.config.gradient_accumulation
                 if self.accelerator.sync_gradients:
                     norm = self.accelerator.clip_grad_norm_(self.clipped, self.config.clip_norm)
-                    self._check_finite(step, totals["loss"], norm)
-                self.prepared_optimizer.step()
+                    is_finite = self._is_finite(totals["loss"], norm)
+                if is_finite or self.config.mixed_precision == "fp16":  # there the scaler skips, and adapts
+                    self.prepared_optimizer.step()
                 self.prepared_optimizer.zero_grad()
-        self.average.update(self.model, step)
+        if is_finite:
+            self.skipped.step_was_done()
+            self.average.update(self.model, step)
+        else:
+            self.skipped.skip(step, batches, float(totals["loss"]), float(norm))
         means = {
             name: float(self.accelerator.reduce(total, reduction="mean")) for name, total in totals.items()
         }
         return {**means, "learning_rate": rate, "grad_norm": float(norm)}
 
-    def _check_finite(self, step: int, loss: Tensor, norm: Tensor) -> None:
-        if math.isfinite(float(loss)) and (
+    def _is_finite(self, loss: Tensor, norm: Tensor) -> bool:
+        """Whether the update can be done; the same answer on every process."""
+        is_finite = math.isfinite(float(loss)) and (
             math.isfinite(float(norm)) or self.config.mixed_precision == "fp16"
-        ):
-            return
-        raise DataError(
-            f"the loss is {float(loss)} with gradient norm {float(norm)} at step {step}; "
-            f"lower train.learning_rate (now {self.config.learning_rate}) or raise train.warmup_steps; "
-            f"the last checkpoint is intact"
         )
+        return self._largest(int(not is_finite)) == 0
+
+    def _largest(self, number: int) -> int:
+        """The largest of a number that each process has."""
+        if self.accelerator.num_processes == 1:
+            return number
+        return int(self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).max())
+
+    def _agreed_signal(self) -> int | None:
+        """The signal that any process got: all stop after the same update, or they wait for each other."""
+        return self._largest(self.stop_signal or 0) or None
 
     def _generators(self, step: int, index: int) -> tuple[torch.Generator, torch.Generator, tuple[int, int]]:
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
@@ -270,6 +305,8 @@ class Trainer:
         if self.config.ema_decay:
             load_weights(self.average.model, checkpoint, "ema")
         load_optimizer(self.optimizer, self.model, checkpoint.tensors["optimizer"])
+        self.skipped.restore(checkpoint.state)
+        self.earlier_seconds = float(checkpoint.state.get("train_seconds", 0.0))
         if self.progress is not None:
             self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
         return checkpoint.step
@@ -278,24 +315,39 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
+        if self.skipped.in_row and not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            return  # weights that are no numbers must not take the place of good ones
         tensors = {
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer, self.model),
         }
         if self.config.ema_decay:
             tensors["ema"] = self.average.model.state_dict()
-        state = {"recipe": self.recipe.name, "tokens_seen": self._tokens_seen(step)}
+        state = {
+            "recipe": self.recipe.name,
+            "tokens_seen": self._tokens_seen(step),
+            "train_seconds": self._train_seconds(),
+            **self.skipped.state(),
+        }
         save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=self.config.keep_checkpoints)
 
     def _tokens_seen(self, step: int) -> int:
         return step * self._rows_per_update() * self.recipe.data.sequence_length
 
-    def _finish(self, first_step: int, seconds: float) -> None:
-        if self.accelerator.is_main_process and first_step < self.config.steps:
-            earlier = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8")).get(
-                "train_seconds", 0.0
-            )
-            self._record({"steps": self.config.steps, "train_seconds": round(earlier + seconds, 1)})
+    def _train_seconds(self) -> float:
+        """Seconds of training, those before earlier stops and kills included."""
+        return round(self.earlier_seconds + time.perf_counter() - self.began, 1)
+
+    def _finish(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
+        if record["steps"] == self.config.steps:  # it was finished before
+            return
+        facts = {"steps": self.config.steps, "train_seconds": self._train_seconds()}
+        if self.skipped.total:
+            facts["skipped_steps"] = self.skipped.total
+        self._record(facts)
 
     def _record(self, facts: dict[str, Any]) -> None:
         record = {
@@ -339,11 +391,17 @@ class Trainer:
 
     def _catch_signals(self) -> dict[int, Any]:
         def stop(number: int, _frame: Any) -> None:
-            if self.stop_signal is not None:
+            # Launchers send again what the terminal or cluster has sent: only a second Ctrl-C is haste.
+            if number == signal.SIGINT and self.stop_signal is not None:
                 raise KeyboardInterrupt
-            self.stop_signal = number
+            self.stop_signal = self.stop_signal or number
 
+        names = ("SIGINT", "SIGTERM", "SIGUSR1")  # Slurm's --signal; some platforms lack the last
         try:
-            return {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+            return {
+                int(number): signal.signal(number, stop)
+                for number in (getattr(signal, name, None) for name in names)
+                if number is not None
+            }
         except ValueError:  # not the main thread: signals are its business
             return {}

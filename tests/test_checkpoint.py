@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,54 @@ def test_flipped_bit_is_noticed_and_the_one_before_is_used(tmp_path: Path) -> No
     content = bytearray(newest.read_bytes())
     content[-5] ^= 1
     newest.write_bytes(bytes(content))
-    assert load_checkpoint(tmp_path).step == 1
+    with pytest.warns(
+        UserWarning, match=r"step-00000002: model.safetensors does not .*step-00000001 is used"
+    ):
+        assert load_checkpoint(tmp_path).step == 1
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(tmp_path: Path) -> None:
+    """The manifest holds the hashes of everything else and has none itself."""
+    save(tmp_path, 1)
+    manifest = save(tmp_path, 2) / "manifest.json"
+    content = manifest.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for bit in range(8 * len(content)):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            manifest.write_bytes(bytes(flipped))
+            assert load_checkpoint(tmp_path).step == 1, flipped
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "7", '{"sha256": []}', '{"sha256": "x"}', "{}", "[" * 100_000, "\xff"]
+)
+def test_manifest_of_another_form_is_damage(tmp_path: Path, text: str) -> None:
+    (save(tmp_path, 1) / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(tmp_path)
+
+
+def test_checkpoint_under_the_name_of_another_step_is_damage(tmp_path: Path) -> None:
+    save(tmp_path, 1).rename(tmp_path / "step-00000009")
+    with pytest.raises(CheckpointError, match=r"step-00000009: it is of step 1"):
+        load_checkpoint(tmp_path)
+
+
+def test_damaged_later_checkpoint_does_not_push_out_the_new_one(tmp_path: Path) -> None:
+    """Training goes on from step 1, because step 3 is damaged, and saves step 2 with room for one."""
+    save(tmp_path, 1)
+    (save(tmp_path, 3) / "model.safetensors").write_bytes(b"")
+    save(tmp_path, 2, keep=1)
+    assert load_checkpoint(tmp_path).step == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+
+
+def test_remains_of_a_killed_save_are_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".writing-step-00000007").mkdir()
+    save(tmp_path, 8)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000008"]
 
 
 def test_all_damaged_is_said_with_reasons(tmp_path: Path) -> None:
@@ -58,7 +107,7 @@ def test_half_written_folder_does_not_count(tmp_path: Path) -> None:
 
 def test_manifest_cannot_name_files_outside(tmp_path: Path) -> None:
     manifest = save(tmp_path, 1) / "manifest.json"
-    manifest.write_text('{"step": 1, "sha256": {"../../secret": "00"}}')
+    manifest.write_text(json.dumps({"step": 1, "sha256": {"../../secret": "00"}}, indent=1))
     with pytest.raises(CheckpointError, match="outside the checkpoint"):
         load_checkpoint(tmp_path)
 

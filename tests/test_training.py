@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hdiff.checkpoint import load_checkpoint
 from hdiff.config import Recipe
@@ -70,8 +72,14 @@ def test_run_folder_holds_what_is_needed_and_loads(recipe_file: Path, tmp_path: 
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
-def test_stopped_and_resumed_run_equals_the_uninterrupted_one(recipe_file: Path, tmp_path: Path) -> None:
-    """Bit for bit: weights, losses and their log, with dropout and averaging on."""
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+def test_stopped_and_resumed_run_equals_the_uninterrupted_one(
+    recipe_file: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    """Bit for bit: weights, losses and their log, with dropout and averaging on.
+
+    SIGUSR1 is what Slurm sends before the time of a job is over. Launchers send signals again: no matter.
+    """
     Trainer(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")).run()
     interrupted = Trainer(recipe_of(recipe_file, f"output={tmp_path / 'parts'}"))
     interrupted.stop_signal = None
@@ -79,14 +87,18 @@ def test_stopped_and_resumed_run_equals_the_uninterrupted_one(recipe_file: Path,
 
     def stop_after_five(step: int) -> dict[str, float]:
         if step == 5:
+            os.kill(os.getpid(), sent)
             os.kill(os.getpid(), signal.SIGTERM)
         return original(step)
 
     interrupted._update = stop_after_five  # type: ignore[method-assign]
-    assert interrupted.run() == signal.SIGTERM
-    assert load_checkpoint(tmp_path / "parts" / "checkpoints").step == 5
+    assert interrupted.run() == sent
+    stopped = load_checkpoint(tmp_path / "parts" / "checkpoints")
+    assert stopped.step == 5
     assert Trainer(recipe_of(recipe_file, f"output={tmp_path / 'parts'}", "resume=auto")).run() is None
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    seconds = json.loads((tmp_path / "parts" / "run.json").read_text())["train_seconds"]
+    assert seconds >= stopped.state["train_seconds"] > 0  # what was trained before the stop counts
 
 
 @pytest.mark.slow
@@ -121,6 +133,60 @@ def test_finished_run_is_left_as_it_is(recipe_file: Path, tmp_path: Path) -> Non
     assert (tmp_path / "run" / "run.json").read_text() == record
     with pytest.raises(CheckpointError, match="already holds a run; add resume=auto"):
         Trainer(recipe_of(recipe_file)).run()
+
+
+def test_run_killed_between_its_last_checkpoint_and_its_record_is_recorded(
+    recipe_file: Path, tmp_path: Path
+) -> None:
+    Trainer(recipe_of(recipe_file)).run()
+    file = tmp_path / "run" / "run.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({**whole, "steps": 0, "tokens_seen": 0}))  # as it is before the end
+    Trainer(recipe_of(recipe_file, "resume=auto")).run()
+    record = json.loads(file.read_text())
+    assert (record["steps"], record["tokens_seen"]) == (whole["steps"], whole["tokens_seen"])
+
+
+def test_damaged_checkpoint_costs_time_and_nothing_else(recipe_file: Path, tmp_path: Path) -> None:
+    for name in ("whole", "damaged"):
+        Trainer(recipe_of(recipe_file, f"output={tmp_path / name}")).run()
+    (tmp_path / "damaged" / "checkpoints" / "step-00000008" / "ema.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="step-00000008: ema.safetensors .* step-00000004 is used instead"):
+        Trainer(recipe_of(recipe_file, f"output={tmp_path / 'damaged'}", "resume=auto")).run()
+    assert_equal_runs(tmp_path / "whole", tmp_path / "damaged")
+
+
+FULL_DISK = """
+import resource, sys
+from hdiff.cli import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_full_disk_stops_the_run_and_room_lets_it_go_on(recipe_file: Path, tmp_path: Path) -> None:
+    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")).run()
+    words = ["train", str(recipe_file), f"output={tmp_path / 'full'}", "resume=auto", "-q"]
+    trainer = Trainer(recipe_of(recipe_file, f"output={tmp_path / 'full'}"))
+    trainer.stop_signal = signal.SIGTERM
+    trainer.run()
+    full = subprocess.run([sys.executable, "-c", FULL_DISK, *words], capture_output=True, text=True)
+    assert full.returncode == 2, full.stderr
+    assert "no room on the disk" in full.stderr
+    assert load_checkpoint(tmp_path / "full" / "checkpoints").step == 1
+    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'full'}", "resume=auto")).run()
+    assert_equal_runs(tmp_path / "whole", tmp_path / "full")
+
+
+def test_damaged_data_is_not_trained_on(recipe_file: Path, tmp_path: Path, prepared_folder: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared_folder, data)
+    file = next((data / "train").glob("*.arrow"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="has changed since it was prepared"):
+        Trainer(recipe_of(recipe_file, f"data.path={data}"))
 
 
 def test_gradient_accumulation_sees_the_same_rows(recipe_file: Path, tmp_path: Path) -> None:
@@ -161,7 +227,28 @@ def test_too_little_text_for_a_batch_is_refused(recipe_file: Path) -> None:
         Trainer(recipe_of(recipe_file, "train.batch_size=100000"))
 
 
-def test_loss_that_is_not_a_number_stops_before_the_update(recipe_file: Path, tmp_path: Path) -> None:
+def test_update_that_is_not_a_number_is_skipped_counted_and_kept(recipe_file: Path, tmp_path: Path) -> None:
+    every_step = ("train.checkpoint_every=1", "train.keep_checkpoints=8")
+    trainer = Trainer(recipe_of(recipe_file, *every_step))
+    gradients = iter(range(1, 9))
+    trainer.model.head.output_bias.register_hook(
+        lambda gradient: gradient * (float("nan") if next(gradients) == 3 else 1.0)
+    )
+    assert trainer.run() is None
+    checkpoints = [tmp_path / "run" / "checkpoints" / f"step-{step:08d}" for step in (2, 3, 4)]
+    before, skipped, after = ((path / "model.safetensors").read_bytes() for path in checkpoints)
+    assert before == skipped != after
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == 1
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line for line in lines if "loss" not in line] == [{"step": 3, "skipped_steps": 1}]
+    kept = load_file(tmp_path / "run" / "skipped" / "step-00000003-process-0.safetensors")
+    (batch,) = trainer._batches(3)
+    assert torch.equal(kept["input_ids"], batch.input_ids)
+    assert batch.sample_ids is not None
+    assert torch.equal(kept["sample_ids"], batch.sample_ids)
+
+
+def test_three_updates_that_are_not_numbers_stop_the_run(recipe_file: Path, tmp_path: Path) -> None:
     trainer = Trainer(recipe_of(recipe_file, "train.checkpoint_every=1"))
     original = trainer._update
 
@@ -172,9 +259,12 @@ def test_loss_that_is_not_a_number_stops_before_the_update(recipe_file: Path, tm
         return original(step)
 
     trainer._update = poison  # type: ignore[method-assign]
-    with pytest.raises(DataError, match=r"the loss is nan .* at step 3; lower train.learning_rate"):
+    with pytest.raises(
+        DataError, match=r"the loss is nan .* at step 5, .* lower train.learning_rate .*saved in"
+    ):
         trainer.run()
     assert load_checkpoint(tmp_path / "run" / "checkpoints").step == 2
+    assert len(list((tmp_path / "run" / "skipped").iterdir())) == 3
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from hdiff.ablation.runs import run_ablation
 from hdiff.ablation.summary import as_json, summarise
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
+from hdiff.run_lock import LOCK_FILE
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +168,13 @@ def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_noth
     while not (ablation.output / "tokens-0" / "run.json").exists():
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.02)
+        time.sleep(0.002)
+    # Eight updates take a moment only: the training stands still until it has the signal.
+    trainer = int((ablation.output / "tokens-0" / LOCK_FILE).read_text().split()[1])
+    os.kill(trainer, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    os.kill(trainer, signal.SIGCONT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert b"start again to go on" in err

@@ -1,0 +1,55 @@
+"""run_lock: one training per run folder. No torch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hdiff.errors import CheckpointError
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Keeps other trainings out of a run folder for as long as this one lives.
+
+    The kernel gives the lock back when the process ends, however it ends, so nothing is left to be cleaned
+    up after a kill. The file stays: removing it would let two processes lock two files of one name.
+
+    Args:
+        folder: The run folder; made if it is missing.
+
+    Raises:
+        CheckpointError: If another process trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
+        _take(file.fileno(), folder)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _take(descriptor: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this platform
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = (folder / LOCK_FILE).read_text(encoding="utf-8") or "another process"
+        raise CheckpointError(
+            f"{folder} is being trained by {owner}; wait for it, stop it, or give output=DIR for another run"
+        ) from None
+    except OSError as error:  # some network file systems have no locks: training must go on there
+        warnings.warn(
+            f"{folder} cannot be locked ({error.strerror}); see to it that nothing else trains there",
+            stacklevel=4,
+        )

@@ -1,0 +1,44 @@
+"""Running out of memory says which setting to halve; other errors stay what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdiff.config import Recipe
+from hdiff.errors import RecipeError
+from hdiff.out_of_memory import memory_errors
+from hdiff.recipe import load_recipe
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe(CHECKOUT / "recipes" / "quickstart.yaml", overrides)
+
+
+def test_halved_batch_with_twice_the_accumulation_is_advised() -> None:
+    """A real allocation that no machine has room for."""
+    chosen = recipe("train.batch_size=16", "train.gradient_accumulation=2")
+    with (
+        pytest.raises(
+            RecipeError, match=r"halve train.batch_size \(now 16\): .*=8 .*gradient_accumulation=4"
+        ),
+        memory_errors(chosen),
+    ):
+        torch.empty(1 << 55)
+
+
+def test_shorter_rows_are_advised_where_a_batch_is_one_row() -> None:
+    with (
+        pytest.raises(RecipeError, match=r"halve data.sequence_length \(now 64\)"),
+        memory_errors(recipe("train.batch_size=1", "data.sequence_length=64")),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), memory_errors(recipe()):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
