@@ -177,13 +177,34 @@ class MaskedSampler(Sampler):
         return self.begin(corruption, tokens, is_masked, generator)
 
 
-def _fill(
-    trunk: _Trunk,
-    tokens: Tensor,
-    is_masked: Tensor,
-    chooser: Chooser,
-    values: Callable[[Tensor, PackedSpans], Tensor],
-) -> Samples:
+Values = Callable[[Tensor, PackedSpans], Tensor]
+"""Tokens of spans, long (P,), from the trunk's output at them, float (P, D): drawn or looked up."""
+
+
+def fill_step(view: View, chooser: Chooser, values: Values) -> tuple[Tensor, Choice]:
+    """Fills the next spans of a state.
+
+    Args:
+        view: The state.
+        chooser: Says which spans come next.
+        values: Says what they hold.
+
+    Returns:
+        Tokens after the step, long (B, L), and what was filled, hidden tokens only.
+
+    Raises:
+        DataError: If the chooser leaves out a row that is not finished.
+    """
+    choice = chooser(view)
+    selected = choice.selected & view.is_masked
+    if not bool((selected.any(1) | ~view.is_masked.any(1)).all()):
+        raise DataError("the sampler chose no span in a row that is not finished; choose at least one")
+    spans = PackedSpans.from_units(choice.units, selected)
+    filled = spans.scatter(view.tokens, values(spans.gather(view.hidden), spans))
+    return filled, Choice(choice.units, selected)
+
+
+def _fill(trunk: _Trunk, tokens: Tensor, is_masked: Tensor, chooser: Chooser, values: Values) -> Samples:
     """Fills step by step; rows that are finished cost no more trunk calls."""
     tokens, is_masked = tokens.clone(), is_masked.clone()
     steps = torch.full_like(tokens, -1)
@@ -192,15 +213,10 @@ def _fill(
     step = 0
     while bool((active := is_masked.any(1)).any()):
         view = View(trunk.denoiser, tokens, is_masked, trunk.read(tokens, is_masked, active, step), step)
-        choice = chooser(view)
-        selected = choice.selected & is_masked
-        if not bool((selected.any(1) | ~active).all()):
-            raise DataError("the sampler chose no span in a row that is not finished; choose at least one")
-        spans = PackedSpans.from_units(choice.units, selected)
-        tokens = spans.scatter(tokens, values(spans.gather(view.hidden), spans))
-        steps = steps.masked_fill(selected, step)
-        units = torch.where(selected, first_positions(choice.units), units)
-        is_masked = is_masked & ~selected
+        tokens, filled = fill_step(view, chooser, values)
+        steps = steps.masked_fill(filled.selected, step)
+        units = torch.where(filled.selected, first_positions(filled.units), units)
+        is_masked = is_masked & ~filled.selected
         calls = calls + active
         step += 1
     return Samples(tokens=tokens, steps=steps, units=units, nfe=step, calls=calls)

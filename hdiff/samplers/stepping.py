@@ -17,7 +17,7 @@ from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import starting_tokens
-from hdiff.samplers.filling import Chooser, MaskedSampler, View
+from hdiff.samplers.filling import Chooser, MaskedSampler, View, fill_step
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,14 @@ class SteppedSampler:
                 f"the output of the trunk has shape {tuple(hidden.shape)}, the text "
                 f"{tuple(state.tokens.shape)}; give denoiser.hidden(state.tokens)"
             )
-        choice = state.chooser(View(self.denoiser, state.tokens, state.is_masked, hidden, state.step))
-        selected = choice.selected & state.is_masked
-        spans = PackedSpans.from_units(choice.units, selected)
-        drawn = self.denoiser.head.sample(
-            spans.gather(hidden), spans, generator=generator, sampling=self.sampler.sampling
-        )
+
+        def draw(packed: Tensor, spans: PackedSpans) -> Tensor:
+            return self.denoiser.head.sample(
+                packed, spans, generator=generator, sampling=self.sampler.sampling
+            )
+
+        view = View(self.denoiser, state.tokens, state.is_masked, hidden, state.step)
+        tokens, filled = fill_step(view, state.chooser, draw)
         return replace(
-            state,
-            tokens=spans.scatter(state.tokens, drawn),
-            is_masked=state.is_masked & ~selected,
-            step=state.step + 1,
+            state, tokens=tokens, is_masked=state.is_masked & ~filled.selected, step=state.step + 1
         )
