@@ -27,10 +27,10 @@ from hdiff.errors import CheckpointError, DataError
 from hdiff.factory import build_sampler, steps_parameter
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
-from hdiff.run_evaluation import plain_sampler
 from hdiff.run_folder import RunFolder
 from hdiff.run_sampling import sample_run
 from hdiff.samplers import Sampler
+from hdiff.samplers.draw import plain_sampler
 from hdiff.trajectory import trajectory
 
 if TYPE_CHECKING:

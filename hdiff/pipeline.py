@@ -25,11 +25,8 @@ from hdiff.factory import DiffusionModel, build_sampler, steps_parameter
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.gaussian_denoiser import GaussianDenoiser
-from hdiff.models.uniform_denoiser import UniformDenoiser
-from hdiff.run_evaluation import plain_sampler
 from hdiff.samplers import MaskedSampler, Sampler
-from hdiff.samplers.draw import draw
+from hdiff.samplers.draw import draw, plain_sampler
 from hdiff.samplers.watched import StepCallback, WatchedSampler
 from hdiff.sharing import PretrainedModel
 
@@ -183,9 +180,8 @@ class TextDiffusionPipeline:
                     f"the steps of {type(corruption).__name__} cannot be watched; leave callback out"
                 )
             # These families have one sampler, a function of its own.
-            model = cast(Denoiser | UniformDenoiser | GaussianDenoiser, self.model)
             samples = draw(
-                model, self.corruption, length=length, num_steps=steps, sampling=self.sampling, **given
+                self.model, self.corruption, length=length, num_steps=steps, sampling=self.sampling, **given
             )
         else:
             sampler = self._sampler(most, num_steps, callback)

@@ -33,6 +33,7 @@ from hdiff.rate_table import learned_speeds
 from hdiff.run_folder import RunFolder
 from hdiff.sampler_bound import evaluate_sampler
 from hdiff.samplers import AncestralSampler, Sampler
+from hdiff.samplers.draw import plain_sampler
 from hdiff.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -130,15 +131,6 @@ def evaluate_run(
         judges = Judges.load(run, judge or config.judge, prepared if outside_judges else None)
         result.update(_quality(run, blocks, prepared, samplers, judges, seed, stages))
     return result
-
-
-def plain_sampler(corruption: Corruption) -> dict[str, Any] | None:
-    """The plain T-step sampler of a corruption, as a recipe names it; None where there is none."""
-    if isinstance(corruption, UnitMasking):
-        return {"kind": "ancestral"}
-    if isinstance(corruption, BlockMasking):
-        return {"kind": "blocks"}
-    return {"kind": "coarse_to_fine"} if isinstance(corruption, Cascade) else None
 
 
 def _t_step(

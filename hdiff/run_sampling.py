@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hdiff.corruption import Cascade, LearnedRates, RateMatched
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.models.denoiser import Denoiser
 from hdiff.run_folder import RunFolder
-from hdiff.samplers import BlockSampler
 from hdiff.samplers.draw import draw
 from hdiff.trajectory import trajectory
 
@@ -46,25 +43,15 @@ def sample_run(
     """
     length = run.recipe.data.sequence_length if length is None else length
     generator = torch.Generator().manual_seed(seed)
-    model = run.denoiser
-    if isinstance(model, BlockDenoiser):
-        samples = BlockSampler(num_steps, sampling=sampling).sample(
-            cast(Denoiser, model),  # of which a sampler asks `mask_id`, `head` and `hidden` alone
-            run.corruption,
-            num_samples=num_samples,
-            length=length,
-            generator=generator,
-        )
-    else:
-        samples = draw(
-            model,
-            run.corruption,
-            num_samples=num_samples,
-            length=length,
-            num_steps=num_steps,
-            sampling=sampling,
-            generator=generator,
-        )
+    samples = draw(
+        run.denoiser,
+        run.corruption,
+        num_samples=num_samples,
+        length=length,
+        num_steps=num_steps,
+        sampling=sampling,
+        generator=generator,
+    )
     if isinstance(run.corruption, (Cascade, RateMatched, LearnedRates)):
         num_steps = samples.nfe
     return trajectory(

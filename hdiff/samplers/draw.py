@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 
 from hdiff.corruption import (
+    BlockMasking,
     Cascade,
     Corruption,
     Gaussian,
@@ -15,19 +18,30 @@ from hdiff.corruption import (
 )
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers.ancestral import AncestralSampler
 from hdiff.samplers.base import Sampler, Samples
+from hdiff.samplers.blocks import BlockSampler
 from hdiff.samplers.chain import chain_sample
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.gaussian import sample_gaussian
 from hdiff.samplers.uniform_state import sample_uniform_state
 
 
+def plain_sampler(corruption: Corruption) -> dict[str, Any] | None:
+    """The plain T-step sampler of a corruption, as a recipe names it; None where there is none."""
+    if isinstance(corruption, UnitMasking):
+        return {"kind": "ancestral"}
+    if isinstance(corruption, BlockMasking):
+        return {"kind": "blocks"}
+    return {"kind": "coarse_to_fine"} if isinstance(corruption, Cascade) else None
+
+
 def draw(
-    model: Denoiser | UniformDenoiser | GaussianDenoiser,
+    model: Denoiser | BlockDenoiser | UniformDenoiser | GaussianDenoiser,
     corruption: Corruption,
     *,
     num_samples: int,
@@ -38,9 +52,9 @@ def draw(
 ) -> Samples:
     """Draws samples with the plain sampler of each family; `Sampler`s of masked units are used directly.
 
-    Masked units are filled in T steps, cascades level by level in T steps, replaced tokens and Gaussian noise
-    are refined in T steps. Hidden speeds, and cascades with fewer steps than streams, are sampled unit by
-    unit: T is not used, `nfe` says how many steps it took.
+    Masked units are filled in T steps, blocks left to right and cascades level by level in T steps, replaced
+    tokens and Gaussian noise are refined in T steps. Hidden speeds, and cascades with fewer steps than
+    streams, are sampled unit by unit: T is not used, `nfe` says how many steps it took.
 
     Args:
         model: The model.
@@ -65,8 +79,15 @@ def draw(
         sampler = AncestralSampler(num_steps, sampling=sampling)
     elif isinstance(corruption, Cascade) and num_steps > len(corruption.type_sizes):
         sampler = CoarseToFineSampler(num_steps, sampling=sampling)
-    if sampler is not None and isinstance(model, Denoiser):
-        return sampler.sample(model, corruption, num_samples=num_samples, length=length, generator=generator)
+    elif isinstance(corruption, BlockMasking):
+        sampler = BlockSampler(num_steps, sampling=sampling)
+    own = BlockDenoiser if isinstance(corruption, BlockMasking) else Denoiser
+    if sampler is not None and isinstance(model, own):
+        # Of a denoiser these samplers ask `mask_id`, `head` and `hidden` alone, which both kinds have.
+        denoiser = cast(Denoiser, model)
+        return sampler.sample(
+            denoiser, corruption, num_samples=num_samples, length=length, generator=generator
+        )
     if isinstance(corruption, (Cascade, RateMatched, LearnedRates)) and isinstance(model, Denoiser):
         if not sampling.is_exact:
             raise DataError(
