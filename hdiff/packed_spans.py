@@ -58,6 +58,52 @@ class PackedSpans:
             length=ends[: len(starts)] - starts,
         )
 
+    @classmethod
+    def single_tokens(cls, count: int, *, device: torch.device | None = None) -> PackedSpans:
+        """Spans of one token each, all in row 0.
+
+        Args:
+            count: Spans S.
+            device: Where they should be.
+
+        Returns:
+            The spans.
+        """
+        places = torch.arange(count, device=device)
+        zeros = torch.zeros_like(places)
+        return cls(places, places, zeros, zeros, torch.ones_like(places))
+
+    def apart(self) -> PackedSpans:
+        """The same tokens, each as a span of its own."""
+        return PackedSpans(
+            token_index=self.token_index,
+            span_index=torch.arange(len(self.token_index), device=self.token_index.device),
+            offset=torch.zeros_like(self.offset),
+            row=self.row[self.span_index],
+            length=torch.ones_like(self.offset),
+        )
+
+    def prefixes(self, length: int) -> tuple[PackedSpans, Tensor]:
+        """The first tokens of every span that has so many.
+
+        Args:
+            length: Tokens of a prefix, >= 1.
+
+        Returns:
+            The prefixes, packed anew, and which packed tokens they keep, bool (P,).
+        """
+        live = self.length >= length  # (S,)
+        kept = live[self.span_index] & (self.offset < length)
+        renumbered = live.cumsum(0) - 1
+        packed = PackedSpans(
+            token_index=self.token_index[kept],
+            span_index=renumbered[self.span_index[kept]],
+            offset=self.offset[kept],
+            row=self.row[live],
+            length=torch.full_like(self.length[live], length),
+        )
+        return packed, kept
+
     @property
     def num_spans(self) -> int:
         """Number of spans S."""

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from hdiff.analysis.calibration import Calibration, calibrate
 from hdiff.analysis.states import State
-from hdiff.analysis.token_loss import alone
 from hdiff.corruption.cascade import is_first
 from hdiff.heads import Head
 from hdiff.heads.sampling import GREEDY
@@ -65,7 +64,7 @@ def token_predictions(
     Returns:
         One prediction per packed token.
     """
-    spans = alone(state.corrupted.spans)
+    spans = state.corrupted.spans.apart()
     probability, tokens = _greedy(head, hidden, spans, support)
     return Predictions(probability, tokens == targets, state.row)
 

@@ -35,14 +35,13 @@ def token_nats(
         Nats, float64 (P,).
     """
     if isinstance(head, ProductHead):
-        return -head.log_prob(hidden, targets, alone(spans), **_options(support)).double()
+        return -head.log_prob(hidden, targets, spans.apart(), **_options(support)).double()
     nats = torch.zeros(len(targets), dtype=torch.float64, device=hidden.device)
     before = torch.zeros(spans.num_spans, dtype=torch.float64, device=hidden.device)
     longest = int(spans.length.max()) if spans.num_spans else 0
     for length in range(1, min(longest, LONGEST_PREFIX) + 1):
+        part, kept = spans.prefixes(length)
         live = spans.length >= length  # (S,)
-        kept = live[spans.span_index] & (spans.offset < length)  # (P,)
-        part = _first_tokens(spans, live, kept, length)
         total = -head.log_prob(hidden[kept], targets[kept], part, **_options(support, kept)).double()
         nats[kept & (spans.offset == length - 1)] = total - before[live]
         before[live] = total
@@ -51,28 +50,6 @@ def token_nats(
         share = left / (spans.length - LONGEST_PREFIX).clamp(min=1)
         nats = torch.where(spans.offset >= LONGEST_PREFIX, share[spans.span_index], nats)
     return nats
-
-
-def alone(spans: PackedSpans) -> PackedSpans:
-    """The same tokens, each as a span of its own."""
-    return PackedSpans(
-        token_index=spans.token_index,
-        span_index=torch.arange(len(spans.token_index), device=spans.token_index.device),
-        offset=torch.zeros_like(spans.offset),
-        row=spans.row[spans.span_index],
-        length=torch.ones_like(spans.offset),
-    )
-
-
-def _first_tokens(spans: PackedSpans, live: Tensor, kept: Tensor, length: int) -> PackedSpans:
-    renumbered = live.cumsum(0) - 1
-    return PackedSpans(
-        token_index=spans.token_index[kept],
-        span_index=renumbered[spans.span_index[kept]],
-        offset=spans.offset[kept],
-        row=spans.row[live],
-        length=torch.full_like(spans.length[live], length),
-    )
 
 
 def _options(support: Tensor | None, kept: Tensor | None = None) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from hdiff.diagnosis.masked_model import Subject
-from hdiff.diagnosis.one_token import one_token_log_probs
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
 from hdiff.models.denoiser import Denoiser, padding_mask
@@ -53,7 +52,7 @@ class RunModel:
             log p(x_i = v | x_t) in nats, float (B, L, V).
         """
         hidden = self.denoiser.hidden(x_t.to(self._device), padding_mask(token_mask.to(self._device)))
-        found = one_token_log_probs(self.denoiser.head, hidden.flatten(0, 1))
+        found = self.denoiser.head.token_log_probs(hidden.flatten(0, 1))
         return found.view(*x_t.shape, -1).cpu()
 
     @torch.no_grad()

@@ -93,9 +93,7 @@ class AutoregressiveHead(Head):
         if not len(tokens):
             return tokens
         for offset in range(int(spans.length.max())):
-            live = spans.length > offset
-            prefix = _prefix(spans, live, offset + 1)
-            kept = (live[spans.span_index]) & (spans.offset <= offset)
+            prefix, kept = spans.prefixes(offset + 1)
             states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
             last = prefix.offset == offset
             drawn = sampling.draw(
@@ -105,6 +103,11 @@ class AutoregressiveHead(Head):
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens
 
+    def token_log_probs(self, hidden: Tensor) -> Tensor:
+        spans = PackedSpans.single_tokens(len(hidden), device=hidden.device)
+        nothing_before = torch.zeros_like(spans.offset)
+        return self.logits(self._states(hidden, nothing_before, spans)).float().log_softmax(-1)
+
     def _states(self, hidden: Tensor, before: Tensor, spans: PackedSpans) -> Tensor:
         """Hidden states that predict each packed token: (P, D), given the token before it (P,)."""
         previous = self.previous(self.embed(before))
@@ -113,16 +116,3 @@ class AutoregressiveHead(Head):
         for layer in self.layers:
             states = layer(states, spans)
         return self.norm(states)  # type: ignore[no-any-return]
-
-
-def _prefix(spans: PackedSpans, live: Tensor, length: int) -> PackedSpans:
-    """The first `length` tokens of every live span, packed anew."""
-    kept = live[spans.span_index] & (spans.offset < length)
-    renumbered = live.cumsum(0) - 1
-    return PackedSpans(
-        token_index=spans.token_index[kept],
-        span_index=renumbered[spans.span_index[kept]],
-        offset=spans.offset[kept],
-        row=spans.row[live],
-        length=spans.length[live].clamp(max=length),
-    )

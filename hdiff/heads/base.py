@@ -116,6 +116,24 @@ class Head(nn.Module, ABC):
         likely = self.sample(hidden, spans, sampling=GREEDY, support=support)
         return self.log_prob(hidden, likely, spans, support=support)
 
+    def token_log_probs(self, hidden: Tensor) -> Tensor:
+        """log p of every value of tokens that are spans of their own, as `log_prob` gives it for one value.
+
+        Here one value after another is asked for: right for any head, and V times as slow as one look.
+
+        Args:
+            hidden: Trunk output, float (P, D).
+
+        Returns:
+            Nats, float (P, V).
+        """
+        spans = PackedSpans.single_tokens(len(hidden), device=hidden.device)
+        columns = [
+            self.log_prob(hidden, torch.full_like(spans.offset, value), spans)
+            for value in range(self.vocab_size)
+        ]
+        return torch.stack(columns, -1)
+
     def logits(self, hidden: Tensor, support: Tensor | None = None) -> Tensor:
         """Scores of the vocabulary, -inf outside of the support: (..., D) -> (..., V)."""
         scores = F.linear(hidden, self.embedding.weight[: self.vocab_size], self.output_bias)

@@ -109,6 +109,16 @@ class MixtureHead(Head):
         state = self._state(hidden, self.expand(hidden), component)
         return sampling.draw(self.logits(state, support), generator=generator)
 
+    def token_log_probs(self, hidden: Tensor) -> Tensor:
+        expanded = self.expand(hidden)
+        by_component = [
+            self.logits(self._state(hidden, expanded, component)).float().log_softmax(-1)
+            for component in self.components
+        ]  # K x (P, V)
+        spans = PackedSpans.single_tokens(len(hidden), device=hidden.device)
+        log_weights = self._log_weights(hidden, spans)  # (P, K)
+        return (torch.stack(by_component, 1) + log_weights[..., None]).logsumexp(1)
+
     def _state(self, hidden: Tensor, expanded: Tensor, component: Tensor) -> Tensor:
         return hidden + self.contract(F.gelu(expanded + component, approximate="tanh"))  # type: ignore[no-any-return]
 

@@ -47,3 +47,6 @@ class ProductHead(Head):
     ) -> Tensor:
         log_probs = self.logits(hidden, support).float().log_softmax(-1)
         return spans.sum_tokens(torch.special.entr(log_probs.exp()).sum(-1))
+
+    def token_log_probs(self, hidden: Tensor) -> Tensor:
+        return self.logits(hidden).float().log_softmax(-1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hdiff.analysis.token_loss import LONGEST_PREFIX, alone, token_nats
+from hdiff.analysis.token_loss import LONGEST_PREFIX, token_nats
 from hdiff.heads import HEADS
 from hdiff.packed_spans import PackedSpans
 
@@ -42,7 +42,7 @@ def test_the_first_token_of_a_span_is_predicted_as_if_it_were_alone(kind, spans,
     hidden = torch.randn(sum(LENGTHS), D, generator=generator)
     targets = torch.randint(V, (sum(LENGTHS),), generator=generator)
     nats = token_nats(head, hidden, targets, spans)
-    single = -head.log_prob(hidden, targets, alone(spans)).double()
+    single = -head.log_prob(hidden, targets, spans.apart()).double()
     first = spans.offset == 0
     assert torch.allclose(nats[first], single[first], atol=1e-5)
     if kind == "autoregressive":

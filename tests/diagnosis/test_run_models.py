@@ -12,7 +12,6 @@ from torch import Tensor
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.diagnosis import HeldOut, diagnose
 from hdiff.diagnosis.masked_model import log_probs_at
-from hdiff.diagnosis.one_token import by_value, one_token_log_probs
 from hdiff.diagnosis.run_model import RunModel, subject_of_run
 from hdiff.errors import CheckpointError, DataError
 from hdiff.heads import AutoregressiveHead, CRFHead, Head, MixtureHead, ProductHead
@@ -59,8 +58,8 @@ def test_marginals_are_those_of_spans_of_one_token(name: str) -> None:
     head = shaken(SquaredHead(V, D) if name == "own" else HEADS[name]())
     hidden = torch.randn(6, D, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        found = one_token_log_probs(head, hidden)
-        torch.testing.assert_close(found, by_value(head, hidden), rtol=1e-4, atol=1e-5)
+        found = head.token_log_probs(hidden)
+        torch.testing.assert_close(found, Head.token_log_probs(head, hidden), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(found.exp().sum(-1), torch.ones(6))
 
 
