@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hdiff.audit.checks import MOST_ROUNDS, Check, Draw, Subject, draw, mean_and_error, num_rows_of
+from hdiff.audit.checks import Check, Draw, Subject, draw, mean_and_error, num_rows_of, scores_exactly
 from hdiff.audit.exact import ExactDenoiser
 from hdiff.audit.language import AuditLanguage
 from hdiff.audit.memory import LEAK_ROWS, remembered
@@ -27,18 +27,13 @@ NUM_ROWS = 6_000
 def exact_posterior_of_blocks(subject: Subject) -> list[Check]:
     """The exact posterior of each block, given its noised tokens and the clean blocks before it, scores H."""
     generator = torch.Generator().manual_seed(2)
-    denoiser, expected = exact_denoiser(subject), subject.language.entropy
-    nats = torch.zeros(0, dtype=torch.float64)
-    mean, tolerance = math.nan, math.inf
-    for _ in range(MOST_ROUNDS):  # until an error by a tenth would show
+    denoiser = exact_denoiser(subject)
+
+    def nats() -> Tensor:
         drawn = block_by_block(draw(subject, num_rows_of(subject), generator))
-        nats = torch.cat([nats, _sums(subject, drawn.nats(denoiser(drawn.corrupted)))])
-        mean, error = mean_and_error(nats)
-        tolerance = 4 * error + 1e-4 * expected
-        if not tolerance >= 0.09 * expected:
-            break
-    passed = abs(mean - expected) <= tolerance < 0.1 * expected
-    return [subject.check("exact_posterior", mean, expected, tolerance, passed)]
+        return _sums(subject, drawn.nats(denoiser(drawn.corrupted)))
+
+    return [scores_exactly(subject, nats, subject.language.entropy)]
 
 
 def leak_of_blocks(subject: Subject) -> list[Check]:

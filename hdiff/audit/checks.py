@@ -6,6 +6,7 @@ Dimensions: B batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -186,18 +187,35 @@ def exact_posterior(subject: Subject) -> list[Check]:
     """
     generator = torch.Generator().manual_seed(2)
     denoiser = ExactDenoiser(subject.language, subject.corruption)
-    expected = best_bound(denoiser)
-    nats = torch.zeros(0, dtype=torch.float64)
-    mean, tolerance = math.nan, math.inf
-    for _ in range(MOST_ROUNDS):  # until an error by a tenth would show
+
+    def nats() -> Tensor:
         drawn = draw(subject, num_rows_of(subject), generator)
-        nats = torch.cat([nats, drawn.nats(denoiser(drawn.corrupted, drawn.t))])
-        mean, error = mean_and_error(nats)
+        return drawn.nats(denoiser(drawn.corrupted, drawn.t))
+
+    return [scores_exactly(subject, nats, best_bound(denoiser))]
+
+
+def scores_exactly(subject: Subject, nats: Callable[[], Tensor], expected: float) -> Check:
+    """Whether the exact posterior scores what it must, from as many rounds as show an error by a tenth.
+
+    Args:
+        subject: What is audited.
+        nats: Draws a round: nats of some texts, float64 (B,).
+        expected: Nats per text.
+
+    Returns:
+        The check.
+    """
+    found = torch.zeros(0, dtype=torch.float64)
+    mean, tolerance = math.nan, math.inf
+    for _ in range(MOST_ROUNDS):
+        found = torch.cat([found, nats()])
+        mean, error = mean_and_error(found)
         tolerance = 4 * error + 1e-4 * expected
         if not tolerance >= 0.09 * expected:
             break
     passed = abs(mean - expected) <= tolerance < 0.1 * expected
-    return [subject.check("exact_posterior", mean, expected, tolerance, passed)]
+    return subject.check("exact_posterior", mean, expected, tolerance, passed)
 
 
 def num_rows_of(subject: Subject) -> int:

@@ -6,17 +6,17 @@ Dimensions: B batch, L tokens, V vocabulary.
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
-from hdiff.corruption.cascade import hide
+from hdiff.corruption.hidden_speeds import hide_at_speeds
 from hdiff.corruption.token_rates import TokenRates, check_max_ratio
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import Schedule
 
 
@@ -119,34 +119,18 @@ class LearnedRates(Corruption):
         shape, device = batch.input_ids.shape, batch.input_ids.device
         u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
         log_t = u.log() / speed.detach()
-        units = batch.units("token")
-        (is_masked,), scale = hide(
-            [log_t], [units], batch.token_mask, t, schedule=self.schedule, count=self.count
+        corrupted = hide_at_speeds(
+            batch, t, log_t=log_t, speed=speed, mask_id=mask_id, schedule=self.schedule, count=self.count
         )
-        is_chain = self.count == "exact"
-        if is_chain:
-            scale = scale / (speed * is_masked).sum(1)
-        state_log_prob = None
-        if speed.requires_grad:
-            state_log_prob = (
-                _log_prob_of_order(log_t, log_speed, is_masked, batch.token_mask)
-                if is_chain
-                else _log_prob_of_mask(speed, is_masked, batch.token_mask, self.schedule.p_mask(t.double()))
-            )
-        spans = PackedSpans.from_units(units, is_masked)
-        packed = spans.gather(speed)
-        return Corrupted(
-            x_t=batch.input_ids.masked_fill(is_masked, mask_id),
-            x_0=batch.input_ids,
-            token_mask=batch.token_mask,
-            is_masked=is_masked,
-            spans=spans,
-            weight=(packed * scale[spans.row]).to(torch.get_default_dtype()),
-            conditional_on_structure=False,
-            speed=packed.to(torch.get_default_dtype()),
-            is_chain=is_chain,
-            state_log_prob=state_log_prob,
+        if not speed.requires_grad:
+            return corrupted
+        is_masked = corrupted.is_masked
+        state_log_prob = (
+            _log_prob_of_order(log_t, log_speed, is_masked, batch.token_mask)
+            if corrupted.is_chain
+            else _log_prob_of_mask(speed, is_masked, batch.token_mask, self.schedule.p_mask(t.double()))
         )
+        return replace(corrupted, state_log_prob=state_log_prob)
 
 
 def _log_prob_of_order(log_t: Tensor, log_speed: Tensor, is_masked: Tensor, token_mask: Tensor) -> Tensor:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
-from hdiff.corruption.cascade import hide
+from hdiff.corruption.hidden_speeds import hide_at_speeds
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import Schedule
 
 Order = Literal["keyword_first", "keyword_last", "uniform"]
@@ -103,22 +102,6 @@ class RateMatched(Corruption):
         mask_id = self.check(batch, t)
         speed = self.speeds.per_token(batch)
         log_t = self.log_times(batch, generator=generator)
-        units = batch.units("token")
-        (is_masked,), scale = hide(
-            [log_t], [units], batch.token_mask, t, schedule=self.schedule, count=self.count
-        )
-        if self.count == "exact":
-            scale = scale / (speed * is_masked).sum(1)
-        spans = PackedSpans.from_units(units, is_masked)
-        packed = spans.gather(speed)
-        return Corrupted(
-            x_t=batch.input_ids.masked_fill(is_masked, mask_id),
-            x_0=batch.input_ids,
-            token_mask=batch.token_mask,
-            is_masked=is_masked,
-            spans=spans,
-            weight=(packed * scale[spans.row]).to(torch.get_default_dtype()),
-            conditional_on_structure=False,
-            speed=packed.to(torch.get_default_dtype()),
-            is_chain=self.count == "exact",
+        return hide_at_speeds(
+            batch, t, log_t=log_t, speed=speed, mask_id=mask_id, schedule=self.schedule, count=self.count
         )

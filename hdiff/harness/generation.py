@@ -14,7 +14,7 @@ from hdiff.controlled_samples import STEPS
 from hdiff.corruption import UnitMasking
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
-from hdiff.heads.sampling import Sampling
+from hdiff.heads.sampling import GREEDY, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import AncestralSampler
 from hdiff.seeds import derive_seed
@@ -101,7 +101,7 @@ def _sampling(arguments: Mapping[str, Any]) -> Sampling:
     """As in transformers: greedy, unless a task asks for samples."""
     temperature = float(arguments.get("temperature", 1.0))
     if not arguments.get("do_sample", temperature not in (0.0, 1.0)) or temperature == 0:
-        return Sampling(top_k=1)
+        return GREEDY
     return Sampling(temperature, top_k=arguments.get("top_k"), top_p=arguments.get("top_p"))
 
 
