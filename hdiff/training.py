@@ -336,7 +336,7 @@ class Trainer:
 
     def _train_seconds(self) -> float:
         """Seconds of training, those before earlier stops and kills included."""
-        return round(self.earlier_seconds + time.perf_counter() - self.began, 1)
+        return self.earlier_seconds + time.perf_counter() - self.began
 
     def _finish(self) -> None:
         if not self.accelerator.is_main_process:
@@ -344,7 +344,7 @@ class Trainer:
         record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
         if record["steps"] == self.config.steps:  # it was finished before
             return
-        facts = {"steps": self.config.steps, "train_seconds": self._train_seconds()}
+        facts = {"steps": self.config.steps, "train_seconds": round(self._train_seconds(), 3)}
         if self.skipped.total:
             facts["skipped_steps"] = self.skipped.total
         self._record(facts)
