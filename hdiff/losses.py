@@ -23,20 +23,21 @@ class DiffusionLoss(nn.Module):
         self.corruption = corruption
 
     def forward(
-        self, batch: Batch, times: torch.Generator, noise: torch.Generator, place: tuple[int, int]
+        self, batch: Batch, times: torch.Generator, noise: torch.Generator, rows: range, num_rows: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimised, and its parts.
 
         Args:
             batch: Clean tokens.
-            times: Generator of times, in the same state on every process.
-            noise: Generator of this process's noise.
-            place: (rank, world size).
+            times: Generator of times, in the same state for all batches of an update.
+            noise: Generator of the noise.
+            rows: Which rows of the update these are.
+            num_rows: Rows of the update.
 
         Returns:
             The sum, a scalar, and its parts by name: `loss` is the estimate of the bound in nats per token.
         """
-        t = sample_times(batch, generator=times, rank=place[0], world_size=place[1])
+        t = sample_times(batch, generator=times, rows=rows, num_rows=num_rows)
         corrupted = self.corruption.corrupt(batch, t, generator=noise)
         output = self.denoiser(corrupted)
         bound = nelbo(output, batch, corrupted).mean

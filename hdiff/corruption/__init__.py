@@ -6,6 +6,7 @@ from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.corruption.gaussian import Gaussian
 from hdiff.corruption.learned_rates import LearnedRates
 from hdiff.corruption.rate_matched import RateMatched
+from hdiff.corruption.row_noise import RowNoise
 from hdiff.corruption.soft_masking import SoftMasking
 from hdiff.corruption.span_masking import SpanMasking
 from hdiff.corruption.times import sample_times
@@ -37,6 +38,7 @@ __all__ = [
     "Gaussian",
     "LearnedRates",
     "RateMatched",
+    "RowNoise",
     "SoftMasking",
     "SpanMasking",
     "Stream",

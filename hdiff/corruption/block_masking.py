@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.row_noise import rand
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -82,7 +83,7 @@ class BlockMasking(Corruption):
             num_masked, weight = exact_count(self.schedule, times, num_tokens.clamp(min=1))
             is_masked = (rank < num_masked[:, block]) & batch.token_mask
         else:
-            u = torch.rand(num_rows, length, generator=generator, device=t.device)
+            u = rand((num_rows, length), generator=generator, device=t.device)
             times = self._times(t, length, generator)
             is_masked = (u < self.schedule.p_mask(times)[:, block]) & batch.token_mask
             weight = self.schedule.reverse_hazard(times).to(torch.get_default_dtype())
@@ -109,7 +110,7 @@ class BlockMasking(Corruption):
     def _times(self, t: Tensor, length: int, generator: torch.Generator | None) -> Tensor:
         """Times of the blocks, in (0, 1], float64 (B, K), drawn last: one block has what flat masking has."""
         num_blocks = number_of_blocks(length, self.block_size)
-        keys = torch.rand(len(t), num_blocks, generator=generator, device=t.device, dtype=torch.float64)
+        keys = rand((len(t), num_blocks), generator=generator, device=t.device, dtype=torch.float64)
         return (keys.argsort(1) + t.double()[:, None]) / num_blocks
 
 
@@ -154,6 +155,6 @@ def ranks_in_blocks(chosen: Tensor, block_size: int, *, generator: torch.Generat
         those of their block; long (B, L).
     """
     block = blocks_of(chosen.shape[1], block_size, device=chosen.device)
-    keys = torch.rand(chosen.shape, generator=generator, device=chosen.device, dtype=torch.float64)
+    keys = rand(chosen.shape, generator=generator, device=chosen.device, dtype=torch.float64)
     keys = keys.masked_fill(~chosen, 2.0) + 3.0 * block  # block after block
     return keys.argsort(1).argsort(1) - block * block_size

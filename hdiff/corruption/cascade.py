@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, TypeTerm, check_count
+from hdiff.corruption.row_noise import rand
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
 from hdiff.packed_spans import PackedSpans
@@ -96,7 +97,7 @@ class Cascade(Corruption):
         times: list[Tensor] = []
         shape, device = batch.input_ids.shape, batch.input_ids.device
         for stream in streams:
-            u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+            u = rand(shape, generator=generator, device=device, dtype=torch.float64)
             speed = torch.ones_like(u).scatter(1, stream.units, stream.k)
             parent = torch.zeros_like(u)
             if times:

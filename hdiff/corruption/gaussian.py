@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.row_noise import randn
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -148,10 +149,10 @@ class Gaussian(Corruption):
             spans=spans,
             weight=torch.ones(spans.num_spans, device=tokens.device),
             conditional_on_structure=self.conditional_on_structure,
-            noise=torch.randn(shape, generator=generator, device=tokens.device),
+            noise=randn(shape, generator=generator, device=tokens.device),
             log_snr=log_snr,
             log_snr_rate=rate,
-            noise_at_zero=torch.randn(shape, generator=generator, device=tokens.device),
+            noise_at_zero=randn(shape, generator=generator, device=tokens.device),
             log_snr_ends=(self.log_snr_max, self.log_snr_min),
         )
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
 from hdiff.corruption.hidden_speeds import hide_at_speeds
+from hdiff.corruption.row_noise import rand
 from hdiff.corruption.token_rates import TokenRates, check_max_ratio
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -117,7 +118,7 @@ class LearnedRates(Corruption):
         log_speed = self.log_speed(batch)
         speed = log_speed.exp()
         shape, device = batch.input_ids.shape, batch.input_ids.device
-        u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+        u = rand(shape, generator=generator, device=device, dtype=torch.float64)
         log_t = u.log() / speed.detach()
         corrupted = hide_at_speeds(
             batch, t, log_t=log_t, speed=speed, mask_id=mask_id, schedule=self.schedule, count=self.count

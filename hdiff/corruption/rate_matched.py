@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
 from hdiff.corruption.hidden_speeds import hide_at_speeds
+from hdiff.corruption.row_noise import rand
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -95,7 +96,7 @@ class RateMatched(Corruption):
             The draws.
         """
         shape, device = batch.input_ids.shape, batch.input_ids.device
-        u = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+        u = rand(shape, generator=generator, device=device, dtype=torch.float64)
         return u.log() / self.speeds.per_token(batch)
 
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:

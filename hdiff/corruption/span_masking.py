@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Count
+from hdiff.corruption.row_noise import categorical, rand
 from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -114,7 +115,7 @@ class SpanMasking(UnitMasking):
         if self.segmentation == "random":
             return random
         num_rows = batch.input_ids.shape[0]
-        draw = torch.rand(num_rows, 1, generator=generator, device=random.device)
+        draw = rand((num_rows, 1), generator=generator, device=random.device)
         return torch.where(draw < self.parsed_fraction, batch.units(self.level), random)
 
     def _random_units(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
@@ -124,9 +125,7 @@ class SpanMasking(UnitMasking):
         num_rows, num_tokens = batch.input_ids.shape
         device = batch.input_ids.device
         probabilities = torch.tensor(self.lengths, device=device)
-        draws = torch.multinomial(
-            probabilities.expand(num_rows, -1), num_tokens, replacement=True, generator=generator
-        )
+        draws = categorical(probabilities, (num_rows, num_tokens), generator=generator)
         ends = (draws + 1).cumsum(1)  # (B, L): end of each drawn span
         starts_unit = torch.zeros(num_rows, num_tokens + 1, dtype=torch.long, device=device)
         starts_unit.scatter_(1, ends.clamp(max=num_tokens), 1)

@@ -13,26 +13,28 @@ def sample_times(
     *,
     generator: torch.Generator | None = None,
     stratified: bool = True,
-    rank: int = 0,
-    world_size: int = 1,
+    rows: range | None = None,
+    num_rows: int | None = None,
 ) -> Tensor:
     """Draws times so that each row's is uniform on (0, 1].
 
-    Stratified: the times of the global batch (all processes) fall into equal intervals of (0, 1],
-    one each, in random order and with the same offset. Source: low-discrepancy sampler,
-    arXiv:2107.00630, appendix I.1.
+    Stratified: the times of a whole update (the batches of all processes that are averaged) fall into
+    equal intervals of (0, 1], one each, in random order and with the same offset. Source:
+    low-discrepancy sampler, arXiv:2107.00630, appendix I.1.
 
     Args:
-        batch: The batch of this process, B rows.
+        batch: The batch, B rows.
         generator: Source of randomness, in the same state on every process.
         stratified: False draws independently.
-        rank: This process.
-        world_size: Processes that hold B rows each.
+        rows: Which rows of the update these are; None for all.
+        num_rows: Rows of the update; None for B.
 
     Returns:
-        Times of this process's rows, float (B,).
+        Times of these rows, float (B,).
     """
-    num_rows = batch.input_ids.shape[0] * world_size
+    num_rows = batch.input_ids.shape[0] if num_rows is None else num_rows
+    rows = range(num_rows) if rows is None else rows
+    assert len(rows) == batch.input_ids.shape[0]
     device = generator.device if generator is not None else batch.input_ids.device
     if stratified:
         offset = 1 - torch.rand(1, generator=generator, device=device)  # (0, 1]
@@ -40,4 +42,4 @@ def sample_times(
         t = (order + offset) / num_rows
     else:
         t = 1 - torch.rand(num_rows, generator=generator, device=device)
-    return t[rank::world_size].to(batch.input_ids.device)
+    return t[rows.start : rows.stop : rows.step].to(batch.input_ids.device)

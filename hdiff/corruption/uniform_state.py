@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.row_noise import rand, randint
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.packed_spans import PackedSpans
@@ -104,8 +105,8 @@ class UniformState(Corruption):
         speed = self.speeds.per_token(batch)
         p, dp = self.replacement(t[:, None], speed)
         p_at_one, _ = self.replacement(torch.ones_like(t)[:, None], speed)
-        u = torch.rand(tokens.shape, generator=generator, device=tokens.device, dtype=torch.float64)
-        new = torch.randint(vocab_size, tokens.shape, generator=generator, device=tokens.device)
+        u = rand(tokens.shape, generator=generator, device=tokens.device, dtype=torch.float64)
+        new = randint(vocab_size, tokens.shape, generator=generator, device=tokens.device)
         spans = PackedSpans.from_units(batch.units("token"), batch.token_mask)
         return UniformCorrupted(
             x_t=torch.where((u < p) & batch.token_mask, new, tokens),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.row_noise import rand
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
@@ -95,7 +96,7 @@ class UnitMasking(Corruption):
 
 
 def _rand_like(units: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.rand(units.shape, generator=generator, device=units.device)
+    return rand(units.shape, generator=generator, device=units.device)
 
 
 def random_ranks(
@@ -113,7 +114,7 @@ def random_ranks(
         num_units: Units of real tokens in each row, long (B,).
     """
     num_units = torch.where(token_mask, units, -1).max(1).values + 1  # (B,)
-    keys = torch.rand(units.shape, generator=generator, device=units.device, dtype=torch.float64)
+    keys = rand(units.shape, generator=generator, device=units.device, dtype=torch.float64)
     slots = torch.arange(units.shape[1], device=units.device)
     keys = keys.masked_fill(slots[None, :] >= num_units[:, None], 2.0)  # padding units come last
     rank = keys.argsort(1).argsort(1)  # (B, L): rank of unit slot

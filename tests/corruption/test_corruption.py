@@ -124,10 +124,10 @@ def test_masking_times_agree_within_units_and_are_uniform(generator: torch.Gener
     assert bool((times[1::2, 6:] == 1).all())
 
 
-def test_times_are_stratified_over_all_processes() -> None:
+def test_times_are_stratified_over_all_batches_of_an_update() -> None:
     batch = Batch.of(torch.zeros(8, 4, dtype=torch.long))
     parts = [
-        sample_times(batch, generator=torch.Generator().manual_seed(5), rank=rank, world_size=4)
+        sample_times(batch, generator=torch.Generator().manual_seed(5), rows=range(rank, 32, 4), num_rows=32)
         for rank in range(4)
     ]
     cells = torch.cat(parts).mul(32).ceil().long()

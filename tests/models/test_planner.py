@@ -49,7 +49,9 @@ def model_of(*, with_planner: bool, detach: bool = True) -> Denoiser:
 
 def loss_of(model: Denoiser, batch: Batch) -> torch.Tensor:
     times, noise = (torch.Generator().manual_seed(seed) for seed in (1, 2))
-    total, _ = DiffusionLoss(model, TokenMasking(mask_id=VOCAB))(batch, times, noise, (0, 1))
+    total, _ = DiffusionLoss(model, TokenMasking(mask_id=VOCAB))(
+        batch, times, noise, range(len(batch.input_ids)), len(batch.input_ids)
+    )
     return total
 
 
