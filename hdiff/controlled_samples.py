@@ -63,7 +63,8 @@ def controlled_samples(
         num_steps: Steps T; None takes `STEPS`, or fewer where there is less to fill.
         seed: Seed.
         sampling: Temperature and truncation.
-        sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes the plain one.
+        sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes that of the recipe (free samples
+            only) or the plain one.
         parser: Parses the finished texts to colour each filled span by its level, and tells which of several
             tries has a skeleton.
 
@@ -77,6 +78,8 @@ def controlled_samples(
     request.check()
     if num_samples < 1:
         raise DataError(f"{num_samples} samples; draw at least 1")
+    if request.control is None and sampler is None:
+        sampler = run.recipe.evaluation.sampler
     if request.control is None and sampler is None:
         return _plain(run, request.length, num_samples, num_steps, seed, sampling, parser)
     if not isinstance(run.denoiser, Denoiser):

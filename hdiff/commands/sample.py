@@ -27,7 +27,8 @@ def sample(
         float | None, typer.Option(help="Keep the fewest values that together have this probability.")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="Sampler as YAML: '{kind: confidence, threshold: 0.9}'.")
+        str | None,
+        typer.Option(help="Sampler as YAML: '{kind: confidence, threshold: 0.9}'; default: the recipe's."),
     ] = None,
     length: Annotated[int | None, typer.Option(help="Tokens per sample; default: the recipe's.")] = None,
     infill: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,19 @@ def test_bad_options_are_one_clear_line_and_exit_code_2(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hdiff: ")]
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+def test_free_samples_are_drawn_by_the_sampler_of_the_recipe(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs / "spans", run)
+    recipe = run / "recipe.yaml"
+    assert "sampler: null" in recipe.read_text()
+    recipe.write_text(
+        recipe.read_text().replace("sampler: null", "sampler: {kind: ancestral, lengths: {8: 1.0}}")
+    )
+    assert sampled(capsys, run, "--steps", "16")["nfe"] == 4  # a row is four spans of 8
+    assert (
+        sampled(capsys, run, "--steps", "16", "--sampler", "{kind: ancestral, lengths: {4: 1.0}}")["nfe"] == 8
+    )
