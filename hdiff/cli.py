@@ -22,6 +22,7 @@ from hdiff.commands.parser import app as parser_app
 from hdiff.commands.prepare import prepare
 from hdiff.commands.report import report
 from hdiff.commands.sample import sample
+from hdiff.commands.serve import serve
 from hdiff.commands.train import train
 from hdiff.errors import UserError
 
@@ -79,6 +80,9 @@ app.command(
     epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   '
     'hdiff inspect "A sentence." --html out.html --data data/pydoc'
 )(inspect)
+app.command(
+    epilog="Examples:  hdiff serve runs/quickstart   |   hdiff serve shared/quickstart --port 0 --open"
+)(serve)
 app.command(epilog="Examples:  hdiff report runs/quickstart   |   hdiff report runs/ablations/levels")(report)
 app.command(
     epilog="Examples:  hdiff export runs/quickstart shared/quickstart --license apache-2.0   |   "

@@ -1,0 +1,52 @@
+"""The `hdiff serve` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdiff.errors import UserError
+
+
+def serve(
+    run: Annotated[
+        Path, typer.Argument(help="Run folder of `hdiff train`, or folder of `hdiff export`.", metavar="RUN")
+    ],
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; the default is reached from this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Show one trained model as a web page: corrupt a sentence, watch it restored, give words."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"hdiff serve needs {error.name}, which is not installed; pip install 'hdiff[serve]'"
+        ) from None
+    from hdiff.serve.server import address_of, bind, is_local, run_server
+
+    with bind(host, port) as listener:
+        from hdiff.serve.app import create_app
+        from hdiff.serve.served_run import ServedRun
+
+        app = create_app(ServedRun.load(run), names=[host])
+        if not is_local(host):
+            typer.echo(
+                f"warning: other machines may reach {host}, and there is no password: whoever reaches the "
+                f"port can use the model; leave --host out to keep it to this machine",
+                err=True,
+            )
+        address = address_of(host, listener)
+        typer.echo(address)
+        typer.echo("Ctrl-C ends it", err=True)
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(address)
+        run_server(app, listener)
+    typer.echo("ended", err=True)

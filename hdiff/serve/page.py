@@ -1,0 +1,100 @@
+"""page: the HTML of the model, and the files it asks for. All of it comes from this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hdiff import __version__
+from hdiff.control.literal import literal_tokens
+from hdiff.errors import DataError
+from hdiff.pages import TEMPLATES, embed_json
+from hdiff.report_text import count
+from hdiff.serve.requests import MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS, MOST_TRIES
+from hdiff.serve.restoration import labels_of_skeletons, refusals
+from hdiff.serve.served_run import ServedRun
+
+EXAMPLE = "The old dog that barked all night slept in the warm kitchen."
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
+SCRIPTS = ("page.js", "serve_film.js", "serve_tree.js", "serve.js")
+SHEETS = ("page.css", "serve.css")
+_WORDS_OF_EXAMPLE = 10
+
+
+def assets() -> dict[str, tuple[bytes, str]]:
+    """Name -> content and media type of every file the page asks for."""
+    return {
+        name: ((TEMPLATES / name).read_bytes(), MEDIA_TYPES[name[name.rindex(".") :]])
+        for name in (*SHEETS, *SCRIPTS)
+    }
+
+
+def page(run: ServedRun) -> str:
+    """The page of a model.
+
+    Args:
+        run: The model.
+
+    Returns:
+        HTML; everything that comes from the model's folder is escaped.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    refused = refusals(run)
+    return environment.get_template("serve.html").render(
+        title=run.recipe.name,
+        summary=_summary(run),
+        facts=_facts(run),
+        notes=run.notes,
+        example=_example(run),
+        refused=refused,
+        has_control=not all(refused[kind] for kind in ("infill", "keywords", "skeleton")),
+        labels=labels_of_skeletons(run)[:24],
+        length=run.recipe.data.sequence_length,
+        steps=min(16, run.recipe.data.sequence_length),
+        most={
+            "characters": MOST_CHARACTERS,
+            "samples": MOST_SAMPLES,
+            "steps": MOST_STEPS,
+            "tries": MOST_TRIES,
+        },
+        sheets=SHEETS,
+        scripts=SCRIPTS,
+        version=__version__,
+        data=embed_json({"refused": refused}),
+    )
+
+
+def _summary(run: ServedRun) -> str:
+    if run.is_autoregressive:
+        return "An autoregressive language model, which judges the texts of others"
+    return (
+        f"A diffusion language model: corruption {run.recipe.corruption['kind']}, head "
+        f"{run.recipe.head['kind']}"
+    )
+
+
+def _facts(run: ServedRun) -> list[tuple[str, str]]:
+    data: dict[str, Any] = run.record.get("data") or {}
+    value, label = run.bound or ("not evaluated", "Bound")
+    pairs = [
+        ("Data", data.get("source") or "not recorded"),
+        (label, value),
+        ("Parameters", count(run.num_parameters)),
+        ("Updates", f"{run.record['steps']:,}" if run.record.get("steps") else None),
+        ("Commit", run.record.get("commit") or "an installed package"),
+    ]
+    return [(name, str(text)) for name, text in pairs if text]
+
+
+def _example(run: ServedRun) -> str:
+    """A sentence in words of the model: a model of few words gets some of its own validation text."""
+    try:
+        literal_tokens(EXAMPLE, run.tokenizer)
+    except DataError:
+        if run.prepared is None:
+            return ""
+        return " ".join(run.prepared.split("validation")[0]["text"].split()[:_WORDS_OF_EXAMPLE])
+    return EXAMPLE

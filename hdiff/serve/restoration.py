@@ -1,0 +1,330 @@
+"""Restoration: texts as the run's sampler fills them in, every step kept. Dimensions: B texts, L tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hdiff.control.candidates import Controlled, banning, check_steps, controlled, fill_best, one_by_one
+from hdiff.control.request import Request
+from hdiff.control.skeleton import Skeleton, known_labels, skeleton_types
+from hdiff.control.verification import FREE
+from hdiff.controlled_samples import STEPS, controlled_samples
+from hdiff.corruption import (
+    Cascade,
+    Corruption,
+    Gaussian,
+    SoftMasking,
+    TreeCascade,
+    UniformState,
+    UnitMasking,
+)
+from hdiff.errors import DataError
+from hdiff.factory import build_sampler
+from hdiff.heads.sampling import Sampling
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.gaussian_denoiser import GaussianDenoiser
+from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
+from hdiff.samplers.draw import plain_sampler
+from hdiff.samplers.gaussian import sample_gaussian
+from hdiff.samplers.uniform_state import sample_uniform_state
+from hdiff.serve.requests import ControlRequest, DrawRequest, RestoreRequest
+from hdiff.serve.sentence import Sentence
+from hdiff.serve.served_run import ServedRun
+from hdiff.serve.states import state_at
+from hdiff.trajectory import trajectory
+
+
+def restore(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
+    """Fills in what time t hides of a sentence, or writes fresh texts.
+
+    Args:
+        request: Which, and how.
+        run: The model.
+
+    Returns:
+        See `_answer`.
+
+    Raises:
+        DataError: If the model cannot do it, or a number does not fit.
+        CheckpointError: If the model is autoregressive.
+    """
+    begun = time.perf_counter()
+    model = run.folder.denoiser  # refuses an autoregressive model
+    if request.text is not None:
+        record = _of_sentence(request, run)
+    else:
+        length = request.length or run.recipe.data.sequence_length
+        if length > run.recipe.data.sequence_length:
+            raise DataError(
+                f"a text of {length} tokens, the rows of this model have {run.recipe.data.sequence_length}; "
+                f"ask for fewer"
+            )
+        if isinstance(run.corruption, (UniformState, Gaussian)):
+            record = _refined(request, run, model, length)
+        else:
+            record = _controlled(request, run, Request(length=length))
+    return _answer(record, request, time.perf_counter() - begun)
+
+
+def control(request: ControlRequest, run: ServedRun) -> dict[str, Any]:
+    """Writes texts under a control, as `hdiff sample` does.
+
+    Args:
+        request: The control.
+        run: The model.
+
+    Returns:
+        See `_answer`.
+
+    Raises:
+        DataError: If the control is malformed or the model cannot follow it.
+        CheckpointError: If the model is autoregressive.
+    """
+    begun = time.perf_counter()
+    record = _controlled(request, run, request.request())
+    return _answer(record, request, time.perf_counter() - begun)
+
+
+def refusals(run: ServedRun) -> dict[str, str | None]:
+    """Why this model cannot do a thing, by thing: `fresh`, `sentence`, `infill`, `keywords`, `skeleton`.
+
+    Args:
+        run: The model.
+
+    Returns:
+        A sentence, or None where it can.
+    """
+    if run.is_autoregressive:
+        reason = "This is an autoregressive model: it scores text from left to right and writes none here."
+        return dict.fromkeys(("fresh", "sentence", "infill", "keywords", "skeleton"), reason)
+    kind = run.recipe.corruption["kind"]
+    has_units = isinstance(run.folder.model, Denoiser) and isinstance(run.corruption, UnitMasking)
+    is_cascade = isinstance(run.folder.model, Denoiser) and isinstance(run.corruption, Cascade)
+    gaps = None if has_units else f"Given words need a model of masked units; this one is of {kind}."
+    resumes = has_units or is_cascade
+    return {
+        "fresh": None,
+        "sentence": None if resumes else f"The sampler of {kind} starts from a fresh text only.",
+        "infill": gaps,
+        "keywords": gaps,
+        "skeleton": _refusal_of_skeletons(run),
+    }
+
+
+def labels_of_skeletons(run: ServedRun) -> list[str]:
+    """Labels a skeleton may name, most frequent first; empty for models without."""
+    corruption, numbers = run.corruption, _labels(run)
+    if isinstance(corruption, TreeCascade) and corruption.levels and "label" in corruption.types:
+        return list(known_labels(numbers.get(corruption.levels[0], {}), corruption.num_labels))
+    if isinstance(corruption, SoftMasking) and not corruption.is_lexical:
+        return list(known_labels(numbers.get(corruption.level, {}), corruption.num_classes))
+    return []
+
+
+def _refusal_of_skeletons(run: ServedRun) -> str | None:
+    try:
+        skeleton_types(Skeleton.parse(f"{FREE}:1"), run.corruption, _labels(run))
+    except DataError as error:
+        sentence = str(error)
+        return f"{sentence[:1].upper()}{sentence[1:]}."
+    return None
+
+
+def _labels(run: ServedRun) -> Mapping[str, Mapping[str, int]]:
+    return (run.folder.record.get("data") or {}).get("labels") or {}
+
+
+def _controlled(request: DrawRequest, run: ServedRun, asked: Request) -> dict[str, Any]:
+    return controlled_samples(
+        run.folder,
+        asked,
+        num_samples=request.samples,
+        num_steps=request.steps,
+        seed=request.seed,
+        sampling=Sampling(temperature=request.temperature),
+        parser=run.parser,
+    )
+
+
+def _of_sentence(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
+    """The state of the sentence at time t, as the page of corruption shows it, filled in again."""
+    refusal = refusals(run)["sentence"]
+    if refusal is not None:
+        raise DataError(refusal)
+    assert request.text is not None, "the caller has checked it"
+    sentence = Sentence.of(request.text, run)
+    corruption, notes = sentence.corruption(run)
+    if corruption is None:
+        raise DataError(" ".join(notes))
+    state = state_at(corruption, sentence.batch(run), request.t, request.seed)
+    num_hidden = int(state.is_masked.sum())
+    if not num_hidden:
+        raise DataError(f"at t = {request.t:g} no token of the sentence is hidden; choose a larger t")
+    generator = torch.Generator().manual_seed(request.seed)
+    if isinstance(corruption, UnitMasking):
+        drawn = _fill(request, run, corruption, state.x_t, generator)
+    else:
+        drawn = _fill_types(request, run, corruption, state.x_t, state.types_t, generator)
+    about: dict[str, Any] = {"title": "", "num_steps": max(one.nfe for one in drawn.samples), "seed": 0}
+    samples = []
+    for one, score in zip(drawn.samples, drawn.scores, strict=True):
+        (sample,) = trajectory(one, run.tokenizer, parser=run.parser, **about)["samples"]
+        samples.append(sample if score is None else {**sample, "score": score})
+    return {"nfe": about["num_steps"], "samples": samples, "original": "".join(sentence.pieces)}
+
+
+def _fill(
+    request: RestoreRequest, run: ServedRun, corruption: Corruption, x_t: Tensor, generator: torch.Generator
+) -> Controlled:
+    eos, model = run.tokenizer.eos_id, run.folder.model
+    assert isinstance(model, Denoiser), "refused before"
+    row = [eos, *x_t[0].tolist(), eos]
+    num_hidden = row.count(model.mask_id)
+    steps = min(STEPS, num_hidden) if request.steps is None else request.steps
+    spec = plain_sampler(corruption)
+    assert spec is not None, "masked units have one"
+    sampler = build_sampler(spec, num_steps=steps)
+    sampler.sampling = Sampling(temperature=request.temperature)
+    rows = torch.tensor([row] * request.samples)
+    return fill_best(model, corruption, run.tokenizer, sampler, [rows], generator=generator)
+
+
+def _fill_types(
+    request: RestoreRequest,
+    run: ServedRun,
+    corruption: Corruption,
+    x_t: Tensor,
+    types_t: Tensor | None,
+    generator: torch.Generator,
+) -> Controlled:
+    """A cascade goes on from the types that its state still shows."""
+    model = run.folder.model
+    assert isinstance(model, Denoiser), "refused before"
+    assert types_t is not None, "cascades have types"
+    num_values = int((x_t == model.mask_id).sum()) + int(
+        (types_t == torch.tensor(corruption.type_sizes)).sum()
+    )
+    steps = min(STEPS, num_values) if request.steps is None else request.steps
+    sampler = CoarseToFineSampler(steps, sampling=Sampling(temperature=request.temperature))
+    check_steps(sampler, num_values)
+    filler = banning(sampler, run.tokenizer.eos_id)
+    assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
+    samples = filler.sample(
+        model,
+        corruption,
+        text=x_t.expand(request.samples, -1),
+        types=types_t.expand(request.samples, -1, -1),
+        generator=generator,
+    )
+    ends = replace(
+        samples,
+        tokens=_with_ends(samples.tokens),
+        steps=_with_ends(samples.steps),
+        units=_with_ends(samples.units),
+    )
+    return controlled(run.tokenizer, one_by_one(ends), [None] * request.samples)
+
+
+def _with_ends(values: Tensor) -> Tensor:
+    """One more column on both sides, which `controlled` takes off."""
+    end = torch.zeros_like(values[:, :1])
+    return torch.cat([end, values, end], 1)
+
+
+def _refined(request: RestoreRequest, run: ServedRun, model: Any, length: int) -> dict[str, Any]:
+    """Families in which every step may change every token: what stands there before each step and last."""
+    seen: list[Tensor] = []
+    corruption = run.corruption.unconditional()
+    size: dict[str, Any] = {
+        "num_samples": request.samples,
+        "length": length,
+        "num_steps": STEPS if request.steps is None else request.steps,
+        "generator": torch.Generator().manual_seed(request.seed),
+        "temperature": request.temperature,
+    }
+    if isinstance(corruption, UniformState) and isinstance(model, UniformDenoiser):
+
+        def log_probs(x_t: Tensor, p: Tensor) -> Tensor:
+            seen.append(x_t)
+            return model.log_probs(x_t, p)
+
+        tokens, nfe = sample_uniform_state(log_probs, corruption, **size)
+    else:
+        assert isinstance(corruption, Gaussian), "the caller has checked it"
+        tokens, nfe = sample_gaussian(_Seen(model, seen), corruption, **size)
+    states = torch.stack([*seen, tokens], 1)  # (B, T + 1, L)
+    samples = []
+    for rows in states.tolist():
+        pieces_of = [run.tokenizer.pieces(row) for row in rows]
+        pieces = [
+            {"unit": place, "level": "token", "states": _changes(texts)}
+            for place, texts in enumerate(zip(*pieces_of, strict=True))
+        ]
+        samples.append({"text": "".join(pieces_of[-1]), "pieces": pieces})
+    return {"nfe": nfe, "samples": samples, "is_refined": True}
+
+
+class _Seen:
+    """A Gaussian denoiser that keeps the likeliest text of every call."""
+
+    def __init__(self, model: GaussianDenoiser, seen: list[Tensor]) -> None:
+        self._model, self._seen = model, seen
+
+    def table(self) -> Tensor:
+        return self._model.table()
+
+    def log_probs(self, z_t: Tensor, log_snr: Tensor, token_mask: Tensor | None = None) -> Tensor:
+        found = self._model.log_probs(z_t, log_snr, token_mask)
+        self._seen.append(found.argmax(-1))
+        return found
+
+
+def _changes(texts: Sequence[str]) -> list[list[Any]]:
+    """`[step, text]` for the first state and every one that differs from the one before."""
+    return [
+        [0, texts[0]],
+        *([step, now] for step, (before, now) in enumerate(pairwise(texts), 1) if now != before),
+    ]
+
+
+def _answer(record: Mapping[str, Any], request: DrawRequest, seconds: float) -> dict[str, Any]:
+    """What the page shows of a drawing.
+
+    Returns:
+        `samples`, each with `text`, `score` (nats per token of what was filled, or None) and `pieces`:
+        `level`, `unit`, `given`, and `states`, a list of `[step, text]`, the text None while it is hidden;
+        `num_steps`, `nfe`, `seconds`, `seed`, `is_refined` (every step may change every token), `original`.
+    """
+    samples = [
+        {
+            "text": sample["text"],
+            "score": sample.get("score"),
+            "pieces": [_piece(piece) for piece in sample["pieces"]],
+        }
+        for sample in record["samples"]
+    ]
+    last = [piece["states"][-1][0] for sample in samples for piece in sample["pieces"]]
+    return {
+        "samples": samples,
+        "num_steps": max([1, *last]),
+        "nfe": record["nfe"],
+        "seconds": seconds,
+        "seed": request.seed,
+        "is_refined": record.get("is_refined", False),
+        "original": record.get("original"),
+    }
+
+
+def _piece(piece: Mapping[str, Any]) -> dict[str, Any]:
+    text, step = piece.get("text"), piece.get("step")
+    states = piece.get("states") or ([[0, text]] if not step else [[0, None], [step, text]])
+    is_given = step == 0
+    return {"level": piece["level"], "unit": piece["unit"], "given": is_given, "states": states}
