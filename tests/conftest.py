@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+
+# No test reaches beyond this machine: neither this process nor those that it starts.
+NETWORK_GUARD = CHECKOUT / "tests" / "network_guard"
+runpy.run_path(str(NETWORK_GUARD / "sitecustomize.py"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(NETWORK_GUARD), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture
