@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -16,11 +16,53 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class CorpusConfig(Section):
+    """One corpus of a mixture.
+
+    Attributes:
+        path: Folder made by `hdiff prepare`, with the tokenizer of `data.path`.
+        weight: Its part of the rows, relative to the other weights.
+    """
+
+    path: str
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+
+
+class StreamConfig(Section):
+    """Text that is read, tokenized and parsed while training.
+
+    Attributes:
+        source: A file, folder, glob or `builtin:NAME` as `hdiff prepare` takes them; or what `load_dataset`
+            of Hugging Face takes: a name on the hub, or `text`, `json`, `csv`, `parquet` with `data_files`.
+        config: Configuration of a data set on the hub.
+        data_files: Files, globs or addresses, for `load_dataset`.
+        split: Split, for `load_dataset`.
+        text_column: Column that holds the text.
+        shuffle_buffer: Rows of the source that are read and shuffled together; 0 keeps their order.
+        parser: As `hdiff prepare --parser`; None takes the parser that `data.path` was prepared with.
+        workers: Processes of each training process that tokenize and parse ahead; 0 does it in the training.
+        timeout: Seconds that a worker may take for a group of documents (20,000 characters, or one document).
+    """
+
+    source: str
+    config: str | None = None
+    data_files: str | tuple[str, ...] | None = None
+    split: str = "train"
+    text_column: str = "text"
+    shuffle_buffer: int = Field(10_000, ge=0)
+    parser: str | None = None
+    workers: int = Field(0, ge=0)
+    timeout: float = Field(600.0, gt=0)
+
+
 class DataConfig(Section):
     """Which prepared data set, and how it is packed.
 
     Attributes:
-        path: Folder made by `hdiff prepare`.
+        path: Folder made by `hdiff prepare`. It gives tokenizer, validation split, unit lengths, labels and
+            salience, and the training rows where neither `mixture` nor `stream` does.
+        mixture: Corpora that give the training rows in proportion to their weights.
+        stream: Text that gives the training rows.
         sequence_length: Tokens per row.
         separator: Whether an end-of-text token follows each document.
         max_unit_tokens: Longest unit of any level in tokens; longer spans give way to their parts.
@@ -30,6 +72,8 @@ class DataConfig(Section):
     """
 
     path: str
+    mixture: tuple[CorpusConfig, ...] = ()
+    stream: StreamConfig | None = None
     sequence_length: int = Field(128, ge=2)
     separator: bool = True
     max_unit_tokens: int | None = Field(8, ge=1)
@@ -38,7 +82,22 @@ class DataConfig(Section):
 
     def packing(self) -> dict[str, Any]:
         """The options of `PackedBlocks.build`."""
-        return self.model_dump(exclude={"path"})
+        return self.model_dump(exclude={"path", "mixture", "stream"})
+
+    def folders(self) -> list[str]:
+        """The prepared data sets that training reads."""
+        return list(dict.fromkeys([self.path, *(corpus.path for corpus in self.mixture)]))
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if self.mixture and self.stream is not None:
+            raise ValueError("the training rows come from mixture or from stream; remove one of them")
+        paths = [corpus.path for corpus in self.mixture]
+        if len(set(paths)) < len(paths):
+            raise ValueError(
+                f"the mixture names a corpus twice ({paths}); give it once, with a larger weight"
+            )
+        return self
 
 
 class ModelConfig(Section):
@@ -81,6 +140,8 @@ class TrainConfig(Section):
         evaluate_every: Updates between validation bounds; 0 only at the end.
         checkpoint_every: Updates between checkpoints.
         keep_checkpoints: Newest checkpoints kept.
+        trackers: Trackers of Accelerate that get the numbers of metrics.jsonl; each must be installed.
+        process_timeout: Seconds that a process waits for another before it gives up; saving must be faster.
     """
 
     steps: int = Field(1000, ge=1)
@@ -98,6 +159,8 @@ class TrainConfig(Section):
     evaluate_every: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    trackers: tuple[str, ...] = ("tensorboard",)
+    process_timeout: int = Field(600, ge=1)
 
 
 class EvaluationConfig(Section):

@@ -11,6 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,27 +22,51 @@ from hdiff import provenance
 from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption import Corruption, SoftMasking
+from hdiff.corruption.row_noise import RowNoise
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks, label_order
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
-from hdiff.data_order import DataOrder
+from hdiff.data.training_data import open_rows, restore_rows, rows_state, verify_once
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
 from hdiff.factory import build_corruption, build_model, count_parameters, required_levels
 from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
+from hdiff.optimisation import (
+    Average,
+    load_optimizer,
+    make_accelerator,
+    make_optimizer,
+    optimizer_tensors,
+    process_errors,
+    rate_factor,
+    shard_all,
+    shard_layers,
+    whole,
+)
 from hdiff.out_of_memory import memory_errors
 from hdiff.recipe import differences, load_recipe, to_yaml
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
 from hdiff.run_lock import run_lock
 from hdiff.seeds import derive_seed
 from hdiff.skipped_steps import SkippedSteps
+from hdiff.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress
+
+
+OF_THE_START = ("train.batch_size", "train.gradient_accumulation", "train.process_timeout")
+"""Keys a run may be resumed with other values of, as long as its updates have as many rows as before."""
+
+TOKENS = "tokens"
+"""What is summed beside the parts of a loss, so that their means are over all tokens of all processes."""
+
+
+WITHOUT_EFFECT = ("data.stream.workers", "data.stream.timeout", "train.trackers")
+"""Keys a run may be resumed with other values of: its rows and numbers are the same."""
 
 
 class Trainer:
@@ -53,25 +78,21 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, *, progress: Progress | None = None) -> None:
-        from accelerate import Accelerator
-
         self.recipe = recipe
         self.config: TrainConfig = recipe.train
         self.progress = progress
         self.path = Path(recipe.output)
         self.prepared = PreparedData.load(recipe.data.path)
-        self.prepared.verify()  # training reads every byte of it anyway
-        self.accelerator = Accelerator(
-            mixed_precision=self.config.mixed_precision,
-            gradient_accumulation_steps=self.config.gradient_accumulation,
-        )
+        self.accelerator = make_accelerator(self.config)
+        check_trackers(self.config.trackers)
+        verify_once(recipe, self.accelerator)
         self.unit_lengths: dict[str, list[float]] = {}
         self.token_classes: list[int] = []
         self.corruption = self._build_corruption()
         self.model = build_model(recipe, self.prepared.tokenizer.vocab_size, self.corruption)
         self.blocks = self._blocks("train")
-        self._check_data()
-        self.order = DataOrder(len(self.blocks), recipe.seed)
+        levels = required_levels(self.corruption, self.model)
+        self.rows = open_rows(recipe, self.prepared, self.blocks, levels=levels, accelerator=self.accelerator)
         self.average = Average(self.model, self.config.ema_decay)
         self.optimizer = make_optimizer(self.model, self.config)
         loss = (
@@ -79,7 +100,9 @@ class Trainer:
             if isinstance(self.model, Autoregressive)
             else DiffusionLoss(self.model, self.corruption.of_model(self.model))
         )
+        shard_layers(self.accelerator, self.model.trunk)
         self.loss, self.prepared_optimizer = self.accelerator.prepare(loss, self.optimizer)
+        self.average.shard(self.model)
         self.average.to(self.accelerator.device)
         # Drawn gradients of learned speeds are mostly noise: their norm must not shorten everyone's step, and
         # Adam gives them one of the usual length anyway.
@@ -90,6 +113,7 @@ class Trainer:
         self.earlier_seconds = 0.0
         self.began = time.perf_counter()
         self.stop_signal: int | None = None
+        self.agreed_signal: int | None = None
 
     def run(self) -> int | None:
         """Trains to the last step.
@@ -101,15 +125,19 @@ class Trainer:
             CheckpointError: If the folder holds another run, or one that trains now, or the disk is full.
             DataError: If the loss is not a number, three updates in a row.
             RecipeError: If memory does not suffice, or the run was started with another recipe.
+            UserError: If another process is gone or does not answer.
         """
-        if not self.accelerator.is_main_process:  # the main process keeps the folder for all
-            return self._train()
-        with run_lock(self.path):
-            return self._train()
+        with process_errors(self.config.process_timeout):
+            if not self.accelerator.is_main_process:  # the main process keeps the folder for all
+                return self._train()
+            with run_lock(self.path):
+                return self._train()
 
     def _train(self) -> int | None:
         first_step = self._start_or_resume()
-        metrics = MetricsLog(self.path, first_step, enabled=self.accelerator.is_main_process)
+        is_main = self.accelerator.is_main_process
+        trackers = Trackers(self.recipe, first_step) if is_main else None
+        metrics = MetricsLog(self.path, first_step, trackers=trackers, enabled=is_main)
         previous = self._catch_signals()
         self.began = time.perf_counter()
         tokens = 0
@@ -139,6 +167,7 @@ class Trainer:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             metrics.close()
+            self.rows.close()
         self._finish()
         return None
 
@@ -150,19 +179,28 @@ class Trainer:
             group["lr"] = rate
         self.loss.train()
         totals: dict[str, Tensor] = {}
-        norm = torch.zeros(())
+        means: dict[str, float] = {}
+        norm = math.nan
         batches: list[Batch] = []
         is_finite = True
-        for index, batch in enumerate(self._batches(step)):
+        for places, batch in self._batches(step):
             batches.append(batch)
+            assert batch.sample_ids is not None
+            generators = self._generators(step, batch.sample_ids)
             with self.accelerator.accumulate(self.loss):
-                loss, parts = self.loss(batch, *self._generators(step, index))
-                self.accelerator.backward(loss)
-                for name, value in parts.items():
-                    totals[name] = totals.get(name, 0.0) + value / self.config.gradient_accumulation
+                with self.accelerator.autocast():  # sharded models have none of their own
+                    loss, parts = self.loss(batch, *generators, places, self._rows_per_update())
+                num_tokens = batch.num_tokens
+                self.accelerator.backward(loss * (num_tokens / self._full_batch()))
+                for name, value in {**parts, TOKENS: torch.ones_like(loss)}.items():
+                    totals[name] = totals.get(name, 0.0) + value.detach().double() * num_tokens
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.clipped, self.config.clip_norm)
-                    is_finite = self._is_finite(totals["loss"], norm)
+                    means = self._agree(totals)
+                    self._rescale_gradients(means[TOKENS])
+                    norm = float(self.accelerator.clip_grad_norm_(self.clipped, self.config.clip_norm))
+                    is_finite = math.isfinite(means["loss"]) and (
+                        math.isfinite(norm) or self.config.mixed_precision == "fp16"
+                    )
                 if is_finite or self.config.mixed_precision == "fp16":  # there the scaler skips, and adapts
                     self.prepared_optimizer.step()
                 self.prepared_optimizer.zero_grad()
@@ -170,53 +208,73 @@ class Trainer:
             self.skipped.step_was_done()
             self.average.update(self.model, step)
         else:
-            self.skipped.skip(step, batches, float(totals["loss"]), float(norm))
-        means = {
-            name: float(self.accelerator.reduce(total, reduction="mean")) for name, total in totals.items()
-        }
-        return {**means, "learning_rate": rate, "grad_norm": float(norm)}
+            self.skipped.skip(step, batches, means["loss"], norm)
+        del means[TOKENS]
+        return {**means, "learning_rate": rate, "grad_norm": norm}
 
-    def _is_finite(self, loss: Tensor, norm: Tensor) -> bool:
-        """Whether the update can be done; the same answer on every process."""
-        is_finite = math.isfinite(float(loss)) and (
-            math.isfinite(float(norm)) or self.config.mixed_precision == "fp16"
-        )
-        return self._largest(int(not is_finite)) == 0
+    def _agree(self, totals: dict[str, Tensor]) -> dict[str, float]:
+        """Means over all tokens of an update, and the signal to stop: what processes must agree on, at once.
 
-    def _largest(self, number: int) -> int:
-        """The largest of a number that each process has."""
-        if self.accelerator.num_processes == 1:
-            return number
-        return int(self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).max())
+        Args:
+            totals: This process's sums over tokens, with `TOKENS` their number.
+
+        Returns:
+            The means, the same on every process; `TOKENS` is the number per batch.
+        """
+        signal_number = totals[TOKENS].new_tensor(float(self.stop_signal or 0))
+        ours = torch.stack([*totals.values(), signal_number])
+        everyone = self.accelerator.gather(ours[None]).cpu()  # (processes, parts + 1)
+        self.agreed_signal = int(everyone[:, -1].max()) or None
+        sums = dict(zip(totals, everyone[:, :-1].sum(0).tolist(), strict=True))
+        means = {name: value / sums[TOKENS] for name, value in sums.items()}
+        batches = self.config.gradient_accumulation * self.accelerator.num_processes
+        return {**means, TOKENS: sums[TOKENS] / batches}
+
+    def _rescale_gradients(self, num_tokens: float) -> None:
+        """Divides by the tokens of a mean batch what was divided by those of a full one; padding is rare."""
+        if num_tokens != self._full_batch():
+            gradients = [p.grad for p in self.loss.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, self._full_batch() / num_tokens)
+
+    def _full_batch(self) -> int:
+        """Tokens of a batch without padding."""
+        return self.config.batch_size * self.recipe.data.sequence_length
 
     def _agreed_signal(self) -> int | None:
         """The signal that any process got: all stop after the same update, or they wait for each other."""
-        return self._largest(self.stop_signal or 0) or None
+        return self.stop_signal if self.accelerator.num_processes == 1 else self.agreed_signal
 
-    def _generators(self, step: int, index: int) -> tuple[torch.Generator, torch.Generator, tuple[int, int]]:
-        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
-        seed, device = self.recipe.seed, self.accelerator.device
-        times = torch.Generator(device).manual_seed(derive_seed(seed, "times", step, index))
-        noise = torch.Generator(device).manual_seed(derive_seed(seed, "noise", step, index, rank))
-        return times, noise, (rank, world_size)
+    def _generators(self, step: int, sample_ids: Tensor) -> tuple[torch.Generator, torch.Generator]:
+        """Of times, alike on every process and batch of an update, and of the noise of each row."""
+        times = torch.Generator(self.accelerator.device).manual_seed(
+            derive_seed(self.recipe.seed, "times", step)
+        )
+        return times, RowNoise(derive_seed(self.recipe.seed, "noise", step), sample_ids)
 
     def _rows_per_update(self) -> int:
         processes: int = self.accelerator.num_processes
         return self.config.batch_size * self.config.gradient_accumulation * processes
 
-    def _batches(self, step: int) -> Iterator[Batch]:
-        """This process's batches of one update; the order is a function of the seed and the step."""
-        processes = self.accelerator.num_processes
+    def _batches(self, step: int) -> Iterator[tuple[range, Batch]]:
+        """This process's batches of one update, and which rows of it they are.
+
+        The order is a function of the seed and the step.
+        """
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        first = (step - 1) * self._rows_per_update()
         for index in range(self.config.gradient_accumulation):
-            first = (
-                ((step - 1) * self.config.gradient_accumulation + index) * self.config.batch_size * processes
-            )
-            last = first + self.config.batch_size * processes
-            rows = self.order.rows(range(first + self.accelerator.process_index, last, processes))
-            yield self.blocks.batch(rows).to(self.accelerator.device)
+            begin = index * self.config.batch_size * processes
+            places = range(begin + rank, begin + self.config.batch_size * processes, processes)
+            batch = self.rows.batch([first + place for place in places])
+            yield places, batch.to(self.accelerator.device)
 
     def _validate(self) -> float:
         model = self.average.model if self.config.ema_decay else self.model
+        if self.accelerator.is_fsdp2:  # evaluation calls more than the forward that gathers the weights
+            tensors = whole(model.state_dict())
+            model = build_model(self.recipe, self.prepared.tokenizer.vocab_size, self.corruption)
+            model.load_state_dict(tensors)
+            model.to(self.accelerator.device)
         model.eval()
         validation = self._blocks("validation")
         if isinstance(model, Autoregressive):
@@ -256,15 +314,6 @@ class Trainer:
             token_classes=token_classes,
         )
 
-    def _check_data(self) -> None:
-        rows = self.config.batch_size * self.accelerator.num_processes
-        if len(self.blocks) < rows:
-            raise DataError(
-                f"the training split of {self.recipe.data.path} has {len(self.blocks)} rows of "
-                f"{self.recipe.data.sequence_length} tokens, a batch needs {rows}; prepare more text, "
-                f"or lower train.batch_size or data.sequence_length"
-            )
-
     def _start_or_resume(self) -> int:
         """Writes the run's files or loads its newest checkpoint; returns the updates already done."""
         if RunFolder.has_checkpoint(self.path):
@@ -288,6 +337,7 @@ class Trainer:
             key
             for key in differences(saved, self.recipe)
             if key.split(".")[0] not in ("resume", "evaluation")
+            and key not in (*OF_THE_START, *WITHOUT_EFFECT)
         ]
         if changed:
             raise RecipeError(
@@ -300,7 +350,23 @@ class Trainer:
                 f"{self.path} was trained on another data set than {self.recipe.data.path} holds now; "
                 f"prepare the same data again, or use output=DIR for a new run"
             )
+        for name, value in self.rows.facts().items():
+            if record["data"].get(name) != value:
+                raise DataError(
+                    f"{self.path} was trained on another {name} of texts than data.{name} names now "
+                    f"({record['data'].get(name)} instead of {value}); give the same again, or use "
+                    f"output=DIR for a new run"
+                )
         checkpoint = load_checkpoint(self.path / CHECKPOINTS)
+        self._check_rows(checkpoint.state)
+        if self.accelerator.is_fsdp2:
+            weights = {
+                p: shard_all(checkpoint.tensors[p], self.model)
+                for p in checkpoint.tensors
+                if p != "optimizer"
+            }
+            checkpoint = replace(checkpoint, tensors={**checkpoint.tensors, **weights})
+        restore_rows(self.rows, checkpoint.state, self.accelerator)
         load_weights(self.model, checkpoint, "model")
         if self.config.ema_decay:
             load_weights(self.average.model, checkpoint, "ema")
@@ -311,22 +377,38 @@ class Trainer:
             self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
         return checkpoint.step
 
+    def _check_rows(self, state: dict[str, Any]) -> None:
+        """An update is the same for any number of processes only if it has the same rows."""
+        before, now = state.get("rows_per_update"), self._rows_per_update()
+        if before is not None and before != now:
+            raise RecipeError(
+                f"{self.path} has {before} rows per update, this start would have {now}: train.batch_size "
+                f"{self.config.batch_size} x train.gradient_accumulation "
+                f"{self.config.gradient_accumulation} x {self.accelerator.num_processes} processes; choose "
+                f"them so that the product is {before}"
+            )
+
     def _save(self, step: int) -> None:
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return
-        if self.skipped.in_row and not all(bool(p.isfinite().all()) for p in self.model.parameters()):
-            return  # weights that are no numbers must not take the place of good ones
         tensors = {
             "model": self.model.state_dict(),
             "optimizer": optimizer_tensors(self.optimizer, self.model),
         }
         if self.config.ema_decay:
             tensors["ema"] = self.average.model.state_dict()
+        keep = self.accelerator.is_main_process
+        tensors = {part: whole(values, keep=keep) for part, values in tensors.items()}
+        rows = rows_state(self.rows, self.accelerator)
+        if not self.accelerator.is_main_process:
+            return
+        if self.skipped.in_row and not all(bool(t.isfinite().all()) for t in tensors["model"].values()):
+            return  # weights that are no numbers must not take the place of good ones
         state = {
             "recipe": self.recipe.name,
             "tokens_seen": self._tokens_seen(step),
+            "rows_per_update": self._rows_per_update(),
             "train_seconds": self._train_seconds(),
+            **rows,
             **self.skipped.state(),
         }
         save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=self.config.keep_checkpoints)
@@ -373,9 +455,10 @@ class Trainer:
             "source": manifest["source"],
             "parser": manifest["parser"],
             "levels": manifest["levels"],
-            "train_tokens": self.blocks.num_tokens,
+            "train_tokens": self.rows.num_tokens,
             "sha256": self.prepared.fingerprint,
             "labels": self._label_numbers(),
+            **self.rows.facts(),
         }
 
     def _label_numbers(self) -> dict[str, dict[str, int]]:
