@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hdiff.data.prepared import PreparedData
+    from hdiff.data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -85,42 +86,76 @@ class PackedBlocks:
         """
         if sequence_length < 1:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
-        levels = [level for level in levels if level != "token"]  # Batch.units needs no data for it
-        kept = list(prepared.manifest["levels"])
-        for level in levels:
-            if level not in kept:
-                raise DataError(
-                    f"corruption needs level '{level}', the data set keeps {kept}; "
-                    f"re-run hdiff prepare with --levels {level}"
-                )
+        levels = needed_levels(prepared, levels)
         rows = prepared.split(split)
-        lengths = _lengths(rows, "input_ids")
-        if not lengths.sum():
+        if not _lengths(rows, "input_ids").sum():
             raise DataError(f"the {split} split has no token; prepare more text")
+        return cls.of_rows(
+            rows,
+            prepared.tokenizer,
+            sequence_length=sequence_length,
+            separator=separator,
+            levels=levels,
+            max_unit_tokens=max_unit_tokens,
+            label_numbers=label_order(prepared) if levels else np.empty(0, dtype=np.int16),
+            token_salience=prepared.token_salience if lexical_salience else None,
+            buckets=_buckets(prepared, salience_buckets, lexical=lexical_salience),
+        )
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Dataset,
+        tokenizer: Tokenizer,
+        *,
+        sequence_length: int,
+        separator: bool,
+        levels: Sequence[str],
+        max_unit_tokens: int | None,
+        label_numbers: NDArray[np.int16],
+        token_salience: NDArray[np.float32] | None,
+        buckets: Buckets | None,
+    ) -> PackedBlocks:
+        """Packs documents.
+
+        Args:
+            rows: Documents, with the columns of `hdiff.data.arrow.features`.
+            tokenizer: Their tokenizer.
+            sequence_length: Tokens per row.
+            separator: Whether an end-of-text token follows each document.
+            levels: Levels whose units are needed, `token` not among them.
+            max_unit_tokens: Longest unit in tokens.
+            label_numbers: Number of each label id of the rows.
+            token_salience: Salience of each token id, float32 (V,); None takes that of the rows.
+            buckets: Into which salience falls.
+
+        Returns:
+            The rows.
+        """
+        lengths = _lengths(rows, "input_ids")
         extra = int(separator)
         starts = np.concatenate([[0], (lengths + extra).cumsum()])  # (documents + 1,)
         total = int(starts[-1])
         is_text = np.ones(total, dtype=np.bool_)
         if separator:
             is_text[starts[1:] - 1] = False
-        tokens = np.full(total, prepared.tokenizer.eos_id, dtype=np.int32)
+        tokens = np.full(total, tokenizer.eos_id, dtype=np.int32)
         tokens[is_text] = _flat(rows, "input_ids")
         salience = np.zeros(total, dtype=np.float32)
-        if lexical_salience:
-            salience[is_text] = prepared.token_salience[tokens[is_text]]
-        else:
+        if token_salience is None:
             salience[is_text] = _flat(rows, "salience")
-        order = label_order(prepared) if levels else np.empty(0, dtype=np.int16)
-        units = {level: _units(rows, starts, level, max_unit_tokens, order) for level in levels}
+        else:
+            salience[is_text] = token_salience[tokens[is_text]]
+        units = {level: _units(rows, starts, level, max_unit_tokens, label_numbers) for level in levels}
         return cls(
             tokens,
             salience,
             {level: begins for level, (begins, _) in units.items()},
             {level: labels for level, (_, labels) in units.items()},
             sequence_length,
-            prepared.tokenizer.vocab_size,
-            prepared.tokenizer.eos_id,
-            _buckets(prepared, salience_buckets, lexical=lexical_salience),
+            tokenizer.vocab_size,
+            tokenizer.eos_id,
+            buckets,
         )
 
     def __len__(self) -> int:
@@ -180,6 +215,30 @@ class PackedBlocks:
         lengths = np.diff(np.append(starts, len(self.tokens)))
         counts = np.bincount(lengths)[1:]
         return [float(share) for share in counts / counts.sum()]
+
+
+def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
+    """Levels that need data, checked.
+
+    Args:
+        prepared: A data set.
+        levels: Levels whose units are wanted; `token` needs no data.
+
+    Returns:
+        The others.
+
+    Raises:
+        DataError: If the data set does not keep one of them.
+    """
+    needed = [level for level in levels if level != "token"]
+    kept = list(prepared.manifest["levels"])
+    for level in needed:
+        if level not in kept:
+            raise DataError(
+                f"corruption needs level '{level}', the data set keeps {kept}; "
+                f"re-run hdiff prepare with --levels {level}"
+            )
+    return needed
 
 
 def _buckets(
