@@ -1,8 +1,7 @@
-"""MetricsLog: metrics.jsonl, always, and TensorBoard scalars where it is installed."""
+"""MetricsLog: metrics.jsonl, always, and the trackers of the recipe."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from hdiff.data.durable_files import NO_ROOM, write_synced
 from hdiff.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
+    from hdiff.trackers import Trackers
 
 
 class MetricsLog:
@@ -25,17 +24,20 @@ class MetricsLog:
     Args:
         path: Run folder.
         first_step: Updates already done.
+        trackers: Get the same numbers.
         enabled: False on all but the main process.
 
     Raises:
         CheckpointError: If the disk is full.
     """
 
-    def __init__(self, path: Path, first_step: int, *, enabled: bool = True) -> None:
+    def __init__(
+        self, path: Path, first_step: int, *, trackers: Trackers | None = None, enabled: bool = True
+    ) -> None:
         self.path = path
         self.enabled = enabled
         self.file: Any = None
-        self.writer: SummaryWriter | None = None
+        self.trackers = trackers
         if not enabled:
             return
         log = path / "metrics.jsonl"
@@ -46,21 +48,16 @@ class MetricsLog:
             write_synced(aside, "".join(json.dumps(line) + "\n" for line in kept).encode())
             aside.replace(log)
         self.file = log.open("a", encoding="utf-8")
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self.writer = SummaryWriter(str(path / "tensorboard"), purge_step=first_step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Appends one line and one scalar per value."""
+        """Appends one line, and gives it to the trackers."""
         if not self.enabled:
             return
         with self._disk_errors():
             self.file.write(json.dumps({"step": step, **values}) + "\n")
             self.file.flush()
-            if self.writer is not None:
-                for name, value in values.items():
-                    self.writer.add_scalar(name, value, step)
+            if self.trackers is not None:
+                self.trackers.log(step, values)
 
     def sync(self) -> None:
         """Waits until the lines are on the disk: before a checkpoint, which must not know more than they."""
@@ -73,8 +70,8 @@ class MetricsLog:
         with self._disk_errors():
             if self.file is not None:
                 self.file.close()
-            if self.writer is not None:
-                self.writer.close()
+            if self.trackers is not None:
+                self.trackers.close()
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
