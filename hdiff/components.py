@@ -1,6 +1,7 @@
 """build: a component from `{kind: name, **constructor arguments}`, checked against its signature.
 
-No torch. A kind is a name of its family or `package.module:Class` for a class of the user's.
+No torch. A kind is a name of its family, a name that another package offers (`hdiff.plugins`), or
+`package.module:Class` for a class of the user's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hdiff.errors import RecipeError
+from hdiff.plugins import load_plugin, plugin_names
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
@@ -27,7 +29,7 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
     """The class a kind stands for.
 
     Args:
-        kind: A name in `family`, or `package.module:Class`.
+        kind: A name in `family` or of a plugin, or `package.module:Class`.
         family: Name -> class.
         section: Recipe section, for the error.
 
@@ -35,17 +37,41 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
         The class.
 
     Raises:
-        RecipeError: If there is no such kind.
+        RecipeError: If there is no such kind, or it is no subclass of what the family has in common.
     """
+    purpose = section.rpartition(".")[2]
+    names = sorted({*family, *plugin_names(purpose)})
+    known = ", ".join(names)
+    if not isinstance(kind, str):
+        raise RecipeError(f"{section}.kind is {kind!r:.80}, expected a name (known: {known})")
     if kind in family:
         return family[kind]
     module_name, _, class_name = kind.partition(":")
-    if class_name:
-        try:
-            return getattr(importlib.import_module(module_name), class_name)  # type: ignore[no-any-return]
-        except (ImportError, AttributeError) as error:
-            raise RecipeError(f"{section}.kind '{kind}' cannot be imported: {error}") from error
-    raise RecipeError(f"no {section} '{kind}'{nearest(kind, family)} (known: {', '.join(sorted(family))})")
+    if not class_name:
+        offered = load_plugin(purpose, kind, _base(family), error=RecipeError)
+        if offered is None:
+            raise RecipeError(f"no {section} '{kind[:80]}'{nearest(kind[:80], names)} (known: {known})")
+        return offered  # type: ignore[no-any-return]
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in class_name.split("."):
+            found = getattr(found, name)
+    except Exception as error:  # the module is the user's, and so is what it raises
+        raise RecipeError(f"{section}.kind '{kind}' cannot be imported: {error}") from error
+    base = _base(family)
+    # Not only a kindness: what is called here was named by a file.
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise RecipeError(
+            f"{section}.kind '{kind}' is no subclass of {base.__module__}.{base.__name__}; name one"
+        )
+    return found
+
+
+def _base(family: Mapping[str, type]) -> type:
+    """The class of ours that all classes of a family are derived from."""
+    first, *others = family.values()
+    shared = [cls for cls in first.__mro__ if all(issubclass(other, cls) for other in others)]
+    return next((cls for cls in shared if cls.__module__.startswith("hdiff.")), object)
 
 
 def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, **given: Any) -> Any:
@@ -61,8 +87,10 @@ def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, 
         The instance.
 
     Raises:
-        RecipeError: If the kind or a key is unknown, or a value has the wrong type.
+        RecipeError: If the kind or a key is unknown, or a value is missing, of a wrong type or does not fit.
     """
+    if not isinstance(spec, Mapping):
+        raise RecipeError(f"{section} is {spec!r:.80}; write {{kind: name, ...}}")
     if "kind" not in spec:
         raise RecipeError(f"{section} has no kind (known: {', '.join(sorted(family))})")
     cls = component_class(spec["kind"], family, section=section)
@@ -80,7 +108,10 @@ def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, 
             )
     hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     typed = {key: _typed(value, hints.get(key, Any), f"{section}.{key}") for key, value in arguments.items()}
-    return cls(**given, **typed)
+    try:
+        return cls(**given, **typed)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise RecipeError(f"{section} of kind '{spec['kind']}' cannot be built: {error}") from error
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

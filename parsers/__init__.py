@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hdiff.errors import ParserError
+from hdiff.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from .base import Parser, check_text
@@ -91,11 +92,11 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     """The parser a specification names.
 
     Args:
-        spec: A name from `PARSERS`, with a model after a colon where the parser takes one:
-            `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`; or a class of your own,
-            `mypackage.module:Class`, with `:MODEL` after it where it takes one. `treebank:PATH` gives gold
-            trees; `random:SPEC`, `balanced:SPEC`, `right_branching:SPEC` and `shuffled:SPEC` are controls
-            over the words of another parser.
+        spec: A name from `PARSERS` or of a plugin (`hdiff.plugins`), with a model after a colon where the
+            parser takes one: `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`; or a class of
+            your own, `mypackage.module:Class`, with `:MODEL` after it where it takes one. `treebank:PATH`
+            gives gold trees; `random:SPEC`, `balanced:SPEC`, `right_branching:SPEC` and `shuffled:SPEC` are
+            controls over the words of another parser.
         annotations: What its trees must tell of each word besides spans, out of `heads` and `entities`.
 
     Returns:
@@ -111,9 +112,7 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
         class_name, colon, model = model.partition(":")
         parser_class = _own_class(name, class_name)
     elif name not in PARSERS:
-        nearest = get_close_matches(name, PARSERS, n=1, cutoff=0.5)
-        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-        raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(sorted(PARSERS))}")
+        parser_class = _offered_class(name)
     else:
         module, _, class_name = PARSERS[name].partition(":")
         parser_class = getattr(import_module(module, __name__), class_name)
@@ -132,6 +131,18 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     if not model:
         raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
     return parser_class(model, **options)  # type: ignore[call-arg]
+
+
+def _offered_class(name: str) -> type[Parser]:
+    from .base import Parser
+
+    found: type[Parser] | None = load_plugin("parser", name, Parser, error=ParserError)
+    if found is None:
+        known = sorted({*PARSERS, *plugin_names("parser")})
+        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(known)}")
+    return found
 
 
 def _own_class(module: str, class_name: str) -> type[Parser]:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, final
 
 from hdiff.errors import ParserError
+from hdiff.plugins import load_plugin, plugin_names
 from hdiff.structure import SpanTree
 
 from .word_statistics import WordStatistics
@@ -96,21 +97,33 @@ def salience_class(name: str) -> type[Salience]:
     """The class of a name.
 
     Args:
-        name: A name from `SALIENCES`.
+        name: A name from `SALIENCES` or of a plugin (`hdiff.plugins`).
 
     Returns:
         The class.
 
     Raises:
-        ParserError: If there is none of this name.
+        ParserError: If there is none of this name, or it is another package's and broken.
     """
     if name not in SALIENCES:
-        nearest = get_close_matches(name, SALIENCES, n=1)
-        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-        raise ParserError(f"unknown salience '{name}'; {hint}methods are {', '.join(SALIENCES)}")
+        return _offered_class(name)
     module, _, class_name = SALIENCES[name].partition(":")
     found: type[Salience] = getattr(import_module(module, __package__), class_name)
     return found
+
+
+def _offered_class(name: str) -> type[Salience]:
+    offered: type[Salience] | None = load_plugin("salience", name, Salience, error=ParserError)
+    if offered is None:
+        known = [*SALIENCES, *plugin_names("salience")]
+        nearest = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise ParserError(f"unknown salience '{name}'; {hint}methods are {', '.join(known)}")
+    if offered.name != name:  # a data set keeps the name, and finds the class by it
+        raise ParserError(
+            f"salience '{name}' has the class attribute name = '{offered.name}'; both must be the same"
+        )
+    return offered
 
 
 def salience_to_dict(salience: Salience) -> dict[str, Any]:

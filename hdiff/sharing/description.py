@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from hdiff import __version__
-from hdiff.config import DataConfig, ModelConfig, Recipe, Section
+from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe, Section
 from hdiff.errors import CheckpointError
+from hdiff.plugins import is_plugin
 
 FORMAT_VERSION = 1
 """Version of the folder that this hdiff writes, and the newest that it reads."""
+
+MODEL_TYPE = "hdiff"
+"""Name of hdiff's models in transformers, which looks for it in config.json (`hdiff.transformers_bridge`)."""
 
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
@@ -29,37 +33,46 @@ class ModelDescription(Section):
 
     Attributes:
         format: Always `hdiff`.
+        model_type: Always `hdiff`, for the Auto classes of transformers.
         format_version: Version of the folder.
         hdiff_version: hdiff that wrote it.
         name: Name of the model.
         step: Updates its weights have seen.
         vocab_size: Vocabulary V of the tokenizer.
         sequence_length: Tokens of the rows it was trained on.
+        packing: How else those rows were made, keys of the recipe's section `data`.
         model: Trunk, as in a recipe.
         trunk_config: Configuration of a pretrained encoder that is the trunk; None for hdiff's own.
         head: `{kind: name, ...}`, as in a recipe.
         type_head: The same for the types that a corruption generates.
         planner: Arguments of the planner; None if there is none.
         corruption: `{kind: name, ...}`, as in a recipe.
+        sampler: Sampler of the recipe's section `evaluation`; None: the plain one of the corruption.
         unit_lengths: Distribution of unit lengths in the training split, for `lengths: corpus`.
         token_classes: Class of each token id, for lexical `soft_masking`.
         labels: Numbers of the labels of each level, for skeletons.
         sha256: SHA-256 of the files beside it.
     """
 
+    # pydantic would keep names that begin with model_ for itself.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
     format: Literal["hdiff"] = "hdiff"
+    model_type: Literal["hdiff"] = "hdiff"
     format_version: int = FORMAT_VERSION
     hdiff_version: str = __version__
     name: str
     step: int = Field(0, ge=0)
     vocab_size: int = Field(ge=1)
     sequence_length: int = Field(ge=2)
+    packing: dict[str, Any] = Field(default_factory=dict)
     model: ModelConfig
     trunk_config: dict[str, Any] | None = None
     head: dict[str, Any]
     type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
     planner: dict[str, Any] | None = None
     corruption: dict[str, Any]
+    sampler: dict[str, Any] | None = None
     unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
     token_classes: list[int] = Field(default_factory=list)
     labels: dict[str, dict[str, int]] | None = None
@@ -71,12 +84,13 @@ class ModelDescription(Section):
         return Recipe(
             name=self.name,
             output="",
-            data=DataConfig(path="", sequence_length=self.sequence_length),
+            data=DataConfig(**{**self.packing, "path": "", "sequence_length": self.sequence_length}),
             model=self.model,
             head=self.head,
             type_head=self.type_head,
             planner=self.planner,
             corruption=self.corruption,
+            evaluation=EvaluationConfig(sampler=self.sampler),
         )
 
     def to_json(self) -> str:
@@ -90,8 +104,8 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
     Args:
         text: Contents.
         where: The folder, for errors.
-        components: Classes of the user's, `module:Class`, that the model may name. Any other would let a
-            downloaded file choose which code of this machine runs.
+        components: Classes of the user's, `module:Class` or names of plugins, that the model may name. Any
+            other would let a downloaded file choose which code of this machine runs.
 
     Returns:
         The description.
@@ -119,12 +133,18 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
         )
     try:
         description = ModelDescription.model_validate(values)
+        packed_by = description.recipe.data.packing()  # its sections have types of their own
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise CheckpointError(
             f"{where}/config.json: {key}: {first['msg']}; download or export it again"
         ) from error
+    if unknown := sorted(set(description.packing) - set(packed_by)):
+        raise CheckpointError(
+            f"{where}/config.json: packing has the key '{unknown[0]}' (known: {', '.join(packed_by)}); "
+            f"download or export it again"
+        )
     _check_components(description, where, components)
     if set(description.sha256) != set(HASHED_FILES):
         raise CheckpointError(
@@ -135,9 +155,10 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
 
 
 def _check_components(description: ModelDescription, where: str, components: Sequence[str]) -> None:
-    sections = (description.head, description.type_head, description.planner, description.corruption)
+    sections = [description.head, description.type_head, description.planner, description.corruption]
+    sections += [description.sampler, description.packing]
     for key, value in _leaves([*sections, description.model.model_dump()]):
-        if key == "kind" and ":" in str(value) and value not in components:
+        if key == "kind" and _is_of_others(str(value)) and value not in components:
             raise CheckpointError(
                 f"{where} uses the class '{value}', which is not part of hdiff; if you trust it, load with "
                 f"components=['{value}']"
@@ -147,6 +168,18 @@ def _check_components(description: ModelDescription, where: str, components: Seq
                 f"{where}/config.json has {key}: {value}, more than {LARGEST_ARGUMENT}; it is damaged, "
                 f"download or export it again"
             )
+
+
+def _is_of_others(kind: str) -> bool:
+    """Whether a kind is a class of others, by its path or as a plugin; hdiff's own names stay its own."""
+    if ":" in kind:
+        return True
+    from hdiff.corruption import CORRUPTIONS
+    from hdiff.heads import HEADS
+    from hdiff.samplers import SAMPLERS
+    from hdiff.schedules import SCHEDULES
+
+    return is_plugin(kind) and kind not in {**CORRUPTIONS, **HEADS, **SAMPLERS, **SCHEDULES}
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
