@@ -188,7 +188,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     Raises:
         RecipeError: If it is asked for what this package cannot do.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
     plugin = _sharding_plugin(config)
@@ -208,7 +208,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             f"train.gradient_accumulation {config.gradient_accumulation}; set it in the recipe alone"
         )
     if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
-        # On CPUs Accelerate ignores the plugin, although its code for FSDP2 works there.
+        # On CPUs Accelerate ignores the plugin, although its code for FSDP2 works there. These are the three
+        # values that its AcceleratorState sets on GPUs.
+        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
         accelerator.state.distributed_type = DistributedType.FSDP
         accelerator.state.fsdp_plugin = plugin
     return accelerator
