@@ -1,4 +1,4 @@
-"""Requests of the page: what may be asked, and how much of it. No torch, no web server."""
+"""Requests of the page: what may be asked, and how much of it. No web server."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Sentence:
         Raises:
             DataError: If it has no word, or more tokens than the rows of the model.
         """
-        text = " ".join(text.split())
+        text = text.strip()
         ids, offsets = run.tokenizer.encode(text)
         if not ids:
             raise DataError("the text has no word; write a sentence")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption import (
+    BlockMasking,
     Corrupted,
     Corruption,
     Gaussian,
@@ -91,6 +92,11 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
             before = token["states"][-1][1:] if token["states"] else ["clean", ""]
             if list(shown) != before:
                 token["states"].append([number, *shown])
+    if isinstance(corruption, BlockMasking):
+        found["notes"].append(
+            f"This corruption has blocks of {corruption.block_size} tokens, each at a time of its own: t "
+            f"moves all of them on by the same amount, so some are hidden early and not all at t = 1."
+        )
     if isinstance(corruption, Gaussian):
         found["signal"] = signal
         found["notes"].append(

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from browser import CHROMIUM
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync")
 OPTIONS += ("--disable-background-networking", "--disable-component-update", "--hide-scrollbars")
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
-SECONDS = 30.0
+START = """import fcntl, os, sys
+commands, answers = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(commands, 3)
+os.dup2(answers, 4)
+os.execv(sys.argv[3], sys.argv[3:])"""
+"""The browser reads commands from descriptor 3 and writes answers to 4."""
+SECONDS = 60.0
 
 
 class Chromium:
@@ -34,9 +41,9 @@ class Chromium:
         assert CHROMIUM is not None, "the caller has skipped"
         commands, self._write = os.pipe()
         self._read, answers = os.pipe()
-        line = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
+        browser = [CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
         self._process = subprocess.Popen(
-            ["sh", "-c", line, CHROMIUM, *OPTIONS, "--remote-debugging-pipe", f"--user-data-dir={folder}"],
+            [sys.executable, "-c", START, str(commands), str(answers), *browser],
             pass_fds=(commands, answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

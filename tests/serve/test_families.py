@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from serve.conftest import SENTENCE, ask, hidden_at, refusal
 
-HIDING = ("cascade", "speeds", "learned", "blocks", "classes")
+HIDING = ("cascade", "speeds", "learned", "classes")
 
 
 @pytest.mark.parametrize("name", HIDING)
@@ -19,6 +19,17 @@ def test_families_of_masks_hide_more_and_more_and_write_texts(client_of, family,
     drawn = ask(client, "restore", length=12, steps=8, samples=2)
     assert len(drawn["samples"]) == 2
     assert all(piece["states"][-1][1] is not None for piece in drawn["samples"][0]["pieces"])
+
+
+def test_blocks_have_times_of_their_own_and_are_written_left_to_right(client_of, family):
+    client = client_of(family("blocks"))
+    found = ask(client, "corrupt", text=SENTENCE)
+    states = [hidden_at(found, number) for number in (0, 20, 50, 80, 100)]
+    assert sorted(states, key=len) == states
+    assert any("blocks of 8 tokens" in note for note in found["notes"])
+    pieces = ask(client, "restore", length=16, steps=8)["samples"][0]["pieces"]
+    steps = [piece["states"][-1][0] for piece in pieces]
+    assert max(steps[:8]) < min(steps[8:])
 
 
 def test_a_cascade_shows_types_in_place_of_hidden_tokens_and_goes_on_from_them(client_of, family):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -39,16 +40,19 @@ def test_states_are_nested_and_end_fully_masked(client):
 def test_the_batch_of_a_sentence_is_the_row_it_would_be_in_training(served):
     run = ServedRun.load(served)
     assert run.prepared is not None
+    data = run.recipe.data.model_copy(update={"sequence_length": 4096})
+    recipe = run.recipe.model_copy(update={"data": data})
+    run = replace(run, folder=replace(run.folder, recipe=recipe))
     levels = ("clause", "phrase", "word")
-    packed = PackedBlocks.build(run.prepared, "train", sequence_length=64, levels=levels, salience_buckets=3)
-    start = 0
-    for row in run.prepared.split("train"):
-        length = len(row["input_ids"])
-        if length <= 64 and row["text"] == " ".join(row["text"].split()):
-            break
-        start += length + 1
-    else:
-        raise AssertionError("the data set has no short text")
+    packed = PackedBlocks.build(
+        run.prepared,
+        "train",
+        sequence_length=4096,
+        levels=levels,
+        max_unit_tokens=data.max_unit_tokens,
+    )
+    start, row = 0, run.prepared.split("train")[0]
+    length = len(row["input_ids"])
     sentence = Sentence.of(row["text"], run)
     assert list(sentence.ids) == row["input_ids"]
     batch = sentence.batch(run)
