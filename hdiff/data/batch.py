@@ -13,6 +13,8 @@ from torch import Tensor
 
 from hdiff.errors import DataError
 
+_NO_SCORE = "it is a score in [0, 1]"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -84,27 +86,36 @@ class Batch:
             DataError: If a row is all padding, units are not consecutive, reach over the end of the text
                 or differ from the shape of the tokens, or salience leaves [0, 1].
         """
-        if not bool(self.token_mask.any(1).all()):
-            raise DataError("a row of the batch is all padding; drop it")
         for level, ids in self.unit_ids.items():
             if ids.shape != self.input_ids.shape:
                 raise DataError(
                     f"units of level '{level}' have shape {tuple(ids.shape)}, the tokens "
                     f"{tuple(self.input_ids.shape)}; give every token its unit"
                 )
+        problems = self._problems()
+        # One answer for all: on a GPU each would wait for the device.
+        if not bool(torch.stack(list(problems.values())).any()):
+            return
+        message = next(message for message, is_bad in problems.items() if bool(is_bad))
+        if message == _NO_SCORE and self.salience is not None:
+            message = f"salience lies in [{self.salience.min():g}, {self.salience.max():g}]; {message}"
+        raise DataError(message)
+
+    def _problems(self) -> dict[str, Tensor]:
+        """What may be wrong, and whether it is, bool ()."""
+        problems = {"a row of the batch is all padding; drop it": ~self.token_mask.any(1).all()}
+        text_ends = self.token_mask[:, 1:] != self.token_mask[:, :-1]
+        for level, ids in self.unit_ids.items():
             step = ids.diff(dim=1)
-            if bool((ids[:, 0] != 0).any()) or bool(((step != 0) & (step != 1)).any()):
-                raise DataError(
-                    f"units of level '{level}' overlap or leave gaps; "
-                    f"number them 0, 0, 1, 2, 2 ... along a row"
-                )
-            if bool(((step == 0) & (self.token_mask[:, 1:] != self.token_mask[:, :-1])).any()):
-                raise DataError(
-                    f"a unit of level '{level}' exceeds the text of its row; end it at the last real token"
-                )
-        if self.salience is not None and not bool(((self.salience >= 0) & (self.salience <= 1)).all()):
-            low, high = float(self.salience.min()), float(self.salience.max())
-            raise DataError(f"salience lies in [{low:g}, {high:g}]; it is a score in [0, 1]")
+            problems[
+                f"units of level '{level}' overlap or leave gaps; number them 0, 0, 1, 2, 2 ... along a row"
+            ] = (ids[:, 0] != 0).any() | ((step != 0) & (step != 1)).any()
+            problems[
+                f"a unit of level '{level}' exceeds the text of its row; end it at the last real token"
+            ] = ((step == 0) & text_ends).any()
+        if self.salience is not None:
+            problems[_NO_SCORE] = ~((self.salience >= 0) & (self.salience <= 1)).all()
+        return problems
 
     def to(self, device: torch.device | str) -> Batch:
         """Copies every tensor to a device."""

@@ -34,10 +34,11 @@ class SpanLayer(nn.Module):
 
     def forward(self, hidden: Tensor, spans: PackedSpans) -> Tensor:
         """(P, D) -> (P, D)."""
-        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.unbind(1)  # (P, H, E) each
-        angles = rotary_angles(spans.offset, query.shape[-1])
-        mixed = span_attention(rotate(query, angles), rotate(key, angles), value, spans)
+        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3 * self.num_heads, -1))
+        turned, value = qkv.split([2 * self.num_heads, self.num_heads], dim=-2)
+        angles = rotary_angles(spans.offset, value.shape[-1])
+        query, key = rotate(turned, angles).chunk(2, dim=-2)  # (P, H, E) each
+        mixed = span_attention(query, key, value, spans)
         hidden = hidden + self.project(mixed.flatten(1))
         hidden = hidden + self.feed_forward(self.feed_forward_norm(hidden))
         return hidden

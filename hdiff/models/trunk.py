@@ -42,9 +42,10 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     Returns:
         (..., L, H, E).
     """
-    cos, sin = angles.cos()[..., None, :].to(x.dtype), angles.sin()[..., None, :].to(x.dtype)
+    cos, sin = angles.cos(), angles.sin()
+    cos, sin = torch.cat([cos, cos], -1)[..., None, :], torch.cat([-sin, sin], -1)[..., None, :]
     first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    return torch.addcmul(x * cos.to(x.dtype), torch.cat([second, first], -1), sin.to(x.dtype))
 
 
 @final
@@ -90,9 +91,10 @@ class TrunkLayer(nn.Module):
 
     def project_in(self, hidden: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values: (B, L, D) -> (B, L, H, E) each."""
-        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.unbind(2)
-        return rotate(query, angles), rotate(key, angles), value
+        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3 * self.num_heads, -1))
+        turned, value = qkv.split([2 * self.num_heads, self.num_heads], dim=-2)
+        query, key = rotate(turned, angles).chunk(2, dim=-2)  # both in one pass
+        return query, key, value
 
     def mix(
         self,
@@ -180,7 +182,7 @@ class Trunk(nn.Module):
         for layer in self._layers():
             query, key, value = layer.project_in(hidden, angles)
             hidden = layer.mix(hidden, query, key, value, token_mask, False)
-            keys.append(key)
+            keys.append(key.contiguous())
             values.append(value.contiguous())
         return TrunkCache(tuple(keys), tuple(values), self.norm(hidden))
 
