@@ -36,7 +36,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    # On a CPU one fused pass takes a third of the time. Elsewhere it would keep its step counts on the device.
+    # On a CPU one fused pass takes a third of the time. Elsewhere its step counts would be on the device.
     is_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=is_cpu or None)
 
@@ -198,8 +198,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         fsdp_plugin=plugin,
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=timedelta(seconds=config.process_timeout)),
-            # No buffer ever changes, and gradients need not be kept twice.
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # gradients are not kept twice
         ],
     )
     if accelerator.gradient_accumulation_steps != config.gradient_accumulation:
