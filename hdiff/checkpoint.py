@@ -23,6 +23,19 @@ from torch import Tensor
 from hdiff.data.durable_files import NO_ROOM, write_synced
 from hdiff.errors import CheckpointError
 
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    SafetensorError,
+)
+"""What reading damaged files raises: our checks, JSON, safetensors, torch."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -116,7 +129,7 @@ def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Ch
     for candidate in reversed(_complete(folder)):
         try:
             checkpoint = _load(candidate, parts)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        except _DAMAGE as error:
             damage.append(f"{candidate.name}: {error}")
         else:
             if damage:
@@ -170,6 +183,8 @@ def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:
             raise ValueError(f"manifest names a file outside the checkpoint: {name}")
         if parts is not None and name.endswith(".safetensors") and name.split(".")[0] not in parts:
             continue
+        if not (path / name).is_file():  # a pipe or a device would be read without end
+            raise ValueError(f"{name} is missing or no file")
         contents[name] = (path / name).read_bytes()
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             raise ValueError(f"{name} does not match its hash")

@@ -9,12 +9,13 @@ Source: Bies et al., "Bracketing guidelines for Treebank II style" (1995).
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdiff.errors import ParserError
-from hdiff.structure import Span, SpanTree
+from hdiff.structure import LEVELS, Span, SpanTree
 
 CLAUSE_LABELS = frozenset(("S", "SBAR", "SBARQ", "SINV", "SQ"))
 OUTER_LABELS = frozenset(("", "ROOT", "TOP"))
@@ -28,6 +29,9 @@ ESCAPES = {
     "-LCB-": "{",
     "-RCB-": "}",
 }
+MAX_DEPTH = 50_000
+"""Deepest nesting of a tree; no text has one, and memory has an end."""
+
 PENN_QUOTES = ("``", "''")
 """How trees may write a double quote of the text."""
 
@@ -94,7 +98,7 @@ def read_brackets(path: Path) -> Iterator[Node]:
         ParserError: Naming file and line, if a bracket is missing or something stands outside of them.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             yield from parse_brackets(file, where=str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ParserError(f"cannot read {path}: {error}; give a UTF-8 file of bracketed trees") from error
@@ -111,7 +115,7 @@ def parse_brackets(lines: Iterator[str] | Sequence[str], *, where: str) -> Itera
         One node per outermost bracket.
 
     Raises:
-        ParserError: Naming the line, if brackets do not match.
+        ParserError: Naming the line, if brackets do not match or are nested deeper than `MAX_DEPTH`.
     """
     stack: list[Node] = []
     opened_at = 0
@@ -120,6 +124,10 @@ def parse_brackets(lines: Iterator[str] | Sequence[str], *, where: str) -> Itera
         for token in _TOKEN.findall(line):
             if token == "(":
                 opened_at = opened_at if stack else number
+                if len(stack) == MAX_DEPTH:
+                    raise ParserError(
+                        f"{where}, line {number}: more than {MAX_DEPTH:,} brackets are open; close them"
+                    )
                 stack.append(Node(""))
                 is_named = False
             elif token == ")":
@@ -254,9 +262,12 @@ def from_brackets(line: str, text: str) -> SpanTree:
         The tree.
 
     Raises:
-        ParserError: If the brackets do not match, or their words are not in the text.
+        ParserError: If the brackets do not match, a label has no level, or words are not in the text.
     """
-    (root,) = parse_brackets([line], where="brackets")
+    roots = list(parse_brackets([line], where="brackets"))
+    if len(roots) != 1:
+        raise ParserError(f"{len(roots)} trees in a line, expected one; prepare the text again")
+    (root,) = roots
     offsets = locate([unescape(leaf.word or "") for leaf in root.leaves()], text)
     spans: list[Span | None] = []
     position = 0
@@ -265,6 +276,8 @@ def from_brackets(line: str, text: str) -> SpanTree:
         node, place, first = stack.pop()
         if place >= 0:
             label, _, level = node.label.rpartition("|")
+            if level not in LEVELS:
+                raise ParserError(f"the label '{node.label[:40]}' ends in no level; prepare the text again")
             spans[place] = Span(offsets[first][0], offsets[position - 1][1], label, level)
         elif node.word is not None:
             spans.append(Span(*offsets[position], node.label, "word"))
@@ -299,7 +312,7 @@ def locate(words: Sequence[str], text: str) -> list[tuple[int, int]]:
             word = '"'
         if not text.startswith(word, start):
             raise ParserError(
-                f"the text goes on with '{text[start : start + 20]}' where the tree has '{word}'; "
+                f"the text goes on with '{text[start : start + 20]}' where the tree has '{word[:40]}'; "
                 "tree and text must have the same words"
             )
         end = start + len(word)
@@ -321,7 +334,12 @@ def unescape(word: str) -> str:
 
     def character(match: re.Match[str]) -> str:
         code, slash_or_star = match.groups()
-        return chr(int(code, 16)) if code else slash_or_star or ESCAPES[match.group()]
+        if code:
+            number = int(code, 16)
+            # What is no character was not escaped by anybody: it is the word itself.
+            is_character = number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF
+            return chr(number) if is_character else match.group()
+        return slash_or_star or ESCAPES[match.group()]
 
     return _ESCAPED.sub(character, word)
 

@@ -16,6 +16,8 @@ from hdiff.errors import ParserError
 from .dependency import ROOT, DependencyTree
 
 _NUM_COLUMNS = 10
+MAX_WORDS = 3_000
+"""Most lines of a sentence; projecting constituents takes quadratic time."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
     first = 0
     document = ""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, raw in enumerate(file, start=1):
                 line = raw.rstrip("\r\n")
                 if line.startswith("# newdoc"):
@@ -64,6 +66,11 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
                             "separated by tabs"
                         )
                     first = first if rows else number
+                    if len(rows) == MAX_WORDS:
+                        raise ParserError(
+                            f"{path}, line {number}: the sentence has more than {MAX_WORDS:,} lines; end it "
+                            f"with an empty one"
+                        )
                     rows.append(columns)
                 elif not line and rows:
                     yield _sentence(rows, document, path, first)
@@ -76,43 +83,51 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
 
 def _sentence(rows: list[list[str]], document: str, path: Path, line: int) -> Sentence:
     text = ""
+    end = 0  # of the last form: a space that follows it is not part of the sentence
     offsets: list[tuple[int, int]] = []
-    words: list[list[str]] = []
+    words = [row for row in rows if row[0].isdecimal()]
     range_end = 0  # last word of the multiword range that is open
     shared: list[tuple[int, int]] = []
+    done = 0
     for number, row in enumerate(rows, start=line):
-        position, _, range_last = row[0].partition("-")
-        if "." in position:
+        if "." in row[0]:
             continue
-        try:
-            index, last = int(position), int(range_last or 0)
-        except ValueError:
-            raise ParserError(
-                f"{path}, line {number}: '{row[0]}' is no word id; ids are 1, 2-3 or 4.1"
-            ) from None
+        where = f"{path}, line {number}"
+        index, last = _word_id(row[0], where)
+        if index != done + 1 or (last and (index <= range_end or last > len(words))):
+            raise ParserError(f"{where}: '{row[0][:40]}' follows word {done} of {len(words)}; ids count up")
         if last or index > range_end:
-            start = len(text)
-            text += row[1]
-            surface = (start, len(text))
-            text += "" if "SpaceAfter=No" in row[9].split("|") else " "
+            surface = (len(text), len(text) + len(row[1]))
+            end = surface[1]
+            text += row[1] if "SpaceAfter=No" in row[9].split("|") else f"{row[1]} "
         if last:
             range_end = last
-            shared = _divide(
-                surface, row[1], [r[1] for r in rows if r[0].isdigit() and index <= int(r[0]) <= last]
-            )
-            continue
-        if index != len(words) + 1:
-            raise ParserError(f"{path}, line {number}: word {index} follows word {len(words)}; ids count up")
-        offsets.append(shared.pop(0) if index <= range_end and shared else surface)
-        words.append(row)
+            shared = _divide(surface, row[1], [word[1] for word in words[index - 1 : last]])
+        if not row[1].strip() or any(first == after for first, after in [surface, *shared]):
+            raise ParserError(f"{where}: '{row[1]}' has too few characters for its words; each needs one")
+        if not last:
+            offsets.append(shared.pop(0) if shared else surface)
+            done = index
     try:
         heads = [int(row[6]) - 1 if row[6] != "0" else ROOT for row in words]
         tree = DependencyTree.build(
-            text.rstrip(), offsets, heads, [_relation(row[7]) for row in words], [row[3] for row in words]
+            text[:end], offsets, heads, [_relation(row[7]) for row in words], [row[3] for row in words]
         )
     except (ValueError, ParserError) as error:
         raise ParserError(f"{path}, sentence at line {line}: {error}") from error
     return Sentence(tree, tuple(row[1] for row in words), document, line)
+
+
+def _word_id(text: str, where: str) -> tuple[int, int]:
+    """First and last word of an id; the last one is 0 for a single word."""
+    position, dash, range_last = text.partition("-")
+    try:
+        index, last = int(position), int(range_last) if dash else 0
+    except ValueError:
+        raise ParserError(f"{where}: '{text[:40]}' is no word id; ids are 1, 2-3 or 4.1") from None
+    if index < 1 or (dash and last < index) or not (text.isascii() and position.isdigit()):
+        raise ParserError(f"{where}: '{text[:40]}' is no word id; ids are 1, 2-3 or 4.1")
+    return index, last
 
 
 def _divide(surface: tuple[int, int], form: str, parts: list[str]) -> list[tuple[int, int]]:

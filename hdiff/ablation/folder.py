@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.ablation.results import check_folders
-from hdiff.ablation.specification import Ablation, Run, load_ablation
+from hdiff.ablation.specification import SAFE_NAME, Ablation, Run, load_ablation
 from hdiff.config import Recipe
 from hdiff.errors import CheckpointError, DataError
 from hdiff.recipe import load_recipe
@@ -51,7 +51,12 @@ def find_ablation(path: Path) -> Ablation:
             f"'{path}' holds neither run.json, so it is no run folder, nor the ablation.json of an ablation; "
             f"give a folder that hdiff train wrote, or the YAML file of an ablation"
         )
-    return _of_folder(path, content)
+    try:
+        return _of_folder(path, content)
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"'{path / 'ablation.json'}' is damaged ({error}); give the YAML file of the ablation"
+        ) from error
 
 
 def _content(folder: Path) -> dict[str, Any] | None:
@@ -61,7 +66,7 @@ def _content(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"'{file}' is damaged ({error}); give the YAML file of the ablation") from error
     return content if isinstance(content, dict) and "variants" in content else None
 
@@ -87,6 +92,11 @@ def _of_folder(folder: Path, content: Mapping[str, Any]) -> Ablation:
 
 def _run(folder: Path, variant: str, seed: int) -> Run:
     name = f"{variant}-{seed}"
+    if not SAFE_NAME.fullmatch(name):
+        raise CheckpointError(
+            f"'{folder / 'ablation.json'}' names a run {name[:80]!r}, which is no folder of it; give the "
+            f"YAML file of the ablation"
+        )
     file = _recipe_file(folder, name)
     if file is None:
         raise DataError(

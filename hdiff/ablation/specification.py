@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from hdiff.components import nearest
 from hdiff.config import Recipe, Section
 from hdiff.errors import RecipeError
-from hdiff.recipe import differences, load_recipe, parse_yaml
+from hdiff.recipe import differences, load_recipe, parse_yaml, read_yaml, shown
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 DOTTED_KEY = re.compile(r"\w+(\.\w+)*")
@@ -185,19 +185,13 @@ def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
 
 
 def _read(path: Path, overrides: Iterable[str]) -> AblationFile:
-    if not path.is_file():
-        raise RecipeError(f"no ablation {path}; give a .yaml file (those in recipes/ablations/ are a start)")
-    try:
-        values = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"ablation {path} is not UTF-8 text; save it as UTF-8") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"ablation {path} holds no keys; start from one in recipes/ablations/")
+    values = read_yaml(path, what="ablation", remedy="those in recipes/ablations/")
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise RecipeError(
-                f"'{override}' is not an override; write key=value, for example data.path=data/mine"
+                f"'{shown(override, 200)}' is not an override; write key=value, for example "
+                f"data.path=data/mine"
             )
         value = parse_yaml(text, where=f"override '{override}'")
         if key in FILE_KEYS:
@@ -223,7 +217,7 @@ def _problem(item: dict[str, Any], path: Path) -> str:
         return f"no key '{location[-1]}' in {section}{nearest(location[-1], known)} ({path})"
     if item["type"] == "missing":
         return f"'{'.'.join(location)}' is missing ({path})"
-    return f"{'.'.join(location)} is {item['input']!r}: {item['msg']} ({path})"
+    return f"{'.'.join(location)} is {shown(repr(item['input']), 200)}: {item['msg']} ({path})"
 
 
 def _check_names(spec: AblationFile, path: Path) -> None:

@@ -15,6 +15,7 @@ from hdiff.control.literal import literal_tokens
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
+from hdiff.recipe import is_unicode
 from hdiff.samplers.base import Sampler
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 MAX_CANDIDATES = 64
 """Most combinations of gap lengths that are tried."""
 
-_PIECE = re.compile(r"\[\[|\[(?P<shortest>\d+)(?:-(?P<longest>\d+))?\]|(?P<broken>\[)")
+MAX_GAP = 1_000_000
+"""Longest gap that can be asked for; rows of models are shorter."""
+
+_PIECE = re.compile(r"\[\[|\[(?P<shortest>[0-9]+)(?:-(?P<longest>[0-9]+))?\]|(?P<broken>\[)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Gap:
         longest: Most tokens.
 
     Raises:
-        DataError: If no length is possible, or 0 is one.
+        DataError: If no length is possible, 0 is one, or one is above `MAX_GAP`.
     """
 
     shortest: int
@@ -47,6 +51,8 @@ class Gap:
                 f"a gap of {self.shortest} to {self.longest} tokens; give at least 1, and the smaller number "
                 f"first"
             )
+        if self.longest > MAX_GAP:
+            raise DataError(f"a gap of up to {self.longest:,} tokens; at most {MAX_GAP:,} can be asked for")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class Pattern:
         Raises:
             DataError: If there is no gap, one is malformed or of 0 tokens, or a word is unknown.
         """
+        if not is_unicode(text):
+            raise DataError(f"{text!r} holds bytes that are no UTF-8; write the pattern as UTF-8 text")
         parts: list[tuple[int, ...] | Gap] = []
         literal, position = "", 0
         for match in _PIECE.finditer(text):
@@ -89,8 +97,8 @@ class Pattern:
                 literal += "["
                 continue
             parts += _given(literal.rstrip(), tokenizer)
-            shortest = int(match["shortest"])
-            parts.append(Gap(shortest, int(match["longest"] or shortest)))
+            shortest = _whole(match["shortest"])
+            parts.append(Gap(shortest, _whole(match["longest"]) if match["longest"] else shortest))
             literal = ""
         parts += _given((literal + text[position:]).rstrip(), tokenizer)
         if not any(isinstance(part, Gap) for part in parts):
@@ -122,7 +130,7 @@ class Pattern:
             DataError: If there are more than `MAX_CANDIDATES`.
         """
         ranges = [range(gap.shortest, gap.longest + 1) for gap in self.gaps]
-        count = math.prod(map(len, ranges))
+        count = math.prod(gap.longest - gap.shortest + 1 for gap in self.gaps)
         if count > MAX_CANDIDATES:
             raise DataError(
                 f"the gaps have {count} combinations of lengths, at most {MAX_CANDIDATES} are tried; narrow "
@@ -188,6 +196,12 @@ def infill(
     ]
     candidates = [torch.tensor([row] * num_samples) for row in rows]
     return fill_best(denoiser, corruption, tokenizer, sampler, candidates, generator=generator)
+
+
+def _whole(digits: str) -> int:
+    """A number of tokens; one of more digits than `MAX_GAP` has is one too many, however many it is."""
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= len(str(MAX_GAP)) else MAX_GAP + 1
 
 
 def _given(text: str, tokenizer: Tokenizer) -> list[tuple[int, ...]]:

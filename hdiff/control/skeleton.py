@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
 
 
+MAX_TOKENS = 1_000_000
+"""Longest span that can be asked for; rows of models are shorter."""
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """Spans of a text.
@@ -64,9 +68,12 @@ class Skeleton:
             label, colon, number = item.rpartition(":")
             if not (colon and label and number.isdecimal()):
                 label, number = item, "1"
-            if int(number) < 1:
+            digits = number.lstrip("0") or "0"
+            if len(digits) > len(str(MAX_TOKENS)) or int(digits) > MAX_TOKENS:
+                raise DataError(f"'{item[:40]}' has more than {MAX_TOKENS:,} tokens; write a span as in NP:2")
+            if int(digits) < 1:
                 raise DataError(f"'{item}' has {number} tokens; a span has at least 1, as in NP:2")
-            spans.append((label, int(number)))
+            spans.append((label, int(digits)))
         if not spans:
             raise DataError("the skeleton is empty; write LABEL:TOKENS, for example NP:2 VP:3")
         return cls(tuple(spans))

@@ -143,16 +143,47 @@ class Documents:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], folder: Path) -> Documents:
-        """Restores what `to_dict` gave, its shards in a folder."""
-        shards = tuple(Shard(**{**shard, "path": folder / shard["path"]}) for shard in data["shards"])
-        return cls(data["digests"], data["num_documents"], data["num_characters"], shards)
+        """Restores what `to_dict` gave.
+
+        Args:
+            data: What it gave.
+            folder: Folder of the shards.
+
+        Returns:
+            The documents.
+
+        Raises:
+            DataError: If the data is damaged or names a shard outside of the folder.
+        """
+        try:
+            shards = tuple(Shard(**{**shard, "path": folder / shard["path"]}) for shard in data["shards"])
+            documents = cls(data["digests"], data["num_documents"], data["num_characters"], shards)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"the list of shards of {folder} is damaged ({error}); prepare again") from error
+        for shard in shards:
+            if shard.path.parent != folder:
+                raise DataError(f"the list of shards of {folder} names {shard.path}; prepare again")
+        return documents
 
 
 def read_texts(path: Path) -> Iterator[str]:
-    """Documents of a shard."""
-    with path.open(encoding="ascii") as file:
-        for line in file:
-            yield json.loads(line)
+    """Documents of a shard.
+
+    Args:
+        path: The shard.
+
+    Yields:
+        Its texts.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    try:
+        with path.open(encoding="ascii") as file:
+            for line in file:
+                yield json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the shard {path} is damaged ({error}); prepare again") from error
 
 
 def _hash01(text: str) -> float:

@@ -129,15 +129,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     remedy = f"hdiff prepare SOURCE --out {path}"
     try:
+        if (path / MANIFEST).exists() and not (path / MANIFEST).is_file():
+            raise ValueError("it is no file")
         manifest = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
         state = "is unfinished" if path.is_dir() else "does not exist"
         raise DataError(f"the data set {path} {state} (no {MANIFEST}); make it with: {remedy}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path / MANIFEST} is damaged: {error}; delete the folder, then: {remedy}") from None
     if not isinstance(manifest, dict):
         raise DataError(f"{path / MANIFEST} is damaged: no JSON object; delete the folder, then: {remedy}")
+    if manifest.get("format_version") == FORMAT_VERSION and (problem := _problem(manifest)):
+        raise DataError(f"{path / MANIFEST} is damaged: {problem}; delete the folder, then: {remedy}")
     return manifest
+
+
+def _problem(manifest: dict[str, Any]) -> str | None:
+    """What a manifest lacks of the facts that readers rely on; other versions their readers refuse."""
+    tokenizer, levels, hashes = (manifest.get(key) for key in ("tokenizer", "levels", "sha256"))
+    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("sha256"), str):
+        return "no tokenizer with a sha256"
+    if not isinstance(levels, list) or not all(isinstance(level, str) for level in levels):
+        return "levels are no list of words"
+    if not isinstance(hashes, dict) or not all(isinstance(value, str) for value in hashes.values()):
+        return "sha256 holds no hashes"
+    if not isinstance(manifest.get("counts"), dict):
+        return "no counts"
+    inside = [name for name in hashes if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name]
+    return f"it names a file outside of the folder: {inside[0]!r}" if inside else None
 
 
 def _lock(lock: Any, path: Path, *, shared: bool) -> None:

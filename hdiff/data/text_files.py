@@ -89,7 +89,7 @@ def _read_jsonl(path: Path, text_column: str) -> Iterator[str]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path} line {number} is not JSON: {error}; write one object per line") from None
         if not isinstance(row, dict):
             raise DataError(
@@ -112,7 +112,17 @@ def _read_csv(path: Path, text_column: str) -> Iterator[str]:
 def _read_parquet(path: Path, text_column: str) -> Iterator[str]:
     from hdiff.data.arrow import read_parquet_rows
 
-    for number, row in enumerate(read_parquet_rows(path, text_column), start=1):
+    rows = enumerate(read_parquet_rows(path, text_column), start=1)
+    number = 0
+    while True:
+        try:
+            number, row = next(rows)
+        except StopIteration:
+            return
+        except (ValueError, OverflowError) as error:  # such as bytes that are no UTF-8
+            raise DataError(
+                f"{path} row {number + 1} or after is damaged ({error}); write the file again"
+            ) from error
         yield text_of(row, text_column, where=f"{path} row {number}")
 
 
