@@ -7,6 +7,8 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 # SIGKILLs of `make soak`.
 KILLS ?= 20
+# Inputs of `make fuzz`, for each reader.
+INPUTS ?= 10000
 SENTENCE ?= The old fisherman who lived by the sea mended his nets before the storm came.
 
 VENV := .venv
@@ -15,16 +17,17 @@ HDIFF := $(BIN)/hdiff
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint clean
+.PHONY: help demo test soak fuzz lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    install, then prepare, train, evaluate, sample: ends with HTML pages to open"
 	@echo "make test    install everything and run the tests"
 	@echo "make soak    kill a small training KILLS times, compare what it ends with with an uninterrupted one"
+	@echo "make fuzz    feed every reader INPUTS inputs that are nearly right; only documented errors may come out"
 	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove $(VENV), data/pydoc and the runs of the demo"
-	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  KILLS=$(KILLS)  SENTENCE='...'"
+	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  KILLS=$(KILLS)  INPUTS=$(INPUTS)  SENTENCE='...'"
 
 # --- Installation: one stamp per layer, so that a second call does nothing. ---
 
@@ -74,6 +77,13 @@ test: $(VENV)/test.stamp
 
 soak: $(VENV)/demo.stamp
 	$(BIN)/python tests/soak --kills $(KILLS)
+
+$(VENV)/fuzz.stamp: $(VENV)/test.stamp
+	@$(PIP) atheris==3.0.0 || echo "no atheris for this machine: all inputs will come from Hypothesis"
+	@touch $@
+
+fuzz: $(VENV)/fuzz.stamp
+	$(BIN)/python tests/fuzz --inputs $(INPUTS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
