@@ -24,9 +24,10 @@ from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption import Corruption, SoftMasking
 from hdiff.corruption.row_noise import RowNoise
 from hdiff.data.batch import Batch
-from hdiff.data.packing import PackedBlocks, label_order
+from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
+from hdiff.data.token_stream import label_order
 from hdiff.data.training_data import open_rows, restore_rows, rows_state, verify_once
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.evaluation import evaluate_bound, evaluate_exact

@@ -19,9 +19,9 @@ import torch
 
 from hdiff.config import DataConfig
 from hdiff.data.batch import Batch
-from hdiff.data.label_numbers import label_numbers
-from hdiff.data.packing import PackedBlocks, needed_levels
+from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.data.token_stream import TokenStream, label_numbers, needed_levels
 from hdiff.data.training_rows import TrainingRows
 from hdiff.data_order import DataOrder
 from hdiff.errors import DataError
@@ -235,17 +235,16 @@ def _packed(
         raise DataError(f"{other.path}: {error}") from None
     if not other.manifest["counts"]["train"]["tokens"]:
         raise DataError(f"the train split of {other.path} has no token; prepare more text")
-    return PackedBlocks.of_rows(
+    stream = TokenStream.of_rows(
         other.split("train"),
         other.tokenizer,
-        sequence_length=data.sequence_length,
         separator=data.separator,
         levels=needed,
         max_unit_tokens=data.max_unit_tokens,
         label_numbers=label_numbers(other.manifest["labels"], prepared),
         token_salience=prepared.token_salience if data.lexical_salience else None,
-        buckets=blocks.buckets,
     )
+    return blocks.of_stream(stream)
 
 
 def _in_order(parts: Sequence[Batch], positions: Sequence[int]) -> Batch:

@@ -6,23 +6,20 @@ Dimensions: B batch, L tokens of a row, N tokens of the whole split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hdiff.data.batch import Batch
+from hdiff.data.token_stream import TokenStream, flat_column, label_order, needed_levels, token_counts
 from hdiff.errors import DataError
 from hdiff.parsers.buckets import Buckets
-from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from hdiff.data.prepared import PreparedData
-    from hdiff.data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -88,74 +85,43 @@ class PackedBlocks:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
         levels = needed_levels(prepared, levels)
         rows = prepared.split(split)
-        if not _lengths(rows, "input_ids").sum():
+        if not token_counts(rows).sum():
             raise DataError(f"the {split} split has no token; prepare more text")
-        return cls.of_rows(
+        stream = TokenStream.of_rows(
             rows,
             prepared.tokenizer,
-            sequence_length=sequence_length,
             separator=separator,
             levels=levels,
             max_unit_tokens=max_unit_tokens,
             label_numbers=label_order(prepared) if levels else np.empty(0, dtype=np.int16),
             token_salience=prepared.token_salience if lexical_salience else None,
-            buckets=_buckets(prepared, salience_buckets, lexical=lexical_salience),
+        )
+        return cls(
+            stream.tokens,
+            stream.salience,
+            stream.unit_starts,
+            stream.labels,
+            sequence_length,
+            prepared.tokenizer.vocab_size,
+            prepared.tokenizer.eos_id,
+            _buckets(prepared, salience_buckets, lexical=lexical_salience),
         )
 
-    @classmethod
-    def of_rows(
-        cls,
-        rows: Dataset,
-        tokenizer: Tokenizer,
-        *,
-        sequence_length: int,
-        separator: bool,
-        levels: Sequence[str],
-        max_unit_tokens: int | None,
-        label_numbers: NDArray[np.int16],
-        token_salience: NDArray[np.float32] | None,
-        buckets: Buckets | None,
-    ) -> PackedBlocks:
-        """Packs documents.
+    def of_stream(self, stream: TokenStream) -> PackedBlocks:
+        """Other tokens, cut into rows and buckets as these are.
 
         Args:
-            rows: Documents, with the columns of `hdiff.data.arrow.features`.
-            tokenizer: Their tokenizer.
-            sequence_length: Tokens per row.
-            separator: Whether an end-of-text token follows each document.
-            levels: Levels whose units are needed, `token` not among them.
-            max_unit_tokens: Longest unit in tokens.
-            label_numbers: Number of each label id of the rows.
-            token_salience: Salience of each token id, float32 (V,); None takes that of the rows.
-            buckets: Into which salience falls.
+            stream: The tokens, of the same vocabulary.
 
         Returns:
             The rows.
         """
-        lengths = _lengths(rows, "input_ids")
-        extra = int(separator)
-        starts = np.concatenate([[0], (lengths + extra).cumsum()])  # (documents + 1,)
-        total = int(starts[-1])
-        is_text = np.ones(total, dtype=np.bool_)
-        if separator:
-            is_text[starts[1:] - 1] = False
-        tokens = np.full(total, tokenizer.eos_id, dtype=np.int32)
-        tokens[is_text] = _flat(rows, "input_ids")
-        salience = np.zeros(total, dtype=np.float32)
-        if token_salience is None:
-            salience[is_text] = _flat(rows, "salience")
-        else:
-            salience[is_text] = token_salience[tokens[is_text]]
-        units = {level: _units(rows, starts, level, max_unit_tokens, label_numbers) for level in levels}
-        return cls(
-            tokens,
-            salience,
-            {level: begins for level, (begins, _) in units.items()},
-            {level: labels for level, (_, labels) in units.items()},
-            sequence_length,
-            tokenizer.vocab_size,
-            tokenizer.eos_id,
-            buckets,
+        return replace(
+            self,
+            tokens=stream.tokens,
+            salience=stream.salience,
+            unit_starts=stream.unit_starts,
+            labels=stream.labels,
         )
 
     def __len__(self) -> int:
@@ -217,30 +183,6 @@ class PackedBlocks:
         return [float(share) for share in counts / counts.sum()]
 
 
-def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
-    """Levels that need data, checked.
-
-    Args:
-        prepared: A data set.
-        levels: Levels whose units are wanted; `token` needs no data.
-
-    Returns:
-        The others.
-
-    Raises:
-        DataError: If the data set does not keep one of them.
-    """
-    needed = [level for level in levels if level != "token"]
-    kept = list(prepared.manifest["levels"])
-    for level in needed:
-        if level not in kept:
-            raise DataError(
-                f"corruption needs level '{level}', the data set keeps {kept}; "
-                f"re-run hdiff prepare with --levels {level}"
-            )
-    return needed
-
-
 def _buckets(
     prepared: PreparedData, wanted: int | Sequence[float] | None, *, lexical: bool
 ) -> Buckets | None:
@@ -252,7 +194,7 @@ def _buckets(
     histogram = prepared.manifest["salience_histogram"]
     if lexical:
         counts = np.bincount(
-            _flat(prepared.split("train"), "input_ids"), minlength=prepared.tokenizer.vocab_size
+            flat_column(prepared.split("train"), "input_ids"), minlength=prepared.tokenizer.vocab_size
         )
         table = prepared.token_salience
         histogram = np.histogram(table, bins=len(histogram), range=(0.0, 1.0), weights=counts)[0].tolist()
@@ -263,59 +205,3 @@ def _buckets(
             "for: too many tokens have the same score; ask for fewer, or give their borders"
         )
     return buckets
-
-
-def _column(rows: Dataset, name: str) -> Any:
-    """One column as a single Arrow list array."""
-    return rows.data.column(name).combine_chunks()
-
-
-def _flat(rows: Dataset, name: str) -> NDArray[Any]:
-    return np.asarray(_column(rows, name).flatten())
-
-
-def _lengths(rows: Dataset, name: str) -> NDArray[np.int64]:
-    return np.asarray(_column(rows, name).value_lengths(), dtype=np.int64)
-
-
-def label_order(prepared: PreparedData) -> NDArray[np.int16]:
-    """New number of each stored label: 1 the most frequent of the training split."""
-    stored = _flat(prepared.split("train"), "span_label")
-    counts = np.bincount(stored, minlength=int(stored.max(initial=0)) + 1)
-    order = np.empty(len(counts), dtype=np.int16)
-    order[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
-    return order
-
-
-def _units(
-    rows: Dataset,
-    document_starts: NDArray[np.int64],
-    level: str,
-    max_unit_tokens: int | None,
-    label_order: NDArray[np.int16],
-) -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
-    """`hdiff.structure.segment` for all documents at once: where units begin, and their labels.
-
-    Spans come in nesting order, so a candidate is maximal exactly if it begins at or after the end
-    of every candidate before it.
-    """
-    document = np.repeat(np.arange(len(rows)), _lengths(rows, "span_start"))
-    first = _flat(rows, "span_start") + document_starts[document]
-    end = _flat(rows, "span_end") + document_starts[document]
-    rank = _flat(rows, "span_level")
-    candidate = rank >= level_rank(level)
-    if max_unit_tokens is not None:
-        candidate &= end - first <= max_unit_tokens
-    first, end = first[candidate], end[candidate]
-    covered = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
-    taken = first >= covered
-    total = int(document_starts[-1])
-    change = np.zeros(total + 2, dtype=np.int64)
-    np.add.at(change, first[taken] + 1, 1)
-    np.add.at(change, end[taken], -1)
-    label = label_order[np.minimum(_flat(rows, "span_label")[candidate][taken], len(label_order) - 1)]
-    labels = np.zeros(total, dtype=np.int16)
-    lengths = end[taken] - first[taken]
-    inside = np.arange(int(lengths.sum())) - np.repeat(lengths.cumsum() - lengths, lengths)
-    labels[np.repeat(first[taken], lengths) + inside] = np.repeat(label, lengths)
-    return change.cumsum()[:total] <= 0, labels

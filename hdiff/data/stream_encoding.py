@@ -1,4 +1,4 @@
-"""Encoding of streamed documents: the parse and align steps of `hdiff prepare`, in memory.
+"""Encoding of streamed documents: the parse and align steps of `hdiff prepare`, in memory. No torch.
 
 Dimensions: N tokens of a group of documents.
 """
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from hdiff.data.align_step import _Rows
 from hdiff.data.arrow import encode_rows
 from hdiff.data.job import Job
-from hdiff.data.label_numbers import label_numbers
-from hdiff.data.packing import PackedBlocks
 from hdiff.data.parse_step import _is_unicode, _parse, loaded_parser
 from hdiff.data.prepared import PreparedData
+from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.errors import DataError, ParserError
 from hdiff.structure import LEVELS, SpanTree
 
@@ -43,7 +42,6 @@ class Encoding:
         parser: Parser of `data.stream.parser`; None takes the one recorded there.
         is_parsed: Whether units or the salience of words are needed; else documents are only tokenized.
         levels: Levels whose units are needed, `token` not among them.
-        sequence_length: Tokens per row.
         separator: Whether an end-of-text token follows each document.
         max_unit_tokens: Longest unit in tokens.
         lexical_salience: Whether a token has the salience of its id.
@@ -53,7 +51,6 @@ class Encoding:
     parser: str | None
     is_parsed: bool
     levels: tuple[str, ...]
-    sequence_length: int
     separator: bool
     max_unit_tokens: int | None
     lexical_salience: bool
@@ -64,13 +61,13 @@ class Encoded:
     """A group of documents as tokens.
 
     Attributes:
-        blocks: Its documents end to end; no buckets.
+        stream: Its documents end to end.
         num_documents: Documents in it.
         num_rejected: Documents that were left out: empty, not Unicode, without words or tokens, or refused by
             the parser.
     """
 
-    blocks: PackedBlocks
+    stream: TokenStream
     num_documents: int
     num_rejected: int
 
@@ -95,6 +92,12 @@ class DocumentEncoder:
         elif not encoding.is_parsed:
             self._token_salience = np.zeros(self.prepared.tokenizer.vocab_size, dtype=np.float32)
         self._salience = self.prepared.salience if encoding.is_parsed else _Unscored()
+
+    def started(self) -> DocumentEncoder:
+        """Itself, once its parser, if it needs one, is loaded."""
+        if self.encoding.is_parsed:
+            assert self.parser.levels
+        return self
 
     @cached_property
     def parser(self) -> Parser:
@@ -123,18 +126,16 @@ class DocumentEncoder:
         for item in self._trees(texts):
             rows.add(item)
         encoding = self.encoding
-        blocks = PackedBlocks.of_rows(
+        stream = TokenStream.of_rows(
             _table(rows.columns),
             self.prepared.tokenizer,
-            sequence_length=encoding.sequence_length,
             separator=encoding.separator,
             levels=encoding.levels,
             max_unit_tokens=encoding.max_unit_tokens,
             label_numbers=self._label_numbers,
             token_salience=self._token_salience,
-            buckets=None,
         )
-        return Encoded(blocks, rows.counts["documents"], len(texts) - rows.counts["documents"])
+        return Encoded(stream, rows.counts["documents"], len(texts) - rows.counts["documents"])
 
     def _trees(self, texts: Sequence[str]) -> Iterable[SpanTree | Rejected]:
         if self.encoding.is_parsed:

@@ -19,6 +19,7 @@ from hdiff.data.stream_documents import Group
 from hdiff.data.stream_encoding import DocumentEncoder, Encoded, Encoding
 from hdiff.errors import DataError
 
+_SECONDS_TO_START = 600.0
 _SECONDS_TO_DIE = 10.0
 
 
@@ -51,6 +52,8 @@ def encoded_groups(
         for _ in range(workers):
             started.append(_Worker.start(encoding))
         for worker in started:
+            worker.wait_until_ready()
+        for worker in started:
             waiting.append((worker, worker.take(next(groups))))
         while True:
             worker, group = waiting.popleft()
@@ -79,12 +82,21 @@ class _Worker:
         theirs.close()
         return cls(process, ours)
 
+    def wait_until_ready(self) -> None:
+        """Until it has loaded its parser."""
+        if not self.connection.poll(_SECONDS_TO_START):
+            raise DataError(
+                f"a worker of data.stream has not started after {_SECONDS_TO_START:g} seconds; lower "
+                f"data.stream.workers, or set it to 0 to see where a parser hangs"
+            )
+        self._receive("its start")
+
     def take(self, group: Group) -> Group:
         """Gives the worker a group; returns it."""
         try:
             self.connection.send(group.texts)
         except OSError:
-            raise self._death(group) from None
+            raise self._death(str(group)) from None
         return group
 
     def result(self, group: Group, timeout: float) -> Encoded:
@@ -95,14 +107,8 @@ class _Worker:
                 f"documents makes the parser hang remove it from the source, else raise data.stream.timeout, "
                 f"and start again with resume=auto"
             )
-        try:
-            kind, value = self.connection.recv()
-        except (EOFError, OSError):
-            raise self._death(group) from None
-        if kind == "error":
-            raise value
-        assert isinstance(value, Encoded)
-        return value
+        encoded: Encoded = self._receive(str(group))
+        return encoded
 
     def stop(self) -> None:
         """Ends it, at once."""
@@ -110,10 +116,19 @@ class _Worker:
         self.process.join()
         self.connection.close()
 
-    def _death(self, group: Group) -> DataError:
+    def _receive(self, what: str) -> Any:
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, OSError):
+            raise self._death(what) from None
+        if kind == "error":
+            raise value
+        return value
+
+    def _death(self, what: str) -> DataError:
         self.process.join(_SECONDS_TO_DIE)
         return DataError(
-            f"a worker of data.stream died (exit code {self.process.exitcode}) at {group}; if memory is "
+            f"a worker of data.stream died (exit code {self.process.exitcode}) at {what}; if memory is "
             f"short lower data.stream.workers, if one of these documents kills the parser remove it from the "
             f"source, and start again with resume=auto"
         )
@@ -130,14 +145,11 @@ def _work(connection: Connection, encoding: Encoding) -> None:
             signal.signal(number, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     encoder: DocumentEncoder | None = None
+    texts: tuple[str, ...] | None = None  # none yet: it only starts
     while True:
         try:
-            texts = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            encoder = encoder or DocumentEncoder(encoding)
-            message: tuple[str, Any] = ("encoded", encoder.encode(texts))
+            encoder = encoder or DocumentEncoder(encoding).started()
+            message: tuple[str, Any] = ("ok", None if texts is None else encoder.encode(texts))
         except Exception as error:
             message = ("error", error)
         try:
@@ -146,3 +158,7 @@ def _work(connection: Connection, encoding: Encoding) -> None:
             return
         except Exception as error:  # an error that cannot be sent
             connection.send(("error", RuntimeError(f"{message[1]!r} ({error})")))
+        try:
+            texts = connection.recv()
+        except (EOFError, OSError):
+            return

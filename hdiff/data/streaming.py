@@ -13,17 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, final
 
-import numpy as np
 import torch
 
 from hdiff.config import DataConfig
 from hdiff.data.batch import Batch
-from hdiff.data.packing import PackedBlocks, needed_levels
+from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.stream_documents import DocumentStream, Group, Place
 from hdiff.data.stream_encoding import Encoded, Encoding
 from hdiff.data.stream_source import Source
 from hdiff.data.stream_workers import encoded_groups
+from hdiff.data.token_stream import TokenStream, needed_levels
 from hdiff.data.training_rows import TrainingRows
 from hdiff.errors import DataError
 
@@ -55,7 +55,7 @@ class StreamedRows(TrainingRows):
         self._used = 0  # tokens of the first group below
         self._groups: deque[tuple[Group, Encoded]] = deque()
         self._place = Place()
-        self._counts = [0, 0]  # documents and rejected ones of the groups before
+        self._documents, self._rejected = 0, 0  # of the groups before
         self._epoch_of_text = 0
         self._expected: str | None = None  # digest of the group a resumed run begins with
         self._encoded: Iterator[tuple[Group, Encoded]] | None = None
@@ -97,7 +97,6 @@ class StreamedRows(TrainingRows):
             parser=data.stream.parser,
             is_parsed=bool(needed) or scored,
             levels=needed,
-            sequence_length=data.sequence_length,
             separator=data.separator,
             max_unit_tokens=data.max_unit_tokens,
             lexical_salience=data.lexical_salience,
@@ -113,7 +112,7 @@ class StreamedRows(TrainingRows):
         return cls(documents, encoding, like=blocks, has_salience=has_salience)
 
     def batch(self, places: Sequence[int]) -> Batch:
-        length, world_size = self.encoding.sequence_length, self.documents.world_size
+        length, world_size = self.like.sequence_length, self.documents.world_size
         first = self._rows * world_size + self.documents.rank
         expected = list(range(first, first + len(places) * world_size, world_size))
         if list(places) != expected:
@@ -137,23 +136,21 @@ class StreamedRows(TrainingRows):
         assert rows > 0  # a stream never ends
 
     def state(self) -> dict[str, Any] | None:
-        counts = [[encoded.num_documents, encoded.num_rejected] for _, encoded in self._groups]
-        documents, rejected = np.sum([self._counts, *counts], axis=0).tolist()
         return {
             "rows": self._rows,
             "place": (self._groups[0][0].place if self._groups else self._place).to_dict(),
             "tokens_used": self._used,
             "sha256": self._digest(),
-            "before": list(self._counts),
-            "documents": documents,
-            "rejected": rejected,
+            "documents": self._documents,
+            "rejected": self._rejected,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.close()
         self._groups.clear()
         self._rows, self._used = state["rows"], state["tokens_used"]
-        self._place, self._counts = Place(**state["place"]), list(state["before"])
+        self._documents, self._rejected = state["documents"], state["rejected"]
+        self._place = Place(**state["place"])
         self._epoch_of_text = self._place.epoch
         self._expected = state["sha256"]
 
@@ -176,36 +173,25 @@ class StreamedRows(TrainingRows):
                     f"saved than it did then; give the same text again, or use output=DIR for a new run"
                 )
             self._expected = None
-        parts = [encoded.blocks for _, encoded in self._groups]
         taken = slice(self._used, self._used + num_tokens)
+        stream = TokenStream.joined([encoded.stream for _, encoded in self._groups], taken)
         self._used += num_tokens
         # A group that is used up stays if it is the last: it tells the position.
-        while len(self._groups) > 1 and self._used >= len(self._groups[0][1].blocks.tokens):
+        while len(self._groups) > 1 and self._used >= len(self._groups[0][1].stream):
             _, encoded = self._groups.popleft()
-            self._used -= len(encoded.blocks.tokens)
-            self._counts = [self._counts[0] + encoded.num_documents, self._counts[1] + encoded.num_rejected]
-        return replace(
-            self.like,
-            tokens=np.concatenate([part.tokens for part in parts])[taken],
-            salience=np.concatenate([part.salience for part in parts])[taken],
-            unit_starts={
-                level: np.concatenate([part.unit_starts[level] for part in parts])[taken]
-                for level in self.encoding.levels
-            },
-            labels={
-                level: np.concatenate([part.labels[level] for part in parts])[taken]
-                for level in self.encoding.levels
-            },
-        )
+            self._used -= len(encoded.stream)
+            self._documents += encoded.num_documents
+            self._rejected += encoded.num_rejected
+        return self.like.of_stream(stream)
 
     def _digest(self) -> str | None:
         """Digest of the group the next row begins in."""
         if not self._groups:
             return self._expected
-        return hashlib.sha256(self._groups[0][1].blocks.tokens.tobytes()).hexdigest()
+        return hashlib.sha256(self._groups[0][1].stream.tokens.tobytes()).hexdigest()
 
     def _num_tokens(self) -> int:
-        return sum(len(encoded.blocks.tokens) for _, encoded in self._groups) - self._used
+        return sum(len(encoded.stream) for _, encoded in self._groups) - self._used
 
     def _next_group(self) -> tuple[Group, Encoded]:
         if self._encoded is None:
@@ -215,7 +201,7 @@ class StreamedRows(TrainingRows):
                 groups, self.encoding, workers=stream.workers, timeout=stream.timeout
             )
         group, encoded = next(self._encoded)
-        if len(encoded.blocks.tokens):
+        if len(encoded.stream):
             self._epoch_of_text = group.place.epoch
         elif group.place.epoch > self._epoch_of_text + 1:
             raise DataError(

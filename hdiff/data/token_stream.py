@@ -1,0 +1,214 @@
+"""TokenStream: documents end to end as tokens, units, labels and salience. No torch.
+
+Dimensions: N tokens of all documents, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdiff.errors import DataError
+from hdiff.structure import level_rank
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hdiff.data.prepared import PreparedData
+    from hdiff.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """Documents end to end.
+
+    Attributes:
+        tokens: Token ids, int32 (N,).
+        salience: Salience of each token, 0 for separators, float32 (N,).
+        unit_starts: Level -> whether a unit begins at each token, bool (N,).
+        labels: Level -> number of the label of each token's unit, 0 for none, int16 (N,).
+    """
+
+    tokens: NDArray[np.int32]
+    salience: NDArray[np.float32]
+    unit_starts: Mapping[str, NDArray[np.bool_]]
+    labels: Mapping[str, NDArray[np.int16]]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: Dataset,
+        tokenizer: Tokenizer,
+        *,
+        separator: bool,
+        levels: Sequence[str],
+        max_unit_tokens: int | None,
+        label_numbers: NDArray[np.int16],
+        token_salience: NDArray[np.float32] | None,
+    ) -> TokenStream:
+        """Puts documents end to end.
+
+        Args:
+            rows: Documents, with the columns of `hdiff.data.arrow.features`.
+            tokenizer: Their tokenizer.
+            separator: Whether an end-of-text token follows each document.
+            levels: Levels whose units are needed, `token` not among them.
+            max_unit_tokens: Longest unit in tokens.
+            label_numbers: Number of each label id of the rows.
+            token_salience: Salience of each token id, float32 (V,); None takes that of the rows.
+
+        Returns:
+            Their tokens.
+        """
+        lengths = token_counts(rows)
+        extra = int(separator)
+        starts = np.concatenate([[0], (lengths + extra).cumsum()])  # (documents + 1,)
+        total = int(starts[-1])
+        is_text = np.ones(total, dtype=np.bool_)
+        if separator:
+            is_text[starts[1:] - 1] = False
+        tokens = np.full(total, tokenizer.eos_id, dtype=np.int32)
+        tokens[is_text] = flat_column(rows, "input_ids")
+        salience = np.zeros(total, dtype=np.float32)
+        if token_salience is None:
+            salience[is_text] = flat_column(rows, "salience")
+        else:
+            salience[is_text] = token_salience[tokens[is_text]]
+        units = {level: _units(rows, starts, level, max_unit_tokens, label_numbers) for level in levels}
+        return cls(
+            tokens,
+            salience,
+            {level: begins for level, (begins, _) in units.items()},
+            {level: labels for level, (_, labels) in units.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[TokenStream], taken: slice) -> TokenStream:
+        """Streams end to end, and a stretch of the whole.
+
+        Args:
+            parts: At least one stream, with the same levels.
+            taken: The stretch.
+
+        Returns:
+            Its tokens.
+        """
+
+        def cut(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+            return np.concatenate(arrays)[taken]
+
+        levels = list(parts[0].unit_starts)
+        return cls(
+            cut([part.tokens for part in parts]),
+            cut([part.salience for part in parts]),
+            {level: cut([part.unit_starts[level] for part in parts]) for level in levels},
+            {level: cut([part.labels[level] for part in parts]) for level in levels},
+        )
+
+
+def token_counts(rows: Dataset) -> NDArray[np.int64]:
+    """Tokens of each document, (documents,)."""
+    return _lengths(rows, "input_ids")
+
+
+def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
+    """Levels that need data, checked.
+
+    Args:
+        prepared: A data set.
+        levels: Levels whose units are wanted; `token` needs no data.
+
+    Returns:
+        The others.
+
+    Raises:
+        DataError: If the data set does not keep one of them.
+    """
+    needed = [level for level in levels if level != "token"]
+    kept = list(prepared.manifest["levels"])
+    for level in needed:
+        if level not in kept:
+            raise DataError(
+                f"corruption needs level '{level}', the data set keeps {kept}; "
+                f"re-run hdiff prepare with --levels {level}"
+            )
+    return needed
+
+
+def flat_column(rows: Dataset, name: str) -> NDArray[Any]:
+    """All values of a column of lists, end to end."""
+    return np.asarray(_column(rows, name).flatten())
+
+
+def _column(rows: Dataset, name: str) -> Any:
+    """One column as a single Arrow list array."""
+    return rows.data.column(name).combine_chunks()
+
+
+def _lengths(rows: Dataset, name: str) -> NDArray[np.int64]:
+    return np.asarray(_column(rows, name).value_lengths(), dtype=np.int64)
+
+
+def label_order(prepared: PreparedData) -> NDArray[np.int16]:
+    """New number of each stored label: 1 the most frequent of the training split."""
+    stored = flat_column(prepared.split("train"), "span_label")
+    counts = np.bincount(stored, minlength=int(stored.max(initial=0)) + 1)
+    order = np.empty(len(counts), dtype=np.int16)
+    order[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
+    return order
+
+
+def label_numbers(names: Sequence[str], prepared: PreparedData) -> NDArray[np.int16]:
+    """Numbers that a data set gives to labels: 1 to the most frequent one of its training split.
+
+    Args:
+        names: Labels, of this or of another data set.
+        prepared: The data set whose numbers count.
+
+    Returns:
+        A number for each label; those that its training split lacks share the number after all others.
+    """
+    order = label_order(prepared)
+    known = dict(zip(prepared.manifest["labels"], order.tolist(), strict=False))
+    return np.array([known.get(name, len(order) + 1) for name in names], dtype=np.int16)
+
+
+def _units(
+    rows: Dataset,
+    document_starts: NDArray[np.int64],
+    level: str,
+    max_unit_tokens: int | None,
+    label_order: NDArray[np.int16],
+) -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
+    """`hdiff.structure.segment` for all documents at once: where units begin, and their labels.
+
+    Spans come in nesting order, so a candidate is maximal exactly if it begins at or after the end
+    of every candidate before it.
+    """
+    document = np.repeat(np.arange(len(rows)), _lengths(rows, "span_start"))
+    first = flat_column(rows, "span_start") + document_starts[document]
+    end = flat_column(rows, "span_end") + document_starts[document]
+    rank = flat_column(rows, "span_level")
+    candidate = rank >= level_rank(level)
+    if max_unit_tokens is not None:
+        candidate &= end - first <= max_unit_tokens
+    first, end = first[candidate], end[candidate]
+    covered = np.concatenate([[0], np.maximum.accumulate(end)[:-1]]) if len(end) else end
+    taken = first >= covered
+    total = int(document_starts[-1])
+    change = np.zeros(total + 2, dtype=np.int64)
+    np.add.at(change, first[taken] + 1, 1)
+    np.add.at(change, end[taken], -1)
+    label = label_order[np.minimum(flat_column(rows, "span_label")[candidate][taken], len(label_order) - 1)]
+    labels = np.zeros(total, dtype=np.int16)
+    lengths = end[taken] - first[taken]
+    inside = np.arange(int(lengths.sum())) - np.repeat(lengths.cumsum() - lengths, lengths)
+    labels[np.repeat(first[taken], lengths) + inside] = np.repeat(label, lengths)
+    return change.cumsum()[:total] <= 0, labels

@@ -1,0 +1,197 @@
+"""Training on mixtures and streams: resumed runs repeat the uninterrupted one, other data is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdiff.checkpoint import load_checkpoint
+from hdiff.config import Recipe
+from hdiff.data.prepared import PreparedData
+from hdiff.errors import DataError, RecipeError
+from hdiff.metrics import read_metrics
+from hdiff.recipe import load_recipe
+from hdiff.training import Trainer
+
+RECIPE = """
+name: streamed
+output: {output}
+data: {{path: {data}, sequence_length: 32, max_unit_tokens: 6}}
+model: {{width: 16, depth: 1, num_heads: 2, dropout: 0.1}}
+head: {{kind: product}}
+corruption: {{kind: span_masking, segmentation: mixture, level: phrase, lengths: corpus}}
+train: {{steps: 8, batch_size: 4, warmup_steps: 2, ema_decay: 0.9, log_every: 1, checkpoint_every: 3}}
+"""
+
+
+@pytest.fixture
+def texts(tmp_path: Path, prepared_folder: Path) -> Path:
+    """The prepared documents as text, in four files."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    rows = PreparedData.load(prepared_folder).split("train")["text"]
+    for number in range(4):
+        lines = [json.dumps({"text": text[:1500]}) + "\n" for text in rows[number::4]]
+        (folder / f"{number}.jsonl").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, prepared_folder: Path) -> Path:
+    file = tmp_path / "streamed.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    return file
+
+
+def streaming(file: Path, texts: Path, output: Path, *overrides: str) -> Recipe:
+    stream = f"data.stream={{source: {texts}, shuffle_buffer: 3}}"
+    return load_recipe(file, [stream, f"output={output}", *overrides])
+
+
+def mixing(file: Path, data: Path, output: Path, *overrides: str) -> Recipe:
+    copy = file.parent / "copy"
+    if not copy.exists():
+        shutil.copytree(data, copy)
+    members = f"data.mixture=[{{path: {data}, weight: 2}}, {{path: {copy}, weight: 1}}]"
+    return load_recipe(file, [members, f"output={output}", *overrides])
+
+
+def stop_at(trainer: Trainer, step: int) -> None:
+    """A signal during an update, as a cluster sends it."""
+    original = trainer._update
+
+    def update(number: int) -> dict[str, float]:
+        if number == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(number)
+
+    trainer._update = update  # type: ignore[method-assign]
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    whole, parts = (load_checkpoint(run / "checkpoints") for run in (one, other))
+    for name, tensor in whole.tensors["model"].items():
+        assert torch.equal(tensor, parts.tensors["model"][name]), name
+    losses = [
+        [(line["step"], line["loss"]) for line in read_metrics(run / "metrics.jsonl")] for run in (one, other)
+    ]
+    assert losses[0] == losses[1]
+    assert whole.state.get("rows") == parts.state.get("rows")
+
+
+def test_stopped_stream_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
+    assert Trainer(streaming(recipe_file, texts, tmp_path / "whole")).run() is None
+    interrupted = Trainer(streaming(recipe_file, texts, tmp_path / "parts"))
+    stop_at(interrupted, 5)
+    assert interrupted.run() == signal.SIGTERM
+    assert Trainer(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto")).run() is None
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    record = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert record["data"]["stream"]["source"] == str(texts)
+    assert record["data"]["train_tokens"] is None
+    (state,) = load_checkpoint(tmp_path / "whole" / "checkpoints").state["rows"]
+    assert state["rows"] == 8 * 4
+
+
+@pytest.mark.slow
+def test_workers_of_a_stream_change_no_number(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
+    """Not even where a run with workers goes on with one that has none."""
+    Trainer(streaming(recipe_file, texts, tmp_path / "whole")).run()
+    helped = Trainer(streaming(recipe_file, texts, tmp_path / "helped", "data.stream.workers=2"))
+    stop_at(helped, 4)
+    helped.run()
+    Trainer(streaming(recipe_file, texts, tmp_path / "helped", "resume=auto")).run()
+    assert_equal_runs(tmp_path / "whole", tmp_path / "helped")
+
+
+def test_stopped_mixture_goes_on_bit_for_bit(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    assert Trainer(mixing(recipe_file, prepared_folder, tmp_path / "whole")).run() is None
+    interrupted = Trainer(mixing(recipe_file, prepared_folder, tmp_path / "parts"))
+    stop_at(interrupted, 4)
+    assert interrupted.run() == signal.SIGTERM
+    assert Trainer(mixing(recipe_file, prepared_folder, tmp_path / "parts", "resume=auto")).run() is None
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    members = json.loads((tmp_path / "whole" / "run.json").read_text())["data"]["mixture"]
+    assert [member["weight"] for member in members] == [2.0, 1.0]
+    assert members[0]["sha256"] == members[1]["sha256"], "a copy"
+
+
+def test_other_text_is_not_resumed(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
+    run = tmp_path / "run"
+    trainer = Trainer(streaming(recipe_file, texts, run))
+    stop_at(trainer, 1)
+    trainer.run()
+    with pytest.raises(RecipeError, match=r"another recipe \(different: data\.stream\.shuffle_buffer\)"):
+        Trainer(streaming(recipe_file, texts, run, "resume=auto", "data.stream.shuffle_buffer=4")).run()
+    file = texts / "0.jsonl"
+    file.write_text(file.read_text() + '{"text": "One more."}\n')
+    with pytest.raises(DataError, match=r"trained on another stream of texts than data\.stream names now"):
+        Trainer(streaming(recipe_file, texts, run, "resume=auto")).run()
+
+
+def test_other_member_of_a_mixture_is_not_resumed(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    trainer = Trainer(mixing(recipe_file, prepared_folder, tmp_path / "run"))
+    stop_at(trainer, 1)
+    trainer.run()
+    file = tmp_path / "copy" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "levels": [*manifest["levels"], "sentence"]}))
+    with pytest.raises(DataError, match=r"another mixture of texts than data\.mixture names now"):
+        Trainer(mixing(recipe_file, prepared_folder, tmp_path / "run", "resume=auto")).run()
+
+
+def test_damaged_member_of_a_mixture_is_not_trained_on(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    recipe = mixing(recipe_file, prepared_folder, tmp_path / "run")
+    file = next((tmp_path / "copy" / "train").glob("*.arrow"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(DataError, match=r"copy/train/.* has changed since it was prepared"):
+        Trainer(recipe)
+
+
+@pytest.mark.slow
+def test_two_processes_read_different_rows_and_resume(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
+    """torchrun with gloo; then one process alone is refused."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    stream = f"data.stream={{source: {texts}, shuffle_buffer: 3}}"
+
+    def train(name: str, *overrides: str) -> None:
+        words = [
+            "train",
+            str(recipe_file),
+            stream,
+            f"output={tmp_path / name}",
+            "train.batch_size=2",
+            *overrides,
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        subprocess.run(
+            [*command, "-m", "hdiff", *words, "-q"], check=True, env=environment, timeout=600, cwd=tmp_path
+        )
+
+    train("whole")
+    train("parts")
+    newest = sorted((tmp_path / "parts" / "checkpoints").iterdir())[-1]
+    shutil.rmtree(newest)  # as if both had been killed after the one before
+    train("parts", "resume=auto")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    states = load_checkpoint(tmp_path / "whole" / "checkpoints").state["rows"]
+    assert [state["rows"] for state in states] == [16, 16]
+    assert states[0]["sha256"] != states[1]["sha256"]
+    with pytest.raises(RecipeError, match="read by 2 processes, now there are 1"):
+        Trainer(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto")).run()
