@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hdiff import __version__
 from hdiff.control.literal import literal_tokens
 from hdiff.errors import DataError
 from hdiff.pages import TEMPLATES, embed_json
 from hdiff.report_text import count
+from hdiff.samplers.draw import plain_sampler
 from hdiff.serve.requests import MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS, MOST_TRIES
 from hdiff.serve.restoration import labels_of_skeletons, refusals
 from hdiff.serve.served_run import ServedRun
+
+if TYPE_CHECKING:
+    from hdiff.data.prepared import PreparedData
 
 EXAMPLE = "The old dog that barked all night slept in the warm kitchen."
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 SCRIPTS = ("page.js", "serve_film.js", "serve_tree.js", "serve.js")
 SHEETS = ("page.css", "serve.css")
-_WORDS_OF_EXAMPLE = 10
+_WORDS_OF_EXAMPLE = 8
+_MOST_TEXTS, _MOST_CHARACTERS, _MOST_TOKENS = 20, 2_000, 32
+"""Texts that are searched for an example, characters of each, tokens of the example."""
 
 
 def assets() -> dict[str, tuple[bytes, str]]:
@@ -83,18 +89,44 @@ def _facts(run: ServedRun) -> list[tuple[str, str]]:
         ("Data", data.get("source") or "not recorded"),
         (label, value),
         ("Parameters", count(run.num_parameters)),
+        ("Sampler", None if run.is_autoregressive else _sampler(run)),
         ("Updates", f"{run.record['steps']:,}" if run.record.get("steps") else None),
         ("Commit", run.record.get("commit") or "an installed package"),
     ]
     return [(name, str(text)) for name, text in pairs if text]
 
 
+def _sampler(run: ServedRun) -> str:
+    spec = run.recipe.evaluation.sampler or plain_sampler(run.corruption.unconditional())
+    return "that of the corruption" if spec is None else str(spec["kind"])
+
+
 def _example(run: ServedRun) -> str:
-    """A sentence in words of the model: a model of few words gets some of its own validation text."""
+    """A sentence in words of the model: one of its own validation text, where that is at hand."""
+    found = "" if run.prepared is None else _own_sentence(run, run.prepared)
+    if found:
+        return found
     try:
         literal_tokens(EXAMPLE, run.tokenizer)
     except DataError:
-        if run.prepared is None:
-            return ""
-        return " ".join(run.prepared.split("validation")[0]["text"].split()[:_WORDS_OF_EXAMPLE])
+        return ""
     return EXAMPLE
+
+
+def _own_sentence(run: ServedRun, prepared: PreparedData) -> str:
+    """The first sentence that fits a screen; of text without sentences the first words."""
+    split = prepared.split("validation")
+    for index in range(0, len(split), max(1, len(split) // _MOST_TEXTS)):
+        text: str = split[index]["text"][:_MOST_CHARACTERS]
+        for tree in [] if run.parser is None else run.parser.parse([text]):
+            for span in tree.at("sentence"):
+                sentence = text[span.start : span.end]
+                if _fits(sentence) and len(run.tokenizer.encode(sentence)[0]) <= _MOST_TOKENS:
+                    return sentence
+    return " ".join(split[0]["text"].split()[:_WORDS_OF_EXAMPLE])
+
+
+def _fits(text: str) -> bool:
+    is_whole = text[:1].isupper() and text[-1:] in ".!?" and text.isprintable()
+    is_prose = all(character.isalnum() or character in " ,.!?-'" for character in text)
+    return is_whole and is_prose and _WORDS_OF_EXAMPLE <= len(text.split()) <= 2 * _WORDS_OF_EXAMPLE

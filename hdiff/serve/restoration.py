@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.control.candidates import Controlled, banning, check_steps, controlled, fill_best, one_by_one
+from hdiff.control.candidates import (
+    Controlled,
+    banning,
+    check_steps,
+    controlled,
+    fill_best,
+    one_by_one,
+    with_sampling,
+)
 from hdiff.control.request import Request
 from hdiff.control.skeleton import Skeleton, known_labels, skeleton_types
 from hdiff.control.verification import FREE
@@ -26,11 +34,12 @@ from hdiff.corruption import (
     UnitMasking,
 )
 from hdiff.errors import DataError
-from hdiff.factory import build_sampler
+from hdiff.factory import build_sampler, steps_parameter
 from hdiff.heads.sampling import Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.samplers import Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.draw import plain_sampler
 from hdiff.samplers.gaussian import sample_gaussian
@@ -188,13 +197,21 @@ def _fill(
     assert isinstance(model, Denoiser), "refused before"
     row = [eos, *x_t[0].tolist(), eos]
     num_hidden = row.count(model.mask_id)
-    steps = min(STEPS, num_hidden) if request.steps is None else request.steps
-    spec = plain_sampler(corruption)
-    assert spec is not None, "masked units have one"
-    sampler = build_sampler(spec, num_steps=steps)
-    sampler.sampling = Sampling(temperature=request.temperature)
+    sampler = _sampler(request, run, corruption, num_hidden)
     rows = torch.tensor([row] * request.samples)
     return fill_best(model, corruption, run.tokenizer, sampler, [rows], generator=generator)
+
+
+def _sampler(request: RestoreRequest, run: ServedRun, corruption: Corruption, num_hidden: int) -> Sampler:
+    """The sampler of the recipe, or the plain one, as for fresh texts."""
+    spec = run.recipe.evaluation.sampler or plain_sampler(corruption)
+    assert spec is not None, "masked units have one"
+    parameter, steps = steps_parameter(spec), request.steps
+    if steps is not None and (parameter is None or "num_steps" in spec):
+        raise DataError(f"sampler '{spec['kind']}' sets its number of steps itself; leave steps out")
+    if steps is None and parameter is not None and parameter.default is parameter.empty:
+        steps = None if "num_steps" in spec else min(STEPS, num_hidden)
+    return with_sampling(build_sampler(spec, num_steps=steps), Sampling(temperature=request.temperature))
 
 
 def _fill_types(

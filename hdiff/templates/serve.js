@@ -111,7 +111,7 @@
         pieces.push({ ...piece, made });
         line.append(...made.nodes);
       }
-      const score = sample.score === null ? "" : ` · at most ${sample.score.toFixed(2)} nats per filled token`;
+      const score = sample.score === null ? "" : ` · ${sample.score.toFixed(2)} nats per filled token, one run of the bound`;
       return el("article", { class: "text", "aria-label": `Text ${i + 1}` }, el("h3", {}, `Text ${i + 1}`, el("small", {}, score)), line, el("p", { class: "visually-hidden" }, sample.text));
     });
     const total = pieces.filter((piece) => !piece.given).length;

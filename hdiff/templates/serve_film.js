@@ -83,7 +83,12 @@
     const [, lead, core, tail] = /^(\s*)([\s\S]*?)(\s*)$/.exec(text);
     const box = el("span", { class: "tok" });
     const put = (shown) => { if (box.textContent !== shown) box.textContent = shown; };
-    const clean = (inside ? lead : "") + (core || (lead.includes("\n") ? "¶" : "␣"));
+    if (!core) { // white space alone, or a part of a character
+      const shown = text.includes("\n") ? "¶" : text || "\u2009";
+      put(shown);
+      return { box, nodes: text.includes("\n") ? [box, text] : [box], put, clean: shown };
+    }
+    const clean = (inside ? lead : "") + core;
     put(clean);
     const nodes = [inside ? "" : lead, box, tail].filter((part) => part !== "");
     return { box, nodes, put, clean };
