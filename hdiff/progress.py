@@ -1,4 +1,7 @@
-"""Progress: what a long command is doing, on stderr; a bar on a terminal, plain lines in a log."""
+"""Progress: what a long command is doing, on stderr; a bar on a terminal, plain lines in a log.
+
+rich obeys NO_COLOR and, where the output is no terminal, writes no escape codes.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ class Progress:
         self.title = title
         self.quiet = quiet
         self.console = Console(stderr=True)
+        # A bar on a dumb terminal would not be drawn before its end.
+        self.has_bar = self.console.is_terminal and not self.console.is_dumb_terminal
         self.bar: RichProgress | None = None
         self.task: object = None
         self.last_line = time.monotonic()
@@ -37,7 +42,7 @@ class Progress:
         """
         if self.quiet:
             return
-        if not self.console.is_terminal:
+        if not self.has_bar:
             now = time.monotonic()
             if now - self.last_line >= LINE_EVERY_SECONDS or (total is not None and done >= total):
                 self.last_line = now

@@ -1,0 +1,112 @@
+"""The command line starts quickly, completes in a shell, and writes no colours where none belong."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COLOUR = re.compile(rb"\x1b\[[0-9;]*[34][0-9]m|\x1b\[[0-9;]*9[0-9]m")
+SHOW_PROGRESS = """
+from hdiff.progress import Progress
+display = Progress("counting")
+for done in range(1, 4):
+    display.update(done, 3, "note")
+display.message("the end")
+display.close()
+"""
+INSPECT = [
+    sys.executable,
+    "-m",
+    "hdiff",
+    "inspect",
+    "The old dog slept.",
+    "--parser",
+    "plain",
+    "--level",
+    "word",
+]
+
+
+def cpu_seconds(*command: str) -> float:
+    """CPU time of a process: other work on the machine does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def on_a_terminal(command: list[str], **environment: str) -> bytes:
+    """What a command writes to a terminal of its own."""
+    pty = pytest.importorskip("pty", reason="pseudo terminals are those of Unix")
+    leader, follower = pty.openpty()
+    values = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        command, stdout=follower, stderr=follower, env={**values, "TERM": "xterm-256color", **environment}
+    )
+    os.close(follower)
+    written = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # Linux: the other end is closed
+            part = b""
+        if not part:
+            break
+        written += part
+    os.close(leader)
+    assert process.wait(timeout=600) == 0, written
+    return written
+
+
+def test_importing_hdiff_takes_under_0_3_seconds() -> None:
+    assert min(cpu_seconds(sys.executable, "-c", "import hdiff") for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_the_command_line_answers_within_a_second(words: list[str]) -> None:
+    assert min(cpu_seconds(sys.executable, "-m", "hdiff", *words) for _ in range(3)) < 1
+
+
+def test_a_completion_script_for_bash_is_made() -> None:
+    hdiff = Path(sys.executable).with_name("hdiff")
+    environment = {**os.environ, "_HDIFF_COMPLETE": "source_bash"}
+    script = subprocess.run(
+        [hdiff], env=environment, capture_output=True, text=True, timeout=600, check=False
+    ).stdout
+    assert "complete " in script
+    assert "hdiff" in script
+    checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+    words = {**os.environ, "_HDIFF_COMPLETE": "complete_bash", "COMP_WORDS": "hdiff sa", "COMP_CWORD": "1"}
+    completed = subprocess.run([hdiff], env=words, capture_output=True, text=True, timeout=600, check=False)
+    assert completed.stdout.split() == ["sample"]
+
+
+def test_a_terminal_has_colours_and_a_pipe_has_none() -> None:
+    assert COLOUR.search(on_a_terminal(INSPECT))
+    piped = subprocess.run(INSPECT, capture_output=True, timeout=600, check=True)
+    assert b"\x1b" not in piped.stdout + piped.stderr
+    assert b"dog" in piped.stdout
+
+
+def test_no_color_and_dumb_terminals_are_obeyed() -> None:
+    assert not COLOUR.search(on_a_terminal(INSPECT, NO_COLOR="1"))
+    assert b"\x1b" not in on_a_terminal(INSPECT, TERM="dumb")
+
+
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
+    command = [sys.executable, "-c", SHOW_PROGRESS]
+    assert b"\x1b" in on_a_terminal(command)
+    assert not COLOUR.search(on_a_terminal(command, NO_COLOR="1"))
+    dumb = on_a_terminal(command, TERM="dumb")
+    assert b"\x1b" not in dumb
+    assert b"counting: 3/3 note" in dumb
+    piped = subprocess.run(command, capture_output=True, timeout=600, check=True)
+    assert piped.stdout == b""
+    assert piped.stderr.splitlines() == [b"counting: 3/3 note", b"the end"]
