@@ -169,8 +169,12 @@ def _bf16(name: str, device: torch.device) -> Check:
 def _attention() -> Iterator[Check]:
     if importlib.util.find_spec("torch") is None:
         return
-    from hdiff.models.attention import available_backends
+    import torch
 
+    from hdiff.models.attention import available_backends, explain_backend
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield Check("attention", "ok", explain_backend(device))
     for backend, outcome in available_backends().items():
         name = f"attention: {backend}"
         if outcome == "ok":

@@ -27,6 +27,17 @@ def test_torch_and_its_attention_are_tried(checks):
     assert "cuda" in by_name or "cuda:0" in by_name
 
 
+def test_it_says_which_attention_is_chosen_and_why(checks):
+    import torch
+
+    from hdiff.models.attention import select_backend
+
+    detail = {check.name: check for check in checks}["attention"].detail
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert detail.startswith(f"{select_backend(torch.device(device))} is used: ")
+    assert torch.cuda.is_available() or "the device is cpu" in detail
+
+
 def test_every_parser_model_parses_a_sentence(checks):
     models = [check for check in checks if check.name.startswith("spacy model ")]
     if not models:

@@ -29,6 +29,8 @@ class Batch:
         salience: Salience of the word a token belongs to, or of the token id, in [0, 1], float (B, L).
         salience_buckets: Bucket of that salience, 0 the least salient, long (B, L).
         sample_ids: Position of each row in the data set, long (B,); seeds its noise.
+        document_ids: Document of each token, contiguous in a row, -1 at padding, long (B, L); None: nobody
+            asked for documents to be kept apart.
     """
 
     input_ids: Tensor
@@ -38,6 +40,7 @@ class Batch:
     salience: Tensor | None = None
     salience_buckets: Tensor | None = None
     sample_ids: Tensor | None = None
+    document_ids: Tensor | None = None
 
     @classmethod
     def of(cls, input_ids: Tensor) -> Batch:
@@ -132,4 +135,5 @@ class Batch:
             salience=move(self.salience),
             salience_buckets=move(self.salience_buckets),
             sample_ids=move(self.sample_ids),
+            document_ids=move(self.document_ids),
         )

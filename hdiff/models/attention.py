@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdiff.models.document_mask import DocumentMask
 from hdiff.packed_spans import PackedSpans
 
 
@@ -38,7 +41,7 @@ def attention(
     *,
     token_mask: Tensor | None = None,
     causal: bool = False,
-    visible: Tensor | None = None,
+    visible: Tensor | DocumentMask | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Scaled dot-product attention over whole rows.
@@ -49,19 +52,24 @@ def attention(
         value: (B, L, H, E).
         token_mask: Keys that may be attended, bool (B, L); None means all.
         causal: Whether a token sees only itself and earlier ones.
-        visible: Keys that each query may attend, bool (L, L) or (B, L, L), at least one per query; in place
-            of `token_mask` and `causal`.
-        backend: `xformers`, `torch` or `reference`; None picks by device.
+        visible: Keys that each query may attend, bool (L, L) or (B, L, L), at least one per query, or
+            those of its document; in place of `token_mask` and `causal`.
+        backend: `xformers`, `torch`, `reference`, or for a `DocumentMask` also `flex`; None picks by device.
 
     Returns:
         As `query`.
     """
     backend = backend or select_backend(query.device)
+    assert backend != "flex" or isinstance(visible, DocumentMask), "flex attention is for documents"
     is_part = query.shape[1] != key.shape[1]
     assert not (is_part and causal), "causal attention needs the query of every position"
     if visible is not None:
         assert token_mask is None, "`visible` says which keys are padding"
         assert not causal, "`visible` says which keys come later"
+        if isinstance(visible, DocumentMask):
+            if backend in _DOCUMENTS:
+                return _DOCUMENTS[backend](query, key, value, visible)
+            visible = visible.visible
         visible = visible.view(-1, 1, *visible.shape[-2:])  # (B or 1, 1, L, L)
     if backend == "xformers" and not (is_part and token_mask is not None):
         return _attention_xformers(query, key, value, token_mask=token_mask, causal=causal, visible=visible)
@@ -126,6 +134,17 @@ def select_backend(device: torch.device) -> str:
     return "xformers" if device.type == "cuda" and _xformers_ops() is not None else "torch"
 
 
+def explain_backend(device: torch.device) -> str:
+    """Which backend `attention` picks for a device, and why; a sentence."""
+    if select_backend(device) == "xformers":
+        return "xformers is used: the device is CUDA; documents apart by its block-diagonal masks"
+    if device.type != "cuda":
+        why = f"xformers has kernels for CUDA only and the device is {device.type}"
+    else:
+        why = "xformers is not installed or does not load"
+    return f"torch is used: {why}; documents apart by a boolean mask"
+
+
 def available_backends() -> dict[str, str]:
     """Tries every backend against the reference on the best device here.
 
@@ -148,6 +167,33 @@ def available_backends() -> dict[str, str]:
                 "ok" if float(error) < 1e-3 else f"differs from the reference by {float(error):.1e}"
             )
     return found
+
+
+def _documents_xformers(query: Tensor, key: Tensor, value: Tensor, documents: DocumentMask) -> Tensor:
+    """All documents of a batch in one long row, block by block."""
+    ops = _xformers_ops()
+    assert ops is not None, "select_backend or the caller chose xformers without having it"
+    bias = ops.fmha.attn_bias.BlockDiagonalMask.from_seqlens(documents.lengths)
+    one_row = [x.reshape(1, -1, *x.shape[2:]) for x in (query, key, value)]
+    return ops.memory_efficient_attention(*one_row, attn_bias=bias).view_as(query)  # type: ignore[no-any-return]
+
+
+@cache
+def _flex_attention(is_compiled: bool) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    plain: Callable[..., Any] = flex_attention
+    return torch.compile(plain) if is_compiled else plain
+
+
+def _documents_flex(query: Tensor, key: Tensor, value: Tensor, documents: DocumentMask) -> Tensor:
+    inputs = [x.transpose(1, 2) for x in (query, key, value)]
+    flex = _flex_attention(query.is_cuda)  # without the compiler it is slow, and right
+    output: Tensor = flex(*inputs, block_mask=documents.flex_mask)
+    return output.transpose(1, 2)
+
+
+_DOCUMENTS = {"xformers": _documents_xformers, "flex": _documents_flex}
 
 
 def _allowed(length: int, token_mask: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:

@@ -16,6 +16,7 @@ from hdiff.corruption.base import Corrupted
 from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
+from hdiff.models.document_mask import DocumentMask
 from hdiff.models.headed import Headed
 from hdiff.models.planner import Plan, Planner
 from hdiff.models.trunk import Trunk
@@ -85,7 +86,12 @@ class Denoiser(Headed):
         self.register_buffer("token_classes", token_classes, persistent=False)
 
     def hidden(
-        self, x_t: Tensor, token_mask: Tensor | None = None, *, types_t: Tensor | None = None
+        self,
+        x_t: Tensor,
+        token_mask: Tensor | None = None,
+        *,
+        types_t: Tensor | None = None,
+        document_ids: Tensor | None = None,
     ) -> Tensor:
         """Trunk output.
 
@@ -93,6 +99,8 @@ class Denoiser(Headed):
             x_t: Tokens, `mask_id` where hidden, long (B, L).
             token_mask: Real tokens, bool (B, L); None if all are.
             types_t: Visible types, the number of types where hidden, long (B, L, R); None without types.
+            document_ids: Document of each token, -1 at padding, long (B, L): a token sees only its own, and
+                `token_mask` is not needed. None: a token sees the whole row.
 
         Returns:
             float (B, L, D).
@@ -106,7 +114,10 @@ class Denoiser(Headed):
                 f"the model has {len(self.type_heads)} type heads, the corruption {given} type streams; "
                 f"build the model for this corruption (corruption.type_sizes)"
             )
-        return self.trunk(self._embed(x_t, types_t), token_mask)  # type: ignore[no-any-return]
+        embedded = self._embed(x_t, types_t)
+        if document_ids is not None:
+            return self.trunk(embedded, visible=DocumentMask(document_ids))  # type: ignore[no-any-return]
+        return self.trunk(embedded, token_mask)  # type: ignore[no-any-return]
 
     def cached_hidden(
         self, x_t: Tensor, token_mask: Tensor | None, cache: TrunkCache | None, active: Tensor

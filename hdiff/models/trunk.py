@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hdiff.errors import RecipeError
 from hdiff.models.attention import attention
+from hdiff.models.document_mask import DocumentMask
 from hdiff.models.trunk_cache import TrunkCache, positions_of
 
 
@@ -83,7 +84,7 @@ class TrunkLayer(nn.Module):
         angles: Tensor,
         token_mask: Tensor | None,
         causal: bool,
-        visible: Tensor | None = None,
+        visible: Tensor | DocumentMask | None = None,
     ) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
         query, key, value = self.project_in(hidden, angles)
@@ -104,7 +105,7 @@ class TrunkLayer(nn.Module):
         value: Tensor,
         token_mask: Tensor | None,
         causal: bool,
-        visible: Tensor | None = None,
+        visible: Tensor | DocumentMask | None = None,
     ) -> Tensor:
         """Attention of some positions over the row, and the MLP: (B, M, D) -> (B, M, D)."""
         mixed = attention(query, key, value, token_mask=token_mask, causal=causal, visible=visible)
@@ -145,7 +146,7 @@ class Trunk(nn.Module):
         hidden: Tensor,
         token_mask: Tensor | None = None,
         *,
-        visible: Tensor | None = None,
+        visible: Tensor | DocumentMask | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
         """Contextualises embedded tokens.
@@ -153,7 +154,8 @@ class Trunk(nn.Module):
         Args:
             hidden: Embedded tokens, float (B, L, D).
             token_mask: Real tokens, bool (B, L); None if all are.
-            visible: Which tokens each token sees, bool (L, L) or (B, L, L), in place of `token_mask`.
+            visible: Which tokens each token sees, bool (L, L) or (B, L, L), or those of its document, in
+                place of `token_mask`.
             positions: Positions of the tokens, long (L,); None: 0, 1, 2 ...
 
         Returns:

@@ -56,7 +56,8 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     peaks = []
     for repeat in range(arguments.repeats + 1):
         for system, loop in loops.items():
-            loop.real = loop.positions = 0 if repeat < 2 else loop.positions
+            if repeat == 1:
+                loop.real = loop.positions = 0
             before, began = loop.real, loop.parts.now()
             for _ in range(arguments.steps):
                 loop.update()
