@@ -192,6 +192,11 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
     plugin = _sharding_plugin(config)
+    is_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
+    if config.mixed_precision == "fp16" and is_cpu:
+        raise RecipeError(
+            "train.mixed_precision is fp16, which Accelerate ignores on CPUs; use train.mixed_precision=no"
+        )
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation,

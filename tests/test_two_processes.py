@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_processes import train
+from torch import Tensor
+
+from hdiff.losses import DiffusionLoss
 
 RECIPE = """
 name: two
@@ -21,53 +25,42 @@ corruption: {{kind: token_masking}}
 train: {{steps: 12, batch_size: 2, warmup_steps: 2, log_every: 1, checkpoint_every: 1, keep_checkpoints: 12}}
 """
 
-AS_ONE_OF_TWO = """
-import os, signal, sys
-from hdiff.cli import run
-from hdiff.losses import DiffusionLoss
 
-forward, update = DiffusionLoss.forward, 0
+def from_update_3_on_process_1(happens: Callable[[Tensor], Tensor]) -> None:
+    """Lets something happen to the losses of one of two processes."""
+    forward, updates = DiffusionLoss.forward, itertools.count(1)
 
-def from_the_third_update_on(self, *arguments):
-    global update
-    update += 1
-    bound, parts = forward(self, *arguments)
-    if update >= 3 and os.environ["RANK"] == "1":
-        if sys.argv[1] == "nan":
-            return bound * float("nan"), {"loss": parts["loss"] * float("nan")}
+    def changed(self: DiffusionLoss, *arguments: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        bound, parts = forward(self, *arguments)
+        if next(updates) < 3 or os.environ["RANK"] != "1":
+            return bound, parts
+        return happens(bound), {name: happens(value) for name, value in parts.items()}
+
+    DiffusionLoss.forward = changed  # type: ignore[method-assign]
+
+
+def is_not_a_number() -> None:
+    from_update_3_on_process_1(lambda loss: loss * float("nan"))
+
+
+def gets_a_signal() -> None:
+    def signalled(loss: Tensor) -> Tensor:
         os.kill(os.getpid(), signal.SIGUSR1)
-    return bound, parts
+        return loss
 
-DiffusionLoss.forward = from_the_third_update_on
-sys.exit(run(sys.argv[2:]))
-"""
+    from_update_3_on_process_1(signalled)
 
 
-def run_two(what: str, tmp_path: Path, data: Path) -> list[tuple[int, str]]:
-    """Exit code and messages of both processes; something happens to the second one in its third update."""
-    recipe = tmp_path / "two.yaml"
-    recipe.write_text(RECIPE.format(output=tmp_path / "run", data=data))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", AS_ONE_OF_TWO, what, "train", str(recipe), "-q"],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+@pytest.fixture
+def recipe(tmp_path: Path, prepared_folder: Path) -> Path:
+    file = tmp_path / "two.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    return file
 
 
 @pytest.mark.slow
-def test_nan_on_one_process_stops_both_and_touches_no_weight(tmp_path: Path, prepared_folder: Path) -> None:
-    for code, said in run_two("nan", tmp_path, prepared_folder):
-        assert code == 2, said
+def test_nan_on_one_process_stops_both_and_touches_no_weight(recipe: Path, tmp_path: Path) -> None:
+    for said in train(recipe, processes=2, prepare=is_not_a_number, code=2):
         assert "with gradient norm nan at step 5, the last 3 updates were skipped" in said
     checkpoints = sorted((tmp_path / "run" / "checkpoints").iterdir())
     weights = [(path / "model.safetensors").read_bytes() for path in checkpoints]
@@ -78,11 +71,8 @@ def test_nan_on_one_process_stops_both_and_touches_no_weight(tmp_path: Path, pre
 
 
 @pytest.mark.slow
-def test_signal_to_one_process_stops_both_after_the_same_update(
-    tmp_path: Path, prepared_folder: Path
-) -> None:
+def test_signal_to_one_process_stops_both_after_the_same_update(recipe: Path, tmp_path: Path) -> None:
     """Else one of them would wait for the other for ever."""
-    for code, said in run_two("signal", tmp_path, prepared_folder):
-        assert code == 128 + signal.SIGUSR1, said
+    train(recipe, processes=2, prepare=gets_a_signal, code=128 + signal.SIGUSR1)
     assert (tmp_path / "run" / "checkpoints" / "step-00000003").is_dir()
     assert not (tmp_path / "run" / "checkpoints" / "step-00000004").exists()
