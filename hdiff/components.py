@@ -39,13 +39,13 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
     Raises:
         RecipeError: If there is no such kind, or it is no subclass of what the family has in common.
     """
+    if isinstance(kind, str) and kind in family:
+        return family[kind]
     purpose = section.rpartition(".")[2]
     names = sorted({*family, *plugin_names(purpose)})
     known = ", ".join(names)
     if not isinstance(kind, str):
         raise RecipeError(f"{section}.kind is {kind!r:.80}, expected a name (known: {known})")
-    if kind in family:
-        return family[kind]
     module_name, _, class_name = kind.partition(":")
     if not class_name:
         offered = load_plugin(purpose, kind, _base(family), error=RecipeError)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet, Run, Seed, sampler_spec
+from hdiff.commands.options import AsJson, Model, Quiet, Seed, sampler_spec
 from hdiff.errors import DataError
 
 
 def evaluate(
-    run: Run,
+    run: Model,
     steps: Annotated[
         str | None, typer.Option(help="Step counts T, comma-separated; default: the recipe's.")
     ] = None,
@@ -24,7 +24,8 @@ def evaluate(
         typer.Option(help="Sampler as YAML, '{kind: planned, order: random}'; default: the recipe's."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Where to write the figures; default: RUN/eval.json.")
+        Path | None,
+        typer.Option(help="Where to write the figures; default: RUN/eval.json, for a shared model nowhere."),
     ] = None,
     given_structure: Annotated[
         bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")
@@ -52,12 +53,17 @@ def evaluate(
     from hdiff.minimal_pairs import evaluate_minimal_pairs
     from hdiff.progress import Progress
     from hdiff.run_evaluation import evaluate_run
-    from hdiff.run_folder import RunFolder
+    from hdiff.sharing.shared_run import is_shared, load_model
 
     pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
     if agreement:
         pairs["agreement"] = agreement_pairs()
-    loaded = RunFolder.load(run)
+    loaded = load_model(run)
+    if is_shared(run) and data is None:
+        raise DataError(
+            f"{run} is a shared model, which has no data set; give one with --data, prepared with "
+            f"hdiff prepare TEXT --tokenizer {run / 'tokenizer.json'} --out DATA"
+        )
     wanted = _whole_numbers(steps, "--steps") if steps is not None else None
     display = Progress(f"eval {run}", quiet=quiet)
     try:
@@ -80,7 +86,10 @@ def evaluate(
     finally:
         display.close()
     name = "eval_given_structure.json" if given_structure else "eval.json"
-    write_atomically(output or run / name, json.dumps(result, indent=1))
+    if output is None and not is_shared(run):  # a shared folder stays as it was shared
+        output = run / name
+    if output is not None:
+        write_atomically(output, json.dumps(result, indent=1))
     if as_json:
         typer.echo(json.dumps(result))
     else:

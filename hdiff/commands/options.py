@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 Run = Annotated[Path, typer.Argument(help="Run folder that `hdiff train` wrote.", metavar="RUN")]
+Model = Annotated[
+    Path, typer.Argument(help="Folder that `hdiff train` or `hdiff export` wrote.", metavar="FOLDER")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]

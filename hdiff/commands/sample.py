@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Run, Seed, optional_parser, sampler_spec
+from hdiff.commands.options import AsJson, Model, Seed, optional_parser, sampler_spec
 
 
 def sample(
-    run: Run,
+    run: Model,
     num: Annotated[int, typer.Option(help="Samples.")] = 8,
     steps: Annotated[
         int | None,
@@ -59,7 +59,7 @@ def sample(
     from hdiff.control.request import Request
     from hdiff.controlled_samples import controlled_samples
     from hdiff.heads.sampling import Sampling
-    from hdiff.run_folder import RunFolder
+    from hdiff.sharing.shared_run import is_shared, load_model
 
     request = Request(
         infill=infill,
@@ -71,7 +71,7 @@ def sample(
         length=length,
         tries=tries,
     )
-    loaded = RunFolder.load(run)
+    loaded = load_model(run)
     record = controlled_samples(
         loaded,
         request,
@@ -80,9 +80,10 @@ def sample(
         seed=seed,
         sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
         sampler=None if sampler is None else sampler_spec(sampler),
-        parser=optional_parser(loaded.record["data"]["parser"]),
+        parser=None if is_shared(run) else optional_parser(loaded.record["data"]["parser"]),
     )
-    write_atomically(run / "samples.json", json.dumps(record))
+    if not is_shared(run):  # a shared folder stays as it was shared
+        write_atomically(run / "samples.json", json.dumps(record))
     if as_json:
         typer.echo(json.dumps(record))
     else:

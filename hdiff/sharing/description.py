@@ -47,7 +47,7 @@ class ModelDescription(Section):
         type_head: The same for the types that a corruption generates.
         planner: Arguments of the planner; None if there is none.
         corruption: `{kind: name, ...}`, as in a recipe.
-        sampler: Sampler of the recipe's section `evaluation`; None: the plain one of the corruption.
+        evaluation: What `hdiff eval` measures by default, and with which sampler.
         unit_lengths: Distribution of unit lengths in the training split, for `lengths: corpus`.
         token_classes: Class of each token id, for lexical `soft_masking`.
         labels: Numbers of the labels of each level, for skeletons.
@@ -72,7 +72,7 @@ class ModelDescription(Section):
     type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
     planner: dict[str, Any] | None = None
     corruption: dict[str, Any]
-    sampler: dict[str, Any] | None = None
+    evaluation: EvaluationConfig = EvaluationConfig()
     unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
     token_classes: list[int] = Field(default_factory=list)
     labels: dict[str, dict[str, int]] | None = None
@@ -90,7 +90,7 @@ class ModelDescription(Section):
             type_head=self.type_head,
             planner=self.planner,
             corruption=self.corruption,
-            evaluation=EvaluationConfig(sampler=self.sampler),
+            evaluation=self.evaluation,
         )
 
     def to_json(self) -> str:
@@ -156,8 +156,8 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
 
 def _check_components(description: ModelDescription, where: str, components: Sequence[str]) -> None:
     sections = [description.head, description.type_head, description.planner, description.corruption]
-    sections += [description.sampler, description.packing]
-    for key, value in _leaves([*sections, description.model.model_dump()]):
+    sections += [description.packing, description.model.model_dump(), description.evaluation.model_dump()]
+    for key, value in _leaves(sections):
         if key == "kind" and _is_of_others(str(value)) and value not in components:
             raise CheckpointError(
                 f"{where} uses the class '{value}', which is not part of hdiff; if you trust it, load with "
@@ -179,7 +179,7 @@ def _is_of_others(kind: str) -> bool:
     from hdiff.samplers import SAMPLERS
     from hdiff.schedules import SCHEDULES
 
-    return is_plugin(kind) and kind not in {**CORRUPTIONS, **HEADS, **SAMPLERS, **SCHEDULES}
+    return kind not in {**CORRUPTIONS, **HEADS, **SAMPLERS, **SCHEDULES} and is_plugin(kind)
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

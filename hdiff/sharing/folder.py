@@ -127,12 +127,13 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             ) from error
 
 
-def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+def write_folder(folder: Path, contents: Mapping[str, bytes], *, beside_others: bool = False) -> None:
     """Writes a shared folder; config.json comes last, so that a folder cut short is refused when read.
 
     Args:
         folder: The folder; made if it is not there.
         contents: File name -> contents.
+        beside_others: Whether the folder may hold files of others, which are left alone.
 
     Raises:
         CheckpointError: If the folder holds something else than a shared model, or the disk is full.
@@ -140,7 +141,7 @@ def write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder} is a file; give a folder")
     others = sorted({file.name for file in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
-    if [name for name in others if not name.startswith(".")]:
+    if not beside_others and [name for name in others if not name.startswith(".")]:
         raise CheckpointError(f"{folder} holds other files ({others[0]} ...); give an empty or new folder")
     aside = folder.with_name(f".writing-{folder.name}")
     try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hdiff.corruption import Corruption
@@ -65,12 +66,14 @@ class PretrainedModel:
             step=run.step,
             vocab_size=run.tokenizer.vocab_size,
             sequence_length=recipe.data.sequence_length,
+            packing={k: v for k, v in recipe.data.packing().items() if k != "sequence_length"},
             model=recipe.model.model_copy(update={"pretrained": name}),
             trunk_config=trunk_config,
             head=recipe.head,
             type_head=recipe.type_head,
             planner=recipe.planner,
             corruption=recipe.corruption,
+            evaluation=recipe.evaluation.model_copy(update={"judge": None}),
             unit_lengths=record["unit_lengths"],
             token_classes=record["token_classes"],
             labels=record["data"].get("labels"),
@@ -130,13 +133,22 @@ class PretrainedModel:
             )
         return self.model
 
-    def save_pretrained(self, folder: str | Path, *, card: str | None = None) -> Path:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        card: str | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        beside_others: bool = False,
+    ) -> Path:
         """Writes weights, configuration and tokenizer, and a model card.
 
         Args:
             folder: An empty or new folder, or one of an earlier call.
             card: Contents of README.md; None writes the name and how to load it. `hdiff export` writes a
                 full one.
+            weights: Weights in place of the model's own, by their names there.
+            beside_others: Whether the folder may hold files of others, which are left alone.
 
         Returns:
             The folder.
@@ -145,16 +157,18 @@ class PretrainedModel:
             CheckpointError: If the folder holds something else, or the disk is full.
         """
         folder = Path(folder)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        if weights is None:
+            weights = self.model.state_dict()
+        tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         contents = {
-            WEIGHTS_FILE: save(weights, metadata={"format": "pt"}),
+            WEIGHTS_FILE: save(tensors, metadata={"format": "pt"}),
             TOKENIZER_FILE: self.tokenizer.backend.to_str(pretty=True).encode(),
         }
         sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         description = self.description.model_copy(update={"sha256": sha256})
         contents[files.CONFIG_FILE] = description.to_json().encode()
         contents[files.CARD_FILE] = (card or self._short_card()).encode()
-        files.write_folder(folder, contents)
+        files.write_folder(folder, contents, beside_others=beside_others)
         return folder
 
     def push_to_hub(self, repository: str, *, private: bool = False, card: str | None = None) -> str:

@@ -1,0 +1,48 @@
+"""load_model: a run folder, or a shared model in the shape of one, for commands that take either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hdiff.errors import CheckpointError
+from hdiff.run_folder import RECORD_FILE, RunFolder
+from hdiff.sharing.folder import CONFIG_FILE
+from hdiff.sharing.pretrained import PretrainedModel
+
+
+def is_shared(path: Path) -> bool:
+    """Whether a folder is a shared model rather than a run."""
+    return (path / CONFIG_FILE).is_file() and not (path / RECORD_FILE).is_file()
+
+
+def load_model(path: Path) -> RunFolder:
+    """Loads a run, or a shared model as a run that knows neither its data set nor its parser.
+
+    Args:
+        path: Folder of `hdiff train` or of `hdiff export`.
+
+    Returns:
+        The run; of a shared model its record holds what sampling and scoring ask for.
+
+    Raises:
+        CheckpointError: If it is neither, damaged, or not safe to load.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"there is no folder {path}; give one of hdiff train or of hdiff export")
+    if not is_shared(path):
+        return RunFolder.load(path)
+    pretrained = PretrainedModel.from_pretrained(path)
+    description = pretrained.description
+    record = {
+        "unit_lengths": description.unit_lengths,
+        "token_classes": description.token_classes,
+        "data": {"labels": description.labels, "parser": {}},
+    }
+    return RunFolder(
+        path=path,
+        recipe=description.recipe,
+        record=record,
+        tokenizer=pretrained.tokenizer,
+        step=description.step,
+        model=pretrained.model,
+    )
