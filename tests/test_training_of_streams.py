@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from hdiff.checkpoint import load_checkpoint
 from hdiff.config import Recipe
 from hdiff.data.prepared import PreparedData
-from hdiff.errors import DataError, RecipeError
+from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.metrics import read_metrics
 from hdiff.recipe import load_recipe
 from hdiff.training import Trainer
@@ -73,7 +74,7 @@ def stop_at(trainer: Trainer, step: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(number)
 
-    trainer._update = update  # type: ignore[method-assign]
+    trainer._update = update  # type: ignore[method-assign, assignment]
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:
@@ -193,5 +194,32 @@ def test_two_processes_read_different_rows_and_resume(recipe_file: Path, tmp_pat
     states = load_checkpoint(tmp_path / "whole" / "checkpoints").state["rows"]
     assert [state["rows"] for state in states] == [16, 16]
     assert states[0]["sha256"] != states[1]["sha256"]
-    with pytest.raises(RecipeError, match="read by 2 processes, now there are 1"):
+    with pytest.raises(CheckpointError, match="read by 2 processes, now there are 1"):
         Trainer(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto")).run()
+
+
+@pytest.mark.slow
+def test_damage_that_one_process_finds_stops_both(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    """Only the first process of a machine hashes the data; the other one must not wait for it for ever."""
+    shutil.copytree(prepared_folder, tmp_path / "data")
+    (tmp_path / "data" / "rejected.jsonl").write_text("{}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    words = [sys.executable, "-m", "hdiff", "train", str(recipe_file), f"data.path={tmp_path / 'data'}", "-q"]
+    processes = [
+        subprocess.Popen(
+            words,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    assert "rejected.jsonl has changed since it was prepared" in said[0]
+    assert "the data is damaged, as another process says" in said[1]

@@ -45,11 +45,16 @@ class Source:
             The source.
 
         Raises:
-            DataError: If it names local text and there is none.
+            DataError: If it names local text and there is none, or what cannot be streamed.
         """
         name = config.source
         if config.data_files is not None:
             return cls(config, None)
+        if name.startswith(("hf:", "treebank:")):
+            raise DataError(
+                f"data.stream.source is '{name}'; a stream takes a name on the hub without 'hf:', with "
+                f"config and split as keys of their own, and no treebanks"
+            )
         if name.startswith(_BUILTIN):
             return cls(config, (name,))
         path = Path(name).expanduser()

@@ -136,14 +136,12 @@ class _Worker:
 
 def _work(connection: Connection, encoding: Encoding) -> None:
     """A worker: encodes groups until nobody gives it any more."""
-    for name in (
-        "SIGINT",
-        "SIGTERM",
-        "SIGUSR1",
-    ):  # clusters send them to all; the training decides what they mean
+    # Clusters send these to all processes; the training decides what they mean.
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a parser imports torch: a core per worker
     encoder: DocumentEncoder | None = None
     texts: tuple[str, ...] | None = None  # none yet: it only starts
     while True:

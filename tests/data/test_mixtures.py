@@ -188,8 +188,8 @@ def test_corpora_that_do_not_fit_together_are_refused(
 def test_one_source_of_rows_and_each_corpus_once() -> None:
     member = {"path": "data/b", "weight": 1}
     with pytest.raises(ValidationError, match="from mixture or from stream"):
-        DataConfig(path="data/a", mixture=[member], stream={"source": "text"})  # type: ignore[arg-type]
+        DataConfig(path="data/a", mixture=[member], stream={"source": "text"})
     with pytest.raises(ValidationError, match="names a corpus twice"):
-        DataConfig(path="data/a", mixture=[member, member])  # type: ignore[arg-type]
+        DataConfig(path="data/a", mixture=[member, member])
     with pytest.raises(ValidationError, match="greater than 0"):
-        DataConfig(path="data/a", mixture=[{"path": "data/b", "weight": 0}])  # type: ignore[arg-type]
+        DataConfig(path="data/a", mixture=[{"path": "data/b", "weight": 0}])

@@ -157,6 +157,7 @@ def documents_of(batches: list[Batch], prepared: PreparedData) -> list[str]:
     return [text for text in texts[1:-1] if text]
 
 
+@pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_stream_gives_what_prepare_gave(prepared: PreparedData, tmp_path: Path, workers: int) -> None:
     """Tokens, units, labels, salience and buckets of the same documents; those held out are left out."""
@@ -278,7 +279,11 @@ def test_builders_of_datasets_resume_exactly(prepared: PreparedData, tmp_path: P
         else:
             parquet.write_table(table, file, row_group_size=4)
     builder = {".jsonl": "json"}.get(suffix, suffix[1:])
-    options = {"data_files": str(tmp_path / f"*{suffix}"), "text_column": "body", "levels": ()}
+    options: dict[str, Any] = {
+        "data_files": str(tmp_path / f"*{suffix}"),
+        "text_column": "body",
+        "levels": (),
+    }
     whole = take(opened(prepared, builder, **options), 60)
     begun = opened(prepared, builder, **options)
     take(begun, 7)
@@ -405,6 +410,8 @@ def test_sources_that_cannot_be_read_are_refused_with_the_remedy(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=r"no file matches .*none/\*\.txt"):
         first(str(tmp_path / "none" / "*.txt"))
+    with pytest.raises(DataError, match=r"a name on the hub without 'hf:', with config and split as keys"):
+        first("hf:no_such/data_set:default:train")
     with pytest.raises(DataError, match=r"no file or folder nothing\.txt"):
         first("nothing.txt")
     with pytest.raises(
