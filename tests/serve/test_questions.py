@@ -51,16 +51,19 @@ def test_the_batch_of_a_sentence_is_the_row_it_would_be_in_training(served):
         levels=levels,
         max_unit_tokens=data.max_unit_tokens,
     )
-    start, row = 0, run.prepared.split("train")[0]
-    length = len(row["input_ids"])
+    row = run.prepared.split("train")[0]
+    place = slice(0, len(row["input_ids"]))
     sentence = Sentence.of(row["text"], run)
     assert list(sentence.ids) == row["input_ids"]
     batch = sentence.batch(run)
-    place = slice(start, start + length)
     assert torch.allclose(batch.salience[0], torch.from_numpy(packed.salience[place]))
     for level in levels:
         begins = batch.unit_ids[level][0].diff().tolist()
         assert begins == packed.unit_starts[level][place][1:].astype(int).tolist()
+    # A run knows the numbers of the labels that it was trained with.
+    known = run.folder.record["data"]["labels"]
+    assert "phrase" in known
+    for level in known:
         assert batch.labels[level][0].tolist() == packed.labels[level][place].tolist()
 
 
