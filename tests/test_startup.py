@@ -7,9 +7,11 @@ import re
 import resource
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*[34][0-9]m|\x1b\[[0-9;]*9[0-9]m")
 SHOW_PROGRESS = """
@@ -110,3 +112,26 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
     piped = subprocess.run(command, capture_output=True, timeout=600, check=True)
     assert piped.stdout == b""
     assert piped.stderr.splitlines() == [b"counting: 3/3 note", b"the end"]
+
+
+def test_the_runtime_installation_brings_no_parser_and_no_trainer() -> None:
+    """What `pip install .` pulls in, followed through the metadata of what is installed here."""
+    found: set[str] = set()
+    pending = ["hdiff"]
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            wanted = [Requirement(line) for line in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        pending += [
+            requirement.name.lower().replace("_", "-")
+            for requirement in wanted
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        ]
+    heavy = {"accelerate", "benepar", "datasets", "nltk", "pandas", "pyarrow", "ray", "spacy", "tensorboard"}
+    assert {"torch", "tokenizers"} <= found
+    assert not found & {*heavy, "transformers", "matplotlib", "xformers", "starlette"}

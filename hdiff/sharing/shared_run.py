@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hdiff.errors import CheckpointError
 from hdiff.run_folder import RECORD_FILE, RunFolder
 from hdiff.sharing.folder import CONFIG_FILE
 from hdiff.sharing.pretrained import PretrainedModel
@@ -27,8 +26,6 @@ def load_model(path: Path) -> RunFolder:
     Raises:
         CheckpointError: If it is neither, damaged, or not safe to load.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"there is no folder {path}; give one of hdiff train or of hdiff export")
     if not is_shared(path):
         return RunFolder.load(path)
     pretrained = PretrainedModel.from_pretrained(path)

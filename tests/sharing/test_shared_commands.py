@@ -58,7 +58,7 @@ def test_other_folders_are_refused_with_what_to_do(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert hdiff([command, str(tmp_path / "nowhere")]) == 2
-    assert "there is no folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert hdiff([command, str(tmp_path), *(["--data", "x"] if command == "eval" else [])]) == 2
     assert "is no hdiff model but one of transformers ('bert')" in capsys.readouterr().err
