@@ -17,7 +17,7 @@ HDIFF := $(BIN)/hdiff
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz lint clean
+.PHONY: help demo test soak fuzz lint docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make soak    kill a small training KILLS times, compare what it ends with with an uninterrupted one"
 	@echo "make fuzz    feed every reader INPUTS inputs that are nearly right; only documented errors may come out"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    the documentation as a site, in site/"
 	@echo "make clean   remove $(VENV), data/pydoc and the runs of the demo"
 	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  KILLS=$(KILLS)  INPUTS=$(INPUTS)  SENTENCE='...'"
 
@@ -54,6 +55,12 @@ $(VENV)/test.stamp: pyproject.toml constraints.txt $(VENV)/torch.stamp
 $(VENV)/lint.stamp: pyproject.toml constraints.txt $(VENV)/test.stamp
 	@echo "installing hdiff[dev]"
 	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+# Without hdiff itself: its docstrings are read, not imported.
+$(VENV)/docs.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing mkdocs-material and mkdocstrings"
+	@$(PIP) "mkdocs-material>=9.6,<10" "mkdocstrings[python]>=0.29"
 	@touch $@
 
 # --- What a person runs. ---
@@ -90,6 +97,10 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p hdiff
 	$(BIN)/mypy --strict parsers
+
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html, or to search: $(BIN)/python -m http.server --directory site"
 
 clean:
 	rm -rf $(VENV) data/pydoc runs/judge runs/quickstart runs/inspect.html
