@@ -99,7 +99,7 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/mypy --strict parsers
 
 docs: $(VENV)/docs.stamp
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open site/index.html, or to search: $(BIN)/python -m http.server --directory site"
 
 clean:
