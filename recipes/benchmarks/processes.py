@@ -2,7 +2,8 @@
 
 `python recipes/benchmarks/processes.py recipes/quickstart.yaml --data data/pydoc` starts four processes: two
 that train together (DistributedDataParallel) and two that train alone. They take turns, a few updates at a
-time, so that what else runs on the machine hits both alike. Tokens per second are summed over processes.
+time, so that what else runs on the machine hits both alike. Tokens per second are summed over processes;
+tokens per CPU-second leave out waiting, for each other and for the processor.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
 Pipes = list["Connection[object, object]"]
 
@@ -24,7 +26,7 @@ Pipes = list["Connection[object, object]"]
 def work(
     pipe: Connection[object, object], environment: dict[str, str], recipe: Path, overrides: list[str]
 ) -> None:
-    """Trains as many updates as it is told to, and says how many seconds they took."""
+    """Trains as many updates as it is told to, and says how many seconds and CPU-seconds they took."""
     os.environ.update(environment)
     import torch
 
@@ -36,11 +38,11 @@ def work(
     pipe.send(trainer.config.batch_size * trainer.recipe.data.sequence_length)
     step = 0
     while updates := pipe.recv():
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         for _ in range(int(str(updates))):
             step += 1
             trainer._update(step)
-        pipe.send(time.perf_counter() - began)
+        pipe.send((time.perf_counter() - began, time.process_time() - cpu_began))
 
 
 def start(processes: int, folder: Path, recipe: Path, overrides: Sequence[str]) -> Pipes:
@@ -62,11 +64,13 @@ def start(processes: int, folder: Path, recipe: Path, overrides: Sequence[str]) 
     return pipes
 
 
-def tokens_per_second(pipes: Pipes, tokens: int, updates: int) -> float:
-    """Tokens of all processes over the seconds of each, summed."""
+def tokens_per_second(pipes: Pipes, tokens: int, updates: int) -> tuple[float, float]:
+    """Tokens of each process over its seconds, and over its CPU-seconds, summed over processes."""
     for pipe in pipes:
         pipe.send(updates)
-    return sum(tokens * updates / float(str(pipe.recv())) for pipe in pipes)
+    seconds = [cast(tuple[float, float], pipe.recv()) for pipe in pipes]
+    wall, cpu = (sum(tokens * updates / value for value in column) for column in zip(*seconds, strict=True))
+    return wall, cpu
 
 
 def main() -> None:
@@ -87,23 +91,23 @@ def main() -> None:
         tokens = sizes[0]
         for pipes in (together, alone):  # the first updates allocate
             tokens_per_second(pipes, tokens, 2)
-        speeds: list[tuple[float, float]] = []
+        turns: list[dict[str, tuple[float, float]]] = []
         for turn in range(options.repeats):
-            kinds = (together, alone) if turn % 2 else (alone, together)
-            found = {id(pipes): tokens_per_second(pipes, tokens, options.updates) for pipes in kinds}
-            speeds.append((found[id(together)], found[id(alone)]))
-            print(
-                f"turn {turn + 1}: together {speeds[-1][0]:,.0f}, side by side {speeds[-1][1]:,.0f}",
-                flush=True,
+            kinds = [("together", together), ("side by side", alone)]
+            turns.append(
+                {
+                    kind: tokens_per_second(pipes, tokens, options.updates)
+                    for kind, pipes in (kinds if turn % 2 else reversed(kinds))
+                }
             )
+            said = (f"{kind} {wall:,.0f} ({cpu:,.0f})" for kind, (wall, cpu) in sorted(turns[-1].items()))
+            print(f"turn {turn + 1}, tokens per second (per CPU-second): {', '.join(said)}", flush=True)
         for pipe in (*together, *alone):
             pipe.send(0)
-    ratios = [a / b for a, b in speeds]
-    quarters = statistics.quantiles(ratios, n=4)
-    medians = [statistics.median(column) for column in zip(*speeds, strict=True)]
-    print(f"tokens per second, medians: together {medians[0]:,.0f}, side by side {medians[1]:,.0f}")
-    print(f"ratio: median {statistics.median(ratios):.3f}, quartiles {quarters[0]:.3f} to {quarters[2]:.3f}")
-    print(f"ratio of the fastest turns: {max(a for a, _ in speeds) / max(b for _, b in speeds):.3f}")
+    for index, unit in enumerate(("second", "CPU-second")):
+        ratios = [turn["together"][index] / turn["side by side"][index] for turn in turns]
+        first, median, third = statistics.quantiles(ratios, n=4)
+        print(f"tokens per {unit}, together over side by side: {median:.3f} ({first:.3f} to {third:.3f})")
 
 
 if __name__ == "__main__":
