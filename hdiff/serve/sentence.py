@@ -15,9 +15,7 @@ import torch
 from hdiff.corruption import Corruption
 from hdiff.data.alignment import align
 from hdiff.data.batch import Batch
-from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError, ParserError
-from hdiff.parsers import Buckets
 from hdiff.serve.served_run import ServedRun
 from hdiff.structure import LEVELS, Span, SpanTree, level_rank, segment
 
@@ -117,7 +115,7 @@ class Sentence:
             level: _label_numbers(self, units[level], level, numbers.get(level, {})) for level in levels
         }
         salience = torch.tensor([self.salience], dtype=torch.float32)
-        buckets = _buckets(run)
+        buckets = run.buckets
         return Batch(
             input_ids=torch.tensor([self.ids]),
             token_mask=torch.ones(1, len(self.ids), dtype=torch.bool),
@@ -164,29 +162,3 @@ def _label_numbers(
         label = by_extent.get((first, first + units.count(unit)))
         found.append(0 if label is None else numbers.get(label, unseen))
     return found
-
-
-def _buckets(run: ServedRun) -> Buckets | None:
-    wanted = run.recipe.data.salience_buckets
-    if isinstance(wanted, tuple):
-        return Buckets(wanted)
-    if run.prepared is not None:
-        if wanted is None:
-            return None
-        data = run.recipe.data
-        packed = PackedBlocks.build(
-            run.prepared,
-            "validation",
-            sequence_length=data.sequence_length,
-            lexical_salience=data.lexical_salience,
-            salience_buckets=wanted,
-        )
-        return packed.buckets
-    # An exported model does not keep the borders, but its corruption tells how many classes there are.
-    count = wanted or _num_buckets(run.corruption)
-    return Buckets(tuple(number / count for number in range(1, count))) if count else None
-
-
-def _num_buckets(corruption: Corruption) -> int:
-    speeds = getattr(getattr(corruption, "speeds", None), "k", ())
-    return int(getattr(corruption, "num_buckets", 0) or len(speeds))

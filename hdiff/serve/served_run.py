@@ -18,7 +18,7 @@ from hdiff.run_folder import RECORD_FILE, RunFolder
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
-    from hdiff.parsers import Salience
+    from hdiff.parsers import Buckets, Salience
     from hdiff.parsers.base import Parser
 
 PARSER = "spacy"
@@ -72,7 +72,7 @@ class ServedRun:
             )
         notes: list[str] = []
         prepared = _prepared(folder, notes)
-        salience = _salience(prepared, notes)
+        salience = _without_corpus() if prepared is None else prepared.salience
         parser = _parser(record, salience, notes)
         if parser is None and salience.needs:
             salience = _without_corpus()
@@ -97,6 +97,11 @@ class ServedRun:
     def corruption(self) -> Corruption:
         """The corruption it was trained with."""
         return self.folder.corruption
+
+    @cached_property
+    def buckets(self) -> Buckets | None:
+        """Classes of salience of its data set; None if it uses none."""
+        return _buckets(self)
 
     @cached_property
     def num_parameters(self) -> int:
@@ -168,10 +173,6 @@ def _prepared(folder: RunFolder, notes: list[str]) -> PreparedData | None:
     return None
 
 
-def _salience(prepared: PreparedData | None, notes: list[str]) -> Salience:
-    return _without_corpus() if prepared is None else prepared.salience
-
-
 def _without_corpus() -> Salience:
     from hdiff.parsers import WordStatistics, salience_class
 
@@ -189,3 +190,33 @@ def _parser(record: Mapping[str, Any], salience: Salience, notes: list[str]) -> 
     except ParserError as error:
         notes.append(f"There is no tree, because the parser is missing: {error}.")
         return None
+
+
+def _buckets(run: ServedRun) -> Buckets | None:
+    from hdiff.parsers import Buckets
+
+    wanted = run.recipe.data.salience_buckets
+    if isinstance(wanted, tuple):
+        return Buckets(wanted)
+    if run.prepared is not None:
+        if wanted is None:
+            return None
+        from hdiff.data.packing import PackedBlocks
+
+        data = run.recipe.data
+        packed = PackedBlocks.build(
+            run.prepared,
+            "validation",
+            sequence_length=data.sequence_length,
+            lexical_salience=data.lexical_salience,
+            salience_buckets=wanted,
+        )
+        return packed.buckets
+    # An exported model does not keep the borders, but its corruption tells how many classes there are.
+    count = wanted or _num_buckets(run.corruption)
+    return Buckets(tuple(number / count for number in range(1, count))) if count else None
+
+
+def _num_buckets(corruption: Corruption) -> int:
+    speeds = getattr(getattr(corruption, "speeds", None), "k", ())
+    return int(getattr(corruption, "num_buckets", 0) or len(speeds))
