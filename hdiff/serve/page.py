@@ -10,8 +10,8 @@ from hdiff.errors import DataError
 from hdiff.pages import TEMPLATES, embed_json
 from hdiff.report_text import count
 from hdiff.samplers.draw import plain_sampler
+from hdiff.serve.abilities import labels_of_skeletons, refusals
 from hdiff.serve.requests import MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS, MOST_TRIES
-from hdiff.serve.restoration import labels_of_skeletons, refusals
 from hdiff.serve.served_run import ServedRun
 
 if TYPE_CHECKING:

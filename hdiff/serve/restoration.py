@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,15 +20,10 @@ from hdiff.control.candidates import (
     with_sampling,
 )
 from hdiff.control.request import Request
-from hdiff.control.skeleton import Skeleton, known_labels, skeleton_types
-from hdiff.control.verification import FREE
 from hdiff.controlled_samples import STEPS, controlled_samples
 from hdiff.corruption import (
-    Cascade,
     Corruption,
     Gaussian,
-    SoftMasking,
-    TreeCascade,
     UniformState,
     UnitMasking,
 )
@@ -37,13 +31,11 @@ from hdiff.errors import DataError
 from hdiff.factory import build_sampler, steps_parameter
 from hdiff.heads.sampling import Sampling
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.gaussian_denoiser import GaussianDenoiser
-from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers import Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.draw import plain_sampler
-from hdiff.samplers.gaussian import sample_gaussian
-from hdiff.samplers.uniform_state import sample_uniform_state
+from hdiff.serve.abilities import refusals
+from hdiff.serve.refinement import refined
 from hdiff.serve.requests import ControlRequest, DrawRequest, RestoreRequest
 from hdiff.serve.sentence import Sentence
 from hdiff.serve.served_run import ServedRun
@@ -77,7 +69,7 @@ def restore(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
                 f"ask for fewer"
             )
         if isinstance(run.corruption, (UniformState, Gaussian)):
-            record = _refined(request, run, model, length)
+            record = refined(request, run, model, length)
         else:
             record = _controlled(request, run, Request(length=length))
     return _answer(record, request, time.perf_counter() - begun)
@@ -100,55 +92,6 @@ def control(request: ControlRequest, run: ServedRun) -> dict[str, Any]:
     begun = time.perf_counter()
     record = _controlled(request, run, request.request())
     return _answer(record, request, time.perf_counter() - begun)
-
-
-def refusals(run: ServedRun) -> dict[str, str | None]:
-    """Why this model cannot do a thing, by thing: `fresh`, `sentence`, `infill`, `keywords`, `skeleton`.
-
-    Args:
-        run: The model.
-
-    Returns:
-        A sentence, or None where it can.
-    """
-    if run.is_autoregressive:
-        reason = "This is an autoregressive model: it scores text from left to right and writes none here."
-        return dict.fromkeys(("fresh", "sentence", "infill", "keywords", "skeleton"), reason)
-    kind = run.recipe.corruption["kind"]
-    has_units = isinstance(run.folder.model, Denoiser) and isinstance(run.corruption, UnitMasking)
-    is_cascade = isinstance(run.folder.model, Denoiser) and isinstance(run.corruption, Cascade)
-    gaps = None if has_units else f"Given words need a model of masked units; this one is of {kind}."
-    resumes = has_units or is_cascade
-    return {
-        "fresh": None,
-        "sentence": None if resumes else f"The sampler of {kind} starts from a fresh text only.",
-        "infill": gaps,
-        "keywords": gaps,
-        "skeleton": _refusal_of_skeletons(run),
-    }
-
-
-def labels_of_skeletons(run: ServedRun) -> list[str]:
-    """Labels a skeleton may name, most frequent first; empty for models without."""
-    corruption, numbers = run.corruption, _labels(run)
-    if isinstance(corruption, TreeCascade) and corruption.levels and "label" in corruption.types:
-        return list(known_labels(numbers.get(corruption.levels[0], {}), corruption.num_labels))
-    if isinstance(corruption, SoftMasking) and not corruption.is_lexical:
-        return list(known_labels(numbers.get(corruption.level, {}), corruption.num_classes))
-    return []
-
-
-def _refusal_of_skeletons(run: ServedRun) -> str | None:
-    try:
-        skeleton_types(Skeleton.parse(f"{FREE}:1"), run.corruption, _labels(run))
-    except DataError as error:
-        sentence = str(error)
-        return f"{sentence[:1].upper()}{sentence[1:]}."
-    return None
-
-
-def _labels(run: ServedRun) -> Mapping[str, Mapping[str, int]]:
-    return (run.folder.record.get("data") or {}).get("labels") or {}
 
 
 def _controlled(request: DrawRequest, run: ServedRun, asked: Request) -> dict[str, Any]:
@@ -254,62 +197,6 @@ def _with_ends(values: Tensor) -> Tensor:
     """One more column on both sides, which `controlled` takes off."""
     end = torch.zeros_like(values[:, :1])
     return torch.cat([end, values, end], 1)
-
-
-def _refined(request: RestoreRequest, run: ServedRun, model: Any, length: int) -> dict[str, Any]:
-    """Families in which every step may change every token: what stands there before each step and last."""
-    seen: list[Tensor] = []
-    corruption = run.corruption.unconditional()
-    size: dict[str, Any] = {
-        "num_samples": request.samples,
-        "length": length,
-        "num_steps": STEPS if request.steps is None else request.steps,
-        "generator": torch.Generator().manual_seed(request.seed),
-        "temperature": request.temperature,
-    }
-    if isinstance(corruption, UniformState) and isinstance(model, UniformDenoiser):
-
-        def log_probs(x_t: Tensor, p: Tensor) -> Tensor:
-            seen.append(x_t)
-            return model.log_probs(x_t, p)
-
-        tokens, nfe = sample_uniform_state(log_probs, corruption, **size)
-    else:
-        assert isinstance(corruption, Gaussian), "the caller has checked it"
-        tokens, nfe = sample_gaussian(_Seen(model, seen), corruption, **size)
-    states = torch.stack([*seen, tokens], 1)  # (B, T + 1, L)
-    samples = []
-    for rows in states.tolist():
-        pieces_of = [run.tokenizer.pieces(row) for row in rows]
-        pieces = [
-            {"unit": place, "level": "token", "states": _changes(texts)}
-            for place, texts in enumerate(zip(*pieces_of, strict=True))
-        ]
-        samples.append({"text": "".join(pieces_of[-1]), "pieces": pieces})
-    return {"nfe": nfe, "samples": samples, "is_refined": True}
-
-
-class _Seen:
-    """A Gaussian denoiser that keeps the likeliest text of every call."""
-
-    def __init__(self, model: GaussianDenoiser, seen: list[Tensor]) -> None:
-        self._model, self._seen = model, seen
-
-    def table(self) -> Tensor:
-        return self._model.table()
-
-    def log_probs(self, z_t: Tensor, log_snr: Tensor, token_mask: Tensor | None = None) -> Tensor:
-        found = self._model.log_probs(z_t, log_snr, token_mask)
-        self._seen.append(found.argmax(-1))
-        return found
-
-
-def _changes(texts: Sequence[str]) -> list[list[Any]]:
-    """`[step, text]` for the first state and every one that differs from the one before."""
-    return [
-        [0, texts[0]],
-        *([step, now] for step, (before, now) in enumerate(pairwise(texts), 1) if now != before),
-    ]
 
 
 def _answer(record: Mapping[str, Any], request: DrawRequest, seconds: float) -> dict[str, Any]:
