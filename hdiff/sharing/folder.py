@@ -7,24 +7,30 @@ refused before anything is built.
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hdiff.data.durable_files import NO_ROOM, file_sha256, write_synced
 from hdiff.errors import CheckpointError
+from hdiff.recipe import read_yaml
 from hdiff.sharing.description import HASHED_FILES, WEIGHTS_FILE
 
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+RECIPE_FILE = "recipe.yaml"
 FILES = (*HASHED_FILES, CONFIG_FILE, CARD_FILE)
 """All files of a shared model."""
 
-LARGEST = {CONFIG_FILE: 16 << 20, "tokenizer.json": 256 << 20}
-"""Most bytes of the files that are read as text."""
+LARGEST = {CONFIG_FILE: 16 << 20, "tokenizer.json": 256 << 20, WEIGHTS_FILE: 1 << 37}
+"""Most bytes of the files that are read."""
 
 _LARGEST_HEADER = 100 << 20
+_FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_TYPE_BYTES = {**_FLOAT_BYTES, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -39,15 +45,24 @@ def checked_file(folder: Path, name: str) -> Path:
         Its path.
 
     Raises:
-        CheckpointError: If it is missing, too large, or a link that leads out of the folder.
+        CheckpointError: If it is missing, unreadable, too large, no file, a link out of the folder, or a
+            configuration that says something twice or in numbers that are none.
     """
     path = folder / name
     # A snapshot in the cache of huggingface_hub links to the blobs of its repository.
     root = folder.parent.parent if folder.parent.name == "snapshots" else folder
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is a link that leads to itself; copy the file itself there") from error
+    if not target.is_relative_to(root.resolve()):
         raise CheckpointError(
-            f"{path} is a link that leads out of the folder, to {path.resolve()}; copy the file itself there"
+            f"{path} is a link that leads out of the folder, to {target}; copy the file itself there"
         )
+    if path.is_symlink() and not target.exists():
+        raise CheckpointError(f"{path} is a link to nothing; copy the file itself there")
+    if path.exists() and not path.is_file():  # a pipe or a device would be read without end
+        raise CheckpointError(f"{path} is no file but a folder, a pipe or a device; put the file there")
     if not path.is_file():
         raise CheckpointError(f"{folder} is no hdiff model: it has no {name}{_instead(folder, name)}")
     most = LARGEST.get(name)
@@ -56,12 +71,37 @@ def checked_file(folder: Path, name: str) -> Path:
             f"{path} has {path.stat().st_size:,} bytes, at most {most:,} are read; it is damaged, "
             f"download it again"
         )
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path} may not be read; change its permissions")
+    if name == CONFIG_FILE:
+        _check_json(path)
     return path
+
+
+def _check_json(path: Path) -> None:
+    """Refuses what readers of JSON disagree on: a key given twice, NaN and Infinity."""
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = dict(pairs)
+        if len(seen) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"key '{twice[:40]}' is given twice")
+        return seen
+
+    def no_number(name: str) -> None:
+        raise ValueError(f"{name} is no number of JSON")
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text, object_pairs_hook=without_repeats, parse_constant=no_number)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); download or export it again") from error
 
 
 def _instead(folder: Path, name: str) -> str:
     """What the folder seems to be, and what to do."""
-    if (folder / "recipe.yaml").is_file() and (folder / "run.json").is_file():
+    if (folder / RECIPE_FILE).is_file() and (folder / "run.json").is_file():
         return f" but those of a run; make a model of it: hdiff export {folder} FOLDER"
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
     if name == WEIGHTS_FILE and pickles:
@@ -70,6 +110,33 @@ def _instead(folder: Path, name: str) -> str:
             f"so ask its author for {WEIGHTS_FILE}"
         )
     return "; make one from a run: hdiff export RUN FOLDER"
+
+
+def check_kinds(folder: Path, components: Sequence[str]) -> None:
+    """Refuses a run whose recipe names classes that its user has not named.
+
+    Args:
+        folder: A run folder.
+        components: Classes that it may name, `module:Class`. Any other would let a file from elsewhere choose
+            which code of this machine runs.
+
+    Raises:
+        CheckpointError: If it names another class.
+        RecipeError: If it has no recipe that can be read.
+    """
+    waiting: list[Any] = [read_yaml(folder / RECIPE_FILE, what="recipe", remedy="those in recipes/")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            kind = str(value.get("kind", ""))
+            if ":" in kind and kind not in components:
+                raise CheckpointError(
+                    f"{folder} uses the class '{kind[:200]}', which is not part of hdiff; if you trust it, "
+                    f"load with components=['{kind[:200]}']"
+                )
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def check_hashes(folder: Path, sha256: Mapping[str, str]) -> None:
@@ -83,7 +150,10 @@ def check_hashes(folder: Path, sha256: Mapping[str, str]) -> None:
         CheckpointError: If a file is missing, unsafe, or another one.
     """
     for name in HASHED_FILES:
-        found = file_sha256(checked_file(folder, name))
+        path = checked_file(folder, name)
+        if name == WEIGHTS_FILE:
+            tensor_shapes(path)  # before a file of a size that no tensor backs is read to its end
+        found = file_sha256(path)
         if found != sha256[name]:
             what = "the weights" if name == WEIGHTS_FILE else "the tokenizer"
             raise CheckpointError(
@@ -104,7 +174,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         Tensor name -> shape.
 
     Raises:
-        CheckpointError: If it is a pickle or no safetensors file.
+        CheckpointError: If it is a pickle, no safetensors file, or its tensors are not those of its size.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -120,11 +190,32 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            return {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
+            ends = [_checked_end(name, entry) for name, entry in header.items()]
+            if 8 + length + max(ends, default=0) != size:
+                raise ValueError(
+                    f"its tensors end at {max(ends, default=0):,} of {size - 8 - length:,} bytes"
+                )
+            return {name: tuple(entry["shape"]) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} is no safetensors file ({error}); download or export it again"
             ) from error
+
+
+def _checked_end(name: str, entry: Mapping[str, Any]) -> int:
+    """Where the data of a tensor end, after its type and shape are found to agree with that."""
+    kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if kind not in _TYPE_BYTES or (name.endswith((".weight", ".bias")) and kind not in _FLOAT_BYTES):
+        raise ValueError(f"{name[:80]} has type {kind!r:.20}, which hdiff does not write there")
+    if not all(type(number) is int and number >= 0 for number in [begin, end, *shape]):
+        raise ValueError(f"{name[:80]} has shape {shape!r:.80} at {begin!r:.20} to {end!r:.20}")
+    if (
+        len(shape) > 16
+        or max(shape, default=0) > 1 << 40
+        or math.prod(shape) * _TYPE_BYTES[kind] != end - begin
+    ):
+        raise ValueError(f"{name[:80]} has shape {shape!r:.80} in {end - begin:,} bytes")
+    return int(end)
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes], *, beside_others: bool = False) -> None:

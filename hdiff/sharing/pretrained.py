@@ -105,6 +105,7 @@ class PretrainedModel:
         """
         folder = find_folder(name, files=files.FILES, revision=revision, cache_dir=cache_dir)
         if (folder / RECORD_FILE).is_file() and not (folder / files.CONFIG_FILE).is_file():
+            files.check_kinds(folder, components)
             return cls.of_run(RunFolder.load(folder))
         text = files.checked_file(folder, files.CONFIG_FILE).read_text(encoding="utf-8", errors="replace")
         description = parse_description(text, where=str(folder), components=components)
@@ -223,12 +224,23 @@ class _WithoutDraws(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+_LAYER_KEYS = ("num_layers", "num_hidden_layers", "n_layers", "n_layer", "encoder_layers", "depth")
+
+
+def _most_layers(description: ModelDescription) -> int:
+    """Most layers that a part of the network is said to have, whatever its configuration calls them."""
+    parts = (description.head, description.type_head, description.planner, description.trunk_config)
+    given = [item for part in parts if part for item in part.items()]
+    numbers = [value for key, value in given if key in _LAYER_KEYS and isinstance(value, int)]
+    return max([description.model.depth, *numbers])
+
+
 def _load_weights(
     path: Path, description: ModelDescription, corruption: Corruption
 ) -> DiffusionModel | Autoregressive:
     """Builds the network only after the file is known to hold exactly its tensors."""
     found = files.tensor_shapes(path)
-    layers = max(description.model.depth, int(description.head.get("num_layers", 1)))
+    layers = _most_layers(description)
     if layers > len(found):
         raise CheckpointError(
             f"{path} holds {len(found)} tensors, too few for the {layers} layers of config.json; download or "
