@@ -94,8 +94,10 @@ def _sentence(rows: list[list[str]], document: str, path: Path, line: int) -> Se
             continue
         where = f"{path}, line {number}"
         index, last = _word_id(row[0], where)
-        if index != done + 1 or (last and (index <= range_end or last > len(words))):
-            raise ParserError(f"{where}: '{row[0][:40]}' follows word {done} of {len(words)}; ids count up")
+        if index != done + 1:
+            raise ParserError(f"{where}: word {index} follows word {done}; ids count up")
+        if last and (index <= range_end or last > len(words)):
+            raise ParserError(f"{where}: no {len(words)} words hold the range '{row[0][:40]}'; ids count up")
         if last or index > range_end:
             surface = (len(text), len(text) + len(row[1]))
             end = surface[1]
