@@ -192,8 +192,8 @@ def test_damaged_data_is_not_trained_on(recipe_file: Path, tmp_path: Path, prepa
 def test_gradient_accumulation_sees_the_same_rows(recipe_file: Path, tmp_path: Path) -> None:
     accumulating = Trainer(recipe_of(recipe_file, "train.batch_size=2", "train.gradient_accumulation=2"))
     plain = Trainer(recipe_of(recipe_file))
-    rows = [row for batch in accumulating._batches(3) for row in batch.sample_ids.tolist()]
-    assert rows == [row for batch in plain._batches(3) for row in batch.sample_ids.tolist()]
+    rows = [row for _, batch in accumulating._batches(3) for row in batch.sample_ids.tolist()]
+    assert rows == [row for _, batch in plain._batches(3) for row in batch.sample_ids.tolist()]
     assert accumulating.run() is None
 
 
@@ -242,7 +242,7 @@ def test_update_that_is_not_a_number_is_skipped_counted_and_kept(recipe_file: Pa
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [line for line in lines if "loss" not in line] == [{"step": 3, "skipped_steps": 1}]
     kept = load_file(tmp_path / "run" / "skipped" / "step-00000003-process-0.safetensors")
-    (batch,) = trainer._batches(3)
+    ((_, batch),) = trainer._batches(3)
     assert torch.equal(kept["input_ids"], batch.input_ids)
     assert batch.sample_ids is not None
     assert torch.equal(kept["sample_ids"], batch.sample_ids)

@@ -29,7 +29,7 @@ class RowNoise(torch.Generator):
     """
 
     def __new__(cls, seed: int, sample_ids: Tensor) -> RowNoise:
-        return super().__new__(cls, sample_ids.device)
+        return super().__new__(cls, sample_ids.device)  # type: ignore[call-arg]
 
     def __init__(self, seed: int, sample_ids: Tensor) -> None:
         self.manual_seed(seed)
@@ -94,7 +94,8 @@ def randn(shape: Sequence[int], *, generator: torch.Generator | None, device: to
     if not isinstance(generator, RowNoise):
         return torch.randn(tuple(shape), generator=generator, device=device)
     u = _shift(generator.bits(shape), 11).double().add_(0.5).mul_(2.0**-53)  # (0, 1): never an end
-    return torch.special.ndtri(u).to(torch.get_default_dtype())
+    normal: Tensor = torch.special.ndtri(u)
+    return normal.to(torch.get_default_dtype())
 
 
 def randint(

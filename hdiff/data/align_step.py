@@ -50,7 +50,7 @@ def align_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
     identity = align_identity(file_sha256(job.source), settings)
     if (finished := job.finished(identity)) is not None:
         return finished
-    rows = _Rows(
+    rows = Rows(
         _tokenizer(settings["tokenizer"]),
         _salience(settings["salience"]),
         levels={level: LEVELS.index(level) for level in settings["levels"]},
@@ -82,7 +82,7 @@ def token_salience_path(out: Path) -> Path:
 
 
 @dataclass
-class _Rows:
+class Rows:
     """Rows of a shard, column by column, and what there is to count."""
 
     tokenizer: Tokenizer

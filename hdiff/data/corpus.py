@@ -87,11 +87,11 @@ def _read_source(source: str, *, text_column: str) -> Iterator[str]:
     elif colon and prefix == "hf":
         yield from _read_hub(name, text_column=text_column)
     else:
-        for path in _files(source):
+        for path in text_files(source):
             yield from read_file(path, text_column=text_column)
 
 
-def _files(source: str) -> list[Path]:
+def text_files(source: str) -> list[Path]:
     path = Path(source).expanduser()
     if path.is_file():
         return [path]

@@ -60,7 +60,7 @@ class Selection:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Yields (split, text)."""
         for text in self._read(self.source):
-            is_held_out = self.validation_source is None and _hash01(text) < self.validation_fraction
+            is_held_out = self.validation_source is None and hash01(text) < self.validation_fraction
             yield ("validation" if is_held_out else "train"), text
         if self.validation_source is not None:
             for text in self._read(self.validation_source):
@@ -186,7 +186,7 @@ def read_texts(path: Path) -> Iterator[str]:
         raise DataError(f"the shard {path} is damaged ({error}); prepare again") from error
 
 
-def _hash01(text: str) -> float:
+def hash01(text: str) -> float:
     """A number in [0, 1) that depends on the text alone, so equal texts stay in one split."""
     digest = hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

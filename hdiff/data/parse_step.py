@@ -57,7 +57,7 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         _link(ok_path(cached), ok_path(job.out))
         return report
     fallbacks_before = getattr(parser, "num_fallbacks", 0)
-    items = list(_parse(parser, list(read_texts(job.source)), job, on_document))
+    items = list(parse_texts(parser, list(read_texts(job.source)), job, on_document))
     trees = [item for item in items if isinstance(item, SpanTree)]
     labels: dict[str, set[str]] = {}
     for tree in trees:
@@ -115,12 +115,12 @@ def _link(source: Path, target: Path) -> None:
     aside.replace(target)
 
 
-def _parse(
+def parse_texts(
     parser: Parser, texts: Sequence[str], job: Job, on_document: OnDocument
 ) -> Iterator[SpanTree | Rejected]:
     """A tree or the reason of its rejection for each text, in order."""
     reasons = {position: EMPTY for position, text in enumerate(texts) if not text or text.isspace()}
-    reasons.update({position: _SURROGATE for position, text in enumerate(texts) if not _is_unicode(text)})
+    reasons.update({position: _SURROGATE for position, text in enumerate(texts) if not is_unicode(text)})
     reasons.update(job.quarantined)
     accepted = [position for position in range(len(texts)) if position not in reasons]
     parse = _parse_one_by_one if job.one_by_one else _parse_together
@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str:
     return re.sub(r"\d+", "N", message)[:_MAX_REASON_CHARACTERS]
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

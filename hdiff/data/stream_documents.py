@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hdiff.data.corpus import MAX_DOCUMENT_CHARACTERS, cut
-from hdiff.data.documents import _hash01
+from hdiff.data.documents import hash01
 from hdiff.data.stream_source import Source
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
@@ -153,4 +153,4 @@ class DocumentStream:
     def _documents(self, text: str) -> list[str]:
         """Documents of a row for training: long ones cut, held-out ones left out, as `hdiff prepare` does."""
         parts = list(cut(text, MAX_DOCUMENT_CHARACTERS)) if text else [text]
-        return [part for part in parts if not self.held_out or _hash01(part) >= self.held_out]
+        return [part for part in parts if not self.held_out or hash01(part) >= self.held_out]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from hdiff.data.align_step import _Rows
+from hdiff.data.align_step import Rows
 from hdiff.data.arrow import encode_rows
 from hdiff.data.job import Job
-from hdiff.data.parse_step import _is_unicode, _parse, loaded_parser
+from hdiff.data.parse_step import is_unicode, parse_texts, loaded_parser
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.errors import DataError, ParserError
@@ -117,7 +117,7 @@ class DocumentEncoder:
             DataError: If the recorded parser is not the one installed here.
             ParserError: If the parser cannot be loaded.
         """
-        rows = _Rows(
+        rows = Rows(
             self.prepared.tokenizer,
             self._salience,
             levels={level: LEVELS.index(level) for level in self.prepared.manifest["levels"]},
@@ -139,8 +139,8 @@ class DocumentEncoder:
 
     def _trees(self, texts: Sequence[str]) -> Iterable[SpanTree | Rejected]:
         if self.encoding.is_parsed:
-            return _parse(self.parser, texts, Job("parse", Path(), Path(), Path()), _ignore)
-        return [SpanTree(text, (), ()) for text in texts if text and not text.isspace() and _is_unicode(text)]
+            return parse_texts(self.parser, texts, Job("parse", Path(), Path(), Path()), _ignore)
+        return [SpanTree(text, (), ()) for text in texts if text and not text.isspace() and is_unicode(text)]
 
 
 def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[str]) -> Parser:

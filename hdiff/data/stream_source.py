@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.config import StreamConfig
 from hdiff.data.builtin import read_builtin
-from hdiff.data.corpus import _files
+from hdiff.data.corpus import text_files
 from hdiff.data.text_files import SUFFIXES, read_file, text_of
 from hdiff.errors import DataError
 
@@ -59,7 +59,7 @@ class Source:
             return cls(config, (name,))
         path = Path(name).expanduser()
         if path.exists() or glob.has_magic(name) or path.suffix.lower() in SUFFIXES:
-            return cls(config, tuple(str(file) for file in _files(name)))
+            return cls(config, tuple(str(file) for file in text_files(name)))
         return cls(config, None)
 
     def rows(self, *, rank: int = 0, world_size: int = 1) -> IterableDataset:

@@ -40,9 +40,12 @@ def _parallel(runs: Path) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "corruption": ("corruption", _corruption),
+    "corruption_more": ("corruption_more", _corruption),
     "known_answers": ("known", _known_answers),
     "parallel": ("parallel", _parallel),
+    "plain": ("plain", plain_transformer.table),
     "tournament": ("tournament", tournament.table),
+    "tournament_gutenberg": ("tournament_gutenberg", tournament.table),
     "word_level": ("word_level", plain_transformer.table),
 }
 """Name of a table -> folder of its runs inside --runs, and what makes it."""

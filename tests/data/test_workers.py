@@ -215,7 +215,7 @@ def test_a_cache_spares_the_parser(texts: list[str], tmp_path: Path, monkeypatch
     shards = {path: path.stat().st_mtime_ns for path in cache.rglob("*.jsonl")}
     assert len(shards) > 3
     without = prepare(source, tmp_path / "two", **options, tokenizer="train:300")
-    monkeypatch.setattr("hdiff.data.parse_step._parse", _must_not_run)
+    monkeypatch.setattr("hdiff.data.parse_step.parse_texts", _must_not_run)
     cached = prepare(source, tmp_path / "three", **options, tokenizer="train:300", cache=cache)
     assert cached["sha256"] == without["sha256"]
     damaged = next(iter(shards))
@@ -243,7 +243,7 @@ def test_shares_parsed_apart_give_the_same_data(
         prepare_share(source, out, share=(0, 2), **{**options, "tokenizer": "words:9"})
     with pytest.raises(DataError, match="share 2 of 2 does not exist"):
         prepare_share(source, out, share=(2, 2), **options)
-    monkeypatch.setattr("hdiff.data.parse_step._parse", _must_not_run)
+    monkeypatch.setattr("hdiff.data.parse_step.parse_texts", _must_not_run)
     prepare(source, out, **options)
     assert digests(out) == expected
     with pytest.raises(DataError, match="holds a finished data set"):
