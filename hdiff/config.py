@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -69,6 +69,8 @@ class DataConfig(Section):
         lexical_salience: Whether a token has the mean salience of its id, which is free in the likelihood,
             instead of that of its word.
         salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
+        cross_documents: Whether a token sees all tokens of its row. False: only those of its own document, as
+            far as the row holds it; bounds are then given where documents end (docs/speed.md).
     """
 
     path: str
@@ -79,6 +81,7 @@ class DataConfig(Section):
     max_unit_tokens: int | None = Field(8, ge=1)
     lexical_salience: bool = False
     salience_buckets: int | tuple[float, ...] | None = None
+    cross_documents: bool = True
 
     def packing(self) -> dict[str, Any]:
         """The options of `PackedBlocks.build`."""
@@ -135,7 +138,7 @@ class TrainConfig(Section):
         betas: Of AdamW.
         clip_norm: Largest gradient norm.
         ema_decay: Of the averaged weights that are evaluated; 0 turns averaging off.
-        mixed_precision: As in Accelerate; CPUs should use `no`.
+        mixed_precision: As in Accelerate; on CPUs only where `hdiff doctor` finds bf16 fast.
         log_every: Updates between lines of metrics.jsonl.
         evaluate_every: Updates between validation bounds; 0 only at the end.
         checkpoint_every: Updates between checkpoints.
@@ -161,6 +164,12 @@ class TrainConfig(Section):
     keep_checkpoints: int = Field(2, ge=1)
     trackers: tuple[str, ...] = ("tensorboard",)
     process_timeout: int = Field(600, ge=1)
+
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _yaml_no(cls, value: Any) -> Any:
+        """YAML reads a bare `no` as false."""
+        return "no" if value is False else value
 
 
 class EvaluationConfig(Section):

@@ -20,6 +20,7 @@ from hdiff.corruption import (
     SoftMasking,
     SpanMasking,
     UniformState,
+    UnitMasking,
 )
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
@@ -60,6 +61,16 @@ def build_model(
         RecipeError: If head and model do not fit.
     """
     config = recipe.model
+    if not recipe.data.cross_documents and (
+        config.kind != "denoiser"
+        or config.pretrained is not None
+        or not (corruption is None or isinstance(corruption, UnitMasking))
+    ):
+        raise RecipeError(
+            f"data.cross_documents: false is for denoisers of masked units with hdiff's own trunk; model "
+            f"'{config.kind if config.pretrained is None else config.pretrained}' with corruption "
+            f"'{recipe.corruption['kind']}' reads whole rows, leave it out"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         head: Head = build(recipe.head, HEADS, section="head", vocab_size=vocab_size, width=config.width)

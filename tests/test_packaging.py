@@ -144,7 +144,7 @@ def test_make_help_names_every_target():
     done = subprocess.run(
         ["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=True
     )
-    for target in ("demo", "test", "lint", "clean"):
+    for target in ("demo", "test", "lint", "docs", "clean"):
         assert f"make {target}" in done.stdout
 
 

@@ -54,6 +54,13 @@ def test_exponents_that_yaml_reads_as_text_become_numbers(tmp_path: Path) -> Non
     )
 
 
+def test_a_bare_no_is_a_precision_although_yaml_reads_it_as_false(tmp_path: Path) -> None:
+    assert yaml.safe_load("no") is False, "the trap this test is about"
+    recipe = load_recipe(write(tmp_path, MINIMAL + "train: {mixed_precision: no}\n"))
+    assert recipe.train.mixed_precision == "no"
+    assert load_recipe(write(tmp_path, to_yaml(recipe)), ["train.mixed_precision=no"]) == recipe
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

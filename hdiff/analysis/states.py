@@ -106,5 +106,7 @@ def trunk_output(
         assert isinstance(corrupted, BlockCorrupted), "a run has the corruption of its model"
         hidden = denoiser.noised_hidden(corrupted.x_t, corrupted.context, real)
         return hidden, spans.gather(hidden), None
-    hidden = denoiser.hidden(corrupted.x_t, real, types_t=corrupted.types_t)
+    hidden = denoiser.hidden(
+        corrupted.x_t, real, types_t=corrupted.types_t, document_ids=corrupted.document_ids
+    )
     return hidden, spans.gather(hidden), denoiser.support(corrupted.types_t, spans)

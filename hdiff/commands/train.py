@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,8 @@ def train(
     from hdiff.progress import Progress
     from hdiff.training import Trainer
 
-    display = Progress(f"train {resolved.name}", quiet=quiet)
+    is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
+    display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
         trainer = Trainer(resolved, progress=display)
         stopped_by = trainer.run()

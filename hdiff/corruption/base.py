@@ -59,6 +59,7 @@ class Corrupted:
         is_chain: Whether times are left out (exact counts), so that only ratios of speeds are predicted.
         state_log_prob: log of the probability that this state was drawn given x_0, float64 (B,), if its law
             is learned and gradients are on; the objective needs its derivative. None: nothing to learn.
+        document_ids: As in `Batch`: a token may see its own document only. None: it sees the whole row.
     """
 
     x_t: Tensor
@@ -73,6 +74,7 @@ class Corrupted:
     speed: Tensor | None = None
     is_chain: bool = False
     state_log_prob: Tensor | None = None
+    document_ids: Tensor | None = None
 
 
 class Corruption(ABC):

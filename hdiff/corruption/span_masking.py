@@ -130,6 +130,8 @@ class SpanMasking(UnitMasking):
         starts_unit = torch.zeros(num_rows, num_tokens + 1, dtype=torch.long, device=device)
         starts_unit.scatter_(1, ends.clamp(max=num_tokens), 1)
         starts_unit = starts_unit[:, :num_tokens]
+        if batch.document_ids is not None:  # no span may hold tokens of two documents
+            starts_unit[:, 1:] |= (batch.document_ids.diff(dim=1) != 0).long()
         starts_unit[:, 0] = 0
         # Padding positions are units of their own, so no unit holds both.
         starts_unit = torch.where(batch.token_mask, starts_unit, torch.ones_like(starts_unit))

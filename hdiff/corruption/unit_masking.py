@@ -92,6 +92,7 @@ class UnitMasking(Corruption):
             spans=spans,
             weight=row_weight[spans.row],
             conditional_on_structure=self.conditional_on_structure,
+            document_ids=batch.document_ids,
         )
 
 

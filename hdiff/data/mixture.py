@@ -263,4 +263,5 @@ def _in_order(parts: Sequence[Batch], positions: Sequence[int]) -> Batch:
         salience=joined([part.salience for part in parts]),
         salience_buckets=joined([part.salience_buckets for part in parts]),
         sample_ids=joined([part.sample_ids for part in parts]),
+        document_ids=joined([part.document_ids for part in parts]),
     )

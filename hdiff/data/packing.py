@@ -36,6 +36,7 @@ class PackedBlocks:
         sequence_length: Tokens per row; the last row is padded.
         vocab_size: Vocabulary V.
         eos_id: Separator between documents, also the padding.
+        document_starts: Whether a document begins at each token, bool (N,); None: batches do not tell.
     """
 
     tokens: NDArray[np.int32]
@@ -46,6 +47,7 @@ class PackedBlocks:
     vocab_size: int
     eos_id: int
     buckets: Buckets | None = None
+    document_starts: NDArray[np.bool_] | None = None
 
     @classmethod
     def build(
@@ -59,6 +61,7 @@ class PackedBlocks:
         max_unit_tokens: int | None = None,
         lexical_salience: bool = False,
         salience_buckets: int | Sequence[float] | None = None,
+        cross_documents: bool = True,
     ) -> PackedBlocks:
         """Packs a split of a prepared data set.
 
@@ -73,6 +76,7 @@ class PackedBlocks:
                 instead of that of its word.
             salience_buckets: How many buckets salience falls into, about equally full in the training
                 split, or their inner borders.
+            cross_documents: False lets batches tell which document each token is of.
 
         Returns:
             The rows.
@@ -105,6 +109,7 @@ class PackedBlocks:
             prepared.tokenizer.vocab_size,
             prepared.tokenizer.eos_id,
             _buckets(prepared, salience_buckets, lexical=lexical_salience),
+            None if cross_documents else stream.document_starts,
         )
 
     def of_stream(self, stream: TokenStream) -> PackedBlocks:
@@ -122,6 +127,7 @@ class PackedBlocks:
             salience=stream.salience,
             unit_starts=stream.unit_starts,
             labels=stream.labels,
+            document_starts=None if self.document_starts is None else stream.document_starts,
         )
 
     def __len__(self) -> int:
@@ -150,6 +156,11 @@ class PackedBlocks:
             begins = flags[places] | ~real
             begins[:, 0] = False
             unit_ids[level] = torch.from_numpy(begins.cumsum(1))
+        document_ids = None
+        if self.document_starts is not None:
+            begins = self.document_starts[places]
+            begins[:, 0] = False
+            document_ids = torch.from_numpy(np.where(real, begins.cumsum(1), -1))
         salience = np.where(real, self.salience[places], np.float32(0))
         return Batch(
             input_ids=torch.from_numpy(np.where(real, self.tokens[places], self.eos_id).astype(np.int64)),
@@ -164,6 +175,7 @@ class PackedBlocks:
             if self.buckets is None
             else torch.from_numpy(self.buckets.indexes(salience)),
             sample_ids=torch.from_numpy(rows),
+            document_ids=document_ids,
         )
 
     def unit_length_histogram(self, level: str) -> list[float]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hdiff.data.align_step import Rows
 from hdiff.data.arrow import encode_rows
 from hdiff.data.job import Job
-from hdiff.data.parse_step import is_unicode, parse_texts, loaded_parser
+from hdiff.data.parse_step import is_unicode, loaded_parser, parse_texts
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.errors import DataError, ParserError

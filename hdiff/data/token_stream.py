@@ -31,12 +31,14 @@ class TokenStream:
         salience: Salience of each token, 0 for separators, float32 (N,).
         unit_starts: Level -> whether a unit begins at each token, bool (N,).
         labels: Level -> number of the label of each token's unit, 0 for none, int16 (N,).
+        document_starts: Whether a document begins at each token, bool (N,).
     """
 
     tokens: NDArray[np.int32]
     salience: NDArray[np.float32]
     unit_starts: Mapping[str, NDArray[np.bool_]]
     labels: Mapping[str, NDArray[np.int16]]
+    document_starts: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -81,12 +83,15 @@ class TokenStream:
             salience[is_text] = flat_column(rows, "salience")
         else:
             salience[is_text] = token_salience[tokens[is_text]]
+        document_starts = np.zeros(total, dtype=np.bool_)
+        document_starts[starts[:-1][np.diff(starts) > 0]] = True
         units = {level: _units(rows, starts, level, max_unit_tokens, label_numbers) for level in levels}
         return cls(
             tokens,
             salience,
             {level: begins for level, (begins, _) in units.items()},
             {level: labels for level, (_, labels) in units.items()},
+            document_starts,
         )
 
     @classmethod
@@ -110,6 +115,7 @@ class TokenStream:
             cut([part.salience for part in parts]),
             {level: cut([part.unit_starts[level] for part in parts]) for level in levels},
             {level: cut([part.labels[level] for part in parts]) for level in levels},
+            cut([part.document_starts for part in parts]),
         )
 
 

@@ -155,7 +155,12 @@ class Denoiser(Headed):
         Returns:
             Log-probability of each span and each unit of types.
         """
-        hidden = self.hidden(corrupted.x_t, padding_mask(corrupted.token_mask), types_t=corrupted.types_t)
+        hidden = self.hidden(
+            corrupted.x_t,
+            padding_mask(corrupted.token_mask),
+            types_t=corrupted.types_t,
+            document_ids=corrupted.document_ids,
+        )
         spans = corrupted.spans
         packed = spans.gather(hidden)
         if self.token_rates is not None:

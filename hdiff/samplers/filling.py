@@ -159,7 +159,8 @@ class MaskedSampler(Sampler):
 
         padding = padding_mask(batch.token_mask)
         chooser = self._chooser(corruption, tokens, is_masked, generator)
-        samples = _fill(_Trunk(denoiser, padding, self.refresh), tokens, is_masked, chooser, reveal)
+        trunk = _Trunk(denoiser, padding, self.refresh, batch.document_ids)
+        samples = _fill(trunk, tokens, is_masked, chooser, reveal)
         return Score(nats=nats, calls=samples.calls)
 
     def _chooser(
@@ -225,8 +226,15 @@ def _fill(trunk: _Trunk, tokens: Tensor, is_masked: Tensor, chooser: Chooser, va
 class _Trunk:
     """Reads states: finished rows are left out, or, with a cache, visible tokens."""
 
-    def __init__(self, denoiser: Denoiser, token_mask: Tensor | None, refresh: int) -> None:
+    def __init__(
+        self, denoiser: Denoiser, token_mask: Tensor | None, refresh: int, document_ids: Tensor | None = None
+    ) -> None:
+        if document_ids is not None and refresh > 1:
+            raise DataError(
+                f"refresh is {refresh} and the rows hold documents apart; a cache mixes them, use refresh: 1"
+            )
         self.denoiser, self.token_mask, self.refresh = denoiser, token_mask, refresh
+        self.document_ids = document_ids
         self.cache: TrunkCache | None = None
         self.was_masked: Tensor | None = None
 
@@ -240,9 +248,15 @@ class _Trunk:
             self.was_masked = is_masked
             return hidden
         if bool(active.all()):
-            return self.denoiser.hidden(tokens, self.token_mask)
+            return self._hidden(tokens, self.token_mask, self.document_ids)
         mask = None if self.token_mask is None else self.token_mask[active]
-        rows = self.denoiser.hidden(tokens[active], mask)
+        documents = None if self.document_ids is None else self.document_ids[active]
+        rows = self._hidden(tokens[active], mask, documents)
         every = rows.new_zeros(len(tokens), *rows.shape[1:])
         every[active] = rows
         return every
+
+    def _hidden(self, tokens: Tensor, mask: Tensor | None, documents: Tensor | None) -> Tensor:
+        if documents is None:  # block denoisers know no documents
+            return self.denoiser.hidden(tokens, mask)
+        return self.denoiser.hidden(tokens, mask, document_ids=documents)
