@@ -39,9 +39,10 @@ def ablate(corpus: str, arguments: argparse.Namespace) -> None:
 
 
 def read(corpus: str, out: Path) -> dict[str, Any] | None:
-    """The figures of one corpus; None if there are none."""
+    """The figures of one corpus; None if there are none, or its judge is not scored yet."""
     file = out / corpus / "ablation.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    is_judged = (out / corpus / "judge-0" / "eval.json").exists()
+    return json.loads(file.read_text()) if file.exists() and is_judged else None
 
 
 def tokens_per_word(corpus: str, out: Path) -> float:
