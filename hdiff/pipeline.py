@@ -60,9 +60,10 @@ class TextDiffusionPipeline:
         tokenizer: Its tokenizer.
         corruption: What it was trained with.
         sequence_length: Tokens of a text if none are asked for, and the most with given words.
-        sampler: A `Sampler`, or its recipe `{kind: name, ...}`, which takes the steps of a call; None is the
-            plain sampler of the corruption.
+        sampler: A `Sampler`, or its recipe `{kind: name, ...}`, which takes the steps of a call; None is
+            `free_sampler` where nothing is given, else the plain sampler of the corruption.
         sampling: Temperature and truncation, if `sampler` is no finished `Sampler`.
+        free_sampler: Recipe of the sampler of free texts; None is the plain one.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class TextDiffusionPipeline:
         sequence_length: int,
         sampler: Sampler | Mapping[str, Any] | None = None,
         sampling: Sampling = AS_IT_IS,
+        free_sampler: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -81,10 +83,11 @@ class TextDiffusionPipeline:
         self.sequence_length = sequence_length
         self.sampler = sampler
         self.sampling = sampling
+        self.free_sampler = free_sampler
 
     @classmethod
     def of(cls, pretrained: PretrainedModel) -> TextDiffusionPipeline:
-        """The pipeline of a model, with its plain sampler.
+        """The pipeline of a model; free texts are drawn by the sampler of its recipe, as `hdiff sample` does.
 
         Args:
             pretrained: The model.
@@ -97,6 +100,7 @@ class TextDiffusionPipeline:
             pretrained.tokenizer,
             pretrained.corruption,
             sequence_length=pretrained.description.sequence_length,
+            free_sampler=pretrained.description.evaluation.sampler,
         )
 
     @classmethod
@@ -173,8 +177,8 @@ class TextDiffusionPipeline:
         if steps is None:
             steps = min(STEPS, most) if isinstance(corruption, (UnitMasking, Cascade)) else STEPS
         is_cascade_by_units = isinstance(corruption, Cascade) and steps <= len(corruption.type_sizes)
-        by_unit = self.sampler is None and is_cascade_by_units
-        if by_unit or (self.sampler is None and plain_sampler(corruption) is None):
+        is_plain = self.sampler is None and self.free_sampler is None
+        if is_plain and (is_cascade_by_units or plain_sampler(corruption) is None):
             if callback is not None:
                 raise DataError(
                     f"the steps of {type(corruption).__name__} cannot be watched; leave callback out"
@@ -184,7 +188,7 @@ class TextDiffusionPipeline:
                 self.model, self.corruption, length=length, num_steps=steps, sampling=self.sampling, **given
             )
         else:
-            sampler = self._sampler(most, num_steps, callback)
+            sampler = self._sampler(most, num_steps, callback, self.free_sampler)
             samples = sampler.sample(self._denoiser(), corruption, length=length, **given)
         texts = tuple("".join(self.tokenizer.pieces(row)) for row in samples.tokens.tolist())
         return PipelineOutput(texts, tuple(samples.tokens), samples.nfe, (None,) * len(texts))
@@ -220,7 +224,13 @@ class TextDiffusionPipeline:
         gap = Gap(length - len(ids), length - len(ids))
         return Pattern((tuple(ids), gap) if ids else (gap,))
 
-    def _sampler(self, num_values: int, num_steps: int | None, callback: StepCallback | None) -> Sampler:
+    def _sampler(
+        self,
+        num_values: int,
+        num_steps: int | None,
+        callback: StepCallback | None,
+        otherwise: Mapping[str, Any] | None = None,
+    ) -> Sampler:
         """The sampler of one call, with its steps and watched if asked for."""
         if isinstance(self.sampler, Sampler):
             if num_steps is not None:
@@ -230,7 +240,7 @@ class TextDiffusionPipeline:
                 )
             sampler = self.sampler
         else:
-            spec = self.sampler or plain_sampler(self.corruption.unconditional())
+            spec = self.sampler or otherwise or plain_sampler(self.corruption.unconditional())
             assert spec is not None, "the caller has checked it"
             if num_steps is None and "num_steps" not in spec:
                 parameter = steps_parameter(spec)

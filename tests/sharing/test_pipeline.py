@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,6 +67,28 @@ def test_so_are_those_of_gaps_samplers_and_defaults(
     pipeline.sampling = Sampling(temperature=0.7)
     asked = ["--sampler", "{kind: confidence, threshold: 0.01}", "--temperature", "0.7"]
     assert pipeline(2, generator=seeded(3)).texts == tuple(sampled(capsys, run, *asked))
+
+
+def test_free_texts_are_drawn_by_the_sampler_of_the_recipe(
+    families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(families / "spans", run)
+    recipe = (run / "recipe.yaml").read_text()
+    assert "sampler: null" in recipe
+    (run / "recipe.yaml").write_text(
+        recipe.replace("sampler: null", "sampler: {kind: ancestral, order: spaced, lengths: {8: 1.0}}")
+    )
+    pipeline = TextDiffusionPipeline.from_pretrained(run)
+    found = pipeline(2, num_inference_steps=16, length=24, generator=seeded(3))
+    assert found.nfe == 3  # three spans of 8
+    assert found.texts == tuple(sampled(capsys, run, "--steps", "16", "--length", "24"))
+    gaps = "The function [2-3] the [2]"
+    plain = TextDiffusionPipeline.from_pretrained(families / "spans")
+    texts = [
+        each(2, infill=gaps, num_inference_steps=2, generator=seeded(3)).texts for each in (pipeline, plain)
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_a_prefix_begins_every_text(pipeline: TextDiffusionPipeline) -> None:
