@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,47 +26,32 @@ from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
-from hdiff.data.token_stream import label_order
-from hdiff.data.training_data import open_rows, restore_rows, rows_state, verify_once
-from hdiff.errors import CheckpointError, DataError, RecipeError
+from hdiff.data.training_data import data_facts, open_rows, restore_rows, rows_state, verify_once
+from hdiff.errors import CheckpointError, RecipeError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
 from hdiff.factory import build_corruption, build_model, count_parameters, required_levels
 from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.optimisation import (
-    Average,
-    load_optimizer,
-    make_accelerator,
-    make_optimizer,
-    optimizer_tensors,
-    process_errors,
-    rate_factor,
-    shard_all,
-    shard_layers,
-    whole,
-)
+from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
 from hdiff.out_of_memory import memory_errors
-from hdiff.recipe import differences, load_recipe, to_yaml
+from hdiff.processes import make_accelerator, process_errors
+from hdiff.recipe import to_yaml
+from hdiff.resuming import check_same_run
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
 from hdiff.run_lock import run_lock
 from hdiff.seeds import derive_seed
+from hdiff.sharding import shard_all, shard_layers, whole
 from hdiff.skipped_steps import SkippedSteps
+from hdiff.stop_signals import stop_signals
 from hdiff.trackers import Trackers, check_trackers
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress
 
 
-OF_THE_START = ("train.batch_size", "train.gradient_accumulation", "train.process_timeout")
-"""Keys a run may be resumed with other values of, as long as its updates have as many rows as before."""
-
 TOKENS = "tokens"
 """What is summed beside the parts of a loss, so that their means are over all tokens of all processes."""
-
-
-WITHOUT_EFFECT = ("data.stream.workers", "data.stream.timeout", "train.trackers")
-"""Keys a run may be resumed with other values of: its rows and numbers are the same."""
 
 
 class Trainer:
@@ -139,37 +123,44 @@ class Trainer:
         is_main = self.accelerator.is_main_process
         trackers = Trackers(self.recipe, first_step) if is_main else None
         metrics = MetricsLog(self.path, first_step, trackers=trackers, enabled=is_main)
-        previous = self._catch_signals()
-        self.began = time.perf_counter()
-        tokens = 0
         try:
-            for step in range(first_step + 1, self.config.steps + 1):
-                with memory_errors(self.recipe):
-                    step_metrics = self._update(step)
-                tokens += self._rows_per_update() * self.recipe.data.sequence_length
-                seconds = time.perf_counter() - self.began
-                if self.progress is not None:
-                    self.progress.update(step, self.config.steps, f"loss {step_metrics['loss']:.3f}")
-                if self.skipped.in_row:  # its numbers are none
-                    metrics.write(step, {"skipped_steps": self.skipped.total})
-                elif step % self.config.log_every == 0 or step == self.config.steps:
-                    speed = {"tokens_per_second": tokens / seconds, "seconds": seconds}
-                    metrics.write(step, {**step_metrics, **speed})
-                if self.config.evaluate_every and step % self.config.evaluate_every == 0:
-                    metrics.write(step, {"validation_bound": self._validate()})
-                stop_signal = self._agreed_signal()
-                last = step == self.config.steps or stop_signal is not None
-                if last or step % self.config.checkpoint_every == 0:
-                    metrics.sync()
-                    self._save(step)
-                if stop_signal is not None and step < self.config.steps:
-                    return stop_signal
+            with stop_signals(self._stop):
+                stopped_by = self._steps(first_step, metrics)
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
             metrics.close()
             self.rows.close()
-        self._finish()
+        if stopped_by is None:
+            self._finish()
+        return stopped_by
+
+    def _stop(self, number: int) -> None:
+        self.stop_signal = self.stop_signal or number
+
+    def _steps(self, first_step: int, metrics: MetricsLog) -> int | None:
+        """Updates, logs and checkpoints up to the last step, or to the signal that it returns."""
+        self.began = time.perf_counter()
+        tokens = 0
+        for step in range(first_step + 1, self.config.steps + 1):
+            with memory_errors(self.recipe):
+                step_metrics = self._update(step)
+            tokens += self._rows_per_update() * self.recipe.data.sequence_length
+            seconds = time.perf_counter() - self.began
+            if self.progress is not None:
+                self.progress.update(step, self.config.steps, f"loss {step_metrics['loss']:.3f}")
+            if self.skipped.in_row:  # its numbers are none
+                metrics.write(step, {"skipped_steps": self.skipped.total})
+            elif step % self.config.log_every == 0 or step == self.config.steps:
+                speed = {"tokens_per_second": tokens / seconds, "seconds": seconds}
+                metrics.write(step, {**step_metrics, **speed})
+            if self.config.evaluate_every and step % self.config.evaluate_every == 0:
+                metrics.write(step, {"validation_bound": self._validate()})
+            stop_signal = self._agreed_signal()
+            last = step == self.config.steps or stop_signal is not None
+            if last or step % self.config.checkpoint_every == 0:
+                metrics.sync()
+                self._save(step)
+            if stop_signal is not None and step < self.config.steps:
+                return stop_signal
         return None
 
     def _update(self, step: int) -> dict[str, float]:
@@ -333,31 +324,7 @@ class Trainer:
         return 0
 
     def _resume(self) -> int:
-        saved = load_recipe(self.path / RECIPE_FILE)
-        changed = [
-            key
-            for key in differences(saved, self.recipe)
-            if key.split(".")[0] not in ("resume", "evaluation")
-            and key not in (*OF_THE_START, *WITHOUT_EFFECT)
-        ]
-        if changed:
-            raise RecipeError(
-                f"{self.path} was trained with another recipe (different: {', '.join(changed)}); "
-                f"use the same values to resume, or output=DIR for a new run"
-            )
-        record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
-        if record["data"]["sha256"] != self.prepared.fingerprint:
-            raise DataError(
-                f"{self.path} was trained on another data set than {self.recipe.data.path} holds now; "
-                f"prepare the same data again, or use output=DIR for a new run"
-            )
-        for name, value in self.rows.facts().items():
-            if record["data"].get(name) != value:
-                raise DataError(
-                    f"{self.path} was trained on another {name} of texts than data.{name} names now "
-                    f"({record['data'].get(name)} instead of {value}); give the same again, or use "
-                    f"output=DIR for a new run"
-                )
+        check_same_run(self.path, self.recipe, self.prepared, self.rows)
         checkpoint = load_checkpoint(self.path / CHECKPOINTS)
         self._check_rows(checkpoint.state)
         if self.accelerator.is_fsdp2:
@@ -441,7 +408,7 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
             "parameters": count_parameters(self.model),
-            "data": self._data_facts(),
+            "data": data_facts(self.prepared, self.blocks, self.rows),
             "unit_lengths": self.unit_lengths,
             "token_classes": self.token_classes,
             "vocab_size": self.prepared.tokenizer.vocab_size,
@@ -449,43 +416,3 @@ class Trainer:
             **facts,
         }
         write_atomically(self.path / RECORD_FILE, json.dumps(record, indent=1))
-
-    def _data_facts(self) -> dict[str, Any]:
-        manifest = self.prepared.manifest
-        return {
-            "source": manifest["source"],
-            "parser": manifest["parser"],
-            "levels": manifest["levels"],
-            "train_tokens": self.rows.num_tokens,
-            "sha256": self.prepared.fingerprint,
-            "labels": self._label_numbers(),
-            **self.rows.facts(),
-        }
-
-    def _label_numbers(self) -> dict[str, dict[str, int]]:
-        """For each level of the blocks the labels its units have, with their numbers, most frequent first."""
-        if not self.blocks.labels:
-            return {}
-        order = label_order(self.prepared).tolist()
-        names = dict(zip(order, self.prepared.manifest["labels"], strict=False))
-        return {
-            level: {names[number]: number for number in sorted(set(labels.tolist()) - {0})}
-            for level, labels in self.blocks.labels.items()
-        }
-
-    def _catch_signals(self) -> dict[int, Any]:
-        def stop(number: int, _frame: Any) -> None:
-            # Launchers send again what the terminal or cluster has sent: only a second Ctrl-C is haste.
-            if number == signal.SIGINT and self.stop_signal is not None:
-                raise KeyboardInterrupt
-            self.stop_signal = self.stop_signal or number
-
-        names = ("SIGINT", "SIGTERM", "SIGUSR1")  # Slurm's --signal; some platforms lack the last
-        try:
-            return {
-                int(number): signal.signal(number, stop)
-                for number in (getattr(signal, name, None) for name in names)
-                if number is not None
-            }
-        except ValueError:  # not the main thread: signals are its business
-            return {}

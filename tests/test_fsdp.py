@@ -16,7 +16,7 @@ from test_processes import (
 from hdiff.config import TrainConfig
 from hdiff.errors import RecipeError
 from hdiff.metrics import read_metrics
-from hdiff.optimisation import make_accelerator
+from hdiff.processes import make_accelerator
 from hdiff.training import Trainer
 
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}

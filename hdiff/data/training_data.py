@@ -12,6 +12,7 @@ from hdiff.data.mixture import MixedRows
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.streaming import StreamedRows
+from hdiff.data.token_stream import label_order
 from hdiff.data.training_rows import PreparedRows, TrainingRows
 from hdiff.errors import CheckpointError, DataError
 
@@ -126,3 +127,34 @@ def restore_rows(rows: TrainingRows, state: dict[str, Any], accelerator: Acceler
             f"resume with {len(saved)}, or use output=DIR for a new run"
         )
     rows.restore(saved[accelerator.process_index])
+
+
+def data_facts(prepared: PreparedData, blocks: PackedBlocks, rows: TrainingRows) -> dict[str, Any]:
+    """What `run.json` says of the text.
+
+    Args:
+        prepared: The data set.
+        blocks: Its packed training split.
+        rows: The rows of the run.
+
+    Returns:
+        Source, parser, levels, tokens, hash, and for each level the labels its units have with their numbers,
+        most frequent first; JSON-able.
+    """
+    manifest = prepared.manifest
+    labels: dict[str, dict[str, int]] = {}
+    if blocks.labels:
+        names = dict(zip(label_order(prepared).tolist(), manifest["labels"], strict=False))
+        labels = {
+            level: {names[number]: number for number in sorted(set(found.tolist()) - {0})}
+            for level, found in blocks.labels.items()
+        }
+    return {
+        "source": manifest["source"],
+        "parser": manifest["parser"],
+        "levels": manifest["levels"],
+        "train_tokens": rows.num_tokens,
+        "sha256": prepared.fingerprint,
+        "labels": labels,
+        **rows.facts(),
+    }

@@ -1,0 +1,61 @@
+"""check_same_run: a run is gone on with only if recipe and data are those it was started with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hdiff.config import Recipe
+from hdiff.errors import DataError, RecipeError
+from hdiff.recipe import differences, load_recipe
+from hdiff.run_folder import RECIPE_FILE, RECORD_FILE
+
+if TYPE_CHECKING:
+    from hdiff.data.prepared import PreparedData
+    from hdiff.data.training_rows import TrainingRows
+
+OF_THE_START = ("train.batch_size", "train.gradient_accumulation", "train.process_timeout")
+"""Keys a run may be resumed with other values of, as long as its updates have as many rows as before."""
+
+WITHOUT_EFFECT = ("data.stream.workers", "data.stream.timeout", "train.trackers")
+"""Keys a run may be resumed with other values of: its rows and numbers are the same."""
+
+
+def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: TrainingRows) -> None:
+    """Refuses to go on with a run that was another one.
+
+    Args:
+        path: Its folder.
+        recipe: The recipe of this start.
+        prepared: Its data set.
+        rows: Its training rows.
+
+    Raises:
+        RecipeError: If a key that counts has another value than at the start.
+        DataError: If the text is another one.
+    """
+    saved = load_recipe(path / RECIPE_FILE)
+    changed = [
+        key
+        for key in differences(saved, recipe)
+        if key.split(".")[0] not in ("resume", "evaluation") and key not in (*OF_THE_START, *WITHOUT_EFFECT)
+    ]
+    if changed:
+        raise RecipeError(
+            f"{path} was trained with another recipe (different: {', '.join(changed)}); "
+            f"use the same values to resume, or output=DIR for a new run"
+        )
+    record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+    if record["data"]["sha256"] != prepared.fingerprint:
+        raise DataError(
+            f"{path} was trained on another data set than {recipe.data.path} holds now; "
+            f"prepare the same data again, or use output=DIR for a new run"
+        )
+    for name, value in rows.facts().items():
+        if record["data"].get(name) != value:
+            raise DataError(
+                f"{path} was trained on another {name} of texts than data.{name} names now "
+                f"({record['data'].get(name)} instead of {value}); give the same again, or use "
+                f"output=DIR for a new run"
+            )
