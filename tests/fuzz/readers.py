@@ -140,13 +140,8 @@ def _read_manifest(data: bytes, folder: Path) -> None:
 
 
 def _read_model(data: bytes, folder: Path) -> None:
-    """The first byte says which file of the model the rest is; hashes agree with it.
-
-    Of what is taken for valid one in eight is also built, which takes a hundred times as long.
-    """
+    """The first byte says which file of the model the rest is; hashes agree with it."""
     from hdiff.sharing import PretrainedModel
-    from hdiff.sharing.description import parse_description
-    from hdiff.sharing.folder import check_hashes, checked_file
 
     _remember_plugins()
     here = folder / "model"
@@ -162,10 +157,7 @@ def _read_model(data: bytes, folder: Path) -> None:
     here.mkdir(exist_ok=True)
     for name, content in files.items():
         _file(here, name, content)
-    text = checked_file(here, "config.json").read_text(encoding="utf-8", errors="replace")
-    check_hashes(here, parse_description(text, where=str(here)).sha256)
-    if hashlib.sha256(data).digest()[0] % 8 == 0:
-        PretrainedModel.from_pretrained(here)
+    PretrainedModel.from_pretrained(here)
 
 
 def _read_pattern(data: bytes, folder: Path) -> None:

@@ -16,6 +16,9 @@ from typing import Any
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 """Functions of os that change a run folder."""
 
+ENDLESS = 10**9
+"""Rows of an epoch of a stream, which nobody has counted."""
+
 
 class KillPoints:
     """Counts points of two kinds, `file` and `batch`, and dies at one of them.
@@ -93,15 +96,22 @@ class KillPoints:
         return "".join(character for character in inside if not character.isdigit()) or "run folder"
 
     def _watch_batches(self) -> None:
+        from hdiff.data.batch import Batch
+        from hdiff.data.streaming import StreamedRows
         from hdiff.data_order import DataOrder
 
-        drawing = DataOrder.rows
+        drawing, reading = DataOrder.rows, StreamedRows.batch
 
         def rows(order: DataOrder, places: range) -> list[int]:
             self.pass_by("batch", f"{places[0]} {places[-1]} {order.num_rows}")
             return drawing(order, places)
 
+        def batch(stream: StreamedRows, places: list[int]) -> Batch:
+            self.pass_by("batch", f"{places[0]} {places[-1]} {ENDLESS}")
+            return reading(stream, places)
+
         DataOrder.rows = rows  # type: ignore[method-assign, assignment]
+        StreamedRows.batch = batch  # type: ignore[method-assign, assignment]
 
 
 class TornWriter(io.BufferedWriter):

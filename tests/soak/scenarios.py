@@ -35,6 +35,7 @@ class Scenario:
         accumulation: Batches per update.
         processes: Processes of the run.
         overrides: Further words for the command line.
+        stream_workers: Worker processes of a stream that gives the training rows; None: the prepared data do.
     """
 
     name: str
@@ -43,9 +44,15 @@ class Scenario:
     accumulation: int = 1
     processes: int = 1
     overrides: tuple[str, ...] = ()
+    stream_workers: int | None = None
 
     def arguments(self, recipe: Path, output: Path) -> list[str]:
         """Words after `hdiff`."""
+        stream = []
+        if self.stream_workers is not None:  # tokens alone: the parser would be most of the time of a start
+            source = recipe.parent / "train.jsonl"
+            spec = f"{{source: {source}, shuffle_buffer: 6, workers: {self.stream_workers}}}"
+            stream = [f"data.stream={spec}", "corruption={kind: token_masking}"]
         return [
             "train",
             str(recipe),
@@ -53,6 +60,7 @@ class Scenario:
             "resume=auto",
             f"train.batch_size={self.batch_size}",
             f"train.gradient_accumulation={self.accumulation}",
+            *stream,
             *self.overrides,
         ]
 
@@ -67,15 +75,26 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("plain", 0.4),
-    Scenario("accumulation", 0.25, batch_size=2, accumulation=2),
+    Scenario("plain", 0.3),
+    Scenario("accumulation", 0.2, batch_size=2, accumulation=2),
     Scenario(
         "one checkpoint kept, saved every step",
-        0.2,
+        0.15,
         overrides=("train.keep_checkpoints=1", "train.checkpoint_every=1"),
     ),
     Scenario("two processes", 0.075, batch_size=2, processes=2),
     Scenario("two processes, accumulation", 0.075, batch_size=1, accumulation=2, processes=2),
+    Scenario("stream", 0.05, batch_size=2, accumulation=2, stream_workers=0),
+    Scenario("stream, 2 workers", 0.05, batch_size=2, accumulation=2, stream_workers=2),
+    Scenario("stream, two processes", 0.05, batch_size=1, accumulation=2, processes=2, stream_workers=0),
+    Scenario(
+        "stream, 2 workers, two processes",
+        0.05,
+        batch_size=1,
+        accumulation=2,
+        processes=2,
+        stream_workers=2,
+    ),
 )
 
 
