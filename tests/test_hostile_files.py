@@ -21,6 +21,7 @@ from hdiff.control.skeleton import Skeleton
 from hdiff.corruption import CORRUPTIONS
 from hdiff.data.documents import Documents, read_texts
 from hdiff.data.output_folder import read_manifest
+from hdiff.data.prepared import PreparedData
 from hdiff.data.text_files import read_file
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, DataError, ParserError, RecipeError, UserError
@@ -240,6 +241,24 @@ def test_a_manifest_that_is_a_pipe_or_deep_is_damaged(make: Callable[[Path], obj
     make(tmp_path / "manifest.json")
     with soon_and_small(), pytest.raises(DataError, match="is damaged"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["n" * 5_000, "a\0b", "../outside", "/etc/hostname", "loop"])
+def test_a_manifest_that_names_no_file_of_the_data_set_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    data = PreparedData(tmp_path, {"sha256": {name: "0"}}, Tokenizer.train(["a b"], "words"))
+    with soon_and_small(), pytest.raises(DataError, match=r"is missing; prepare .* again"):
+        data.verify()
+
+
+@pytest.mark.parametrize("name", ["n" * 5_000, "a\0b", "../outside", "/etc/hostname", "loop"])
+def test_a_checkpoint_that_names_no_file_of_its_own_is_damaged(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "step-00000001"
+    folder.mkdir()
+    (folder / "loop").symlink_to("loop")
+    written(folder / "manifest.json", json.dumps({"step": 1, "sha256": {name: "0"}}, indent=1))
+    with soon_and_small(), pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_of_pipes_is_damaged(tmp_path: Path) -> None:

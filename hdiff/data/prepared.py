@@ -108,7 +108,15 @@ class PreparedData:
         """
         for name, expected in self.manifest["sha256"].items():
             file = self.path / name
-            if not file.resolve().is_relative_to(self.path.resolve()) or not file.is_file():
-                raise DataError(f"{file} is missing; prepare {self.path} again")
+            if not _is_file_inside(file, self.path):
+                raise DataError(f"{str(file)[:200]} is missing; prepare {self.path} again")
             if file_sha256(file) != expected:
                 raise DataError(f"{file} has changed since it was prepared; prepare {self.path} again")
+
+
+def _is_file_inside(file: Path, folder: Path) -> bool:
+    """Whether a file that a manifest names exists, and in the folder."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve()) and file.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL byte
+        return False

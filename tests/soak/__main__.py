@@ -65,7 +65,7 @@ def interrupt(
     return total
 
 
-def print_places(places: Counter[str]) -> None:
+def print_places(places: Counter[str], combinations: Counter[tuple[int, int, str]]) -> None:
     """Prints where kills hit: file operations summed by kind, with how many different ones there were."""
     groups: Counter[str] = Counter()
     different = {place for place in places if place.startswith("file: ")}
@@ -78,6 +78,9 @@ def print_places(places: Counter[str]) -> None:
     for place, number in groups.most_common():
         say(f"| {place} | {number} |")
     say(f"\n{sum(places[place] for place in different)} kills at {len(different)} different file operations")
+    say("\n| killed as a batch was drawn: workers | processes | place | times |\n|---:|---:|---|---:|")
+    for (workers, processes, place), number in sorted(combinations.items()):
+        say(f"| {workers} | {processes} | {place} | {number} |")
 
 
 def spoil(checkpoints: Path, data: Path, number: int, generator: random.Random) -> list[str]:
@@ -113,7 +116,7 @@ def main() -> int:
         kills = interrupt(folder, recipe, chosen.kills, generator)
         problems = list(kills.problems)
         problems += interrupt(folder, recipe, stops, generator, stops=True).problems
-        print_places(kills.places)
+        print_places(kills.places, kills.combinations)
         if chosen.damages and not problems:
             problems += spoil(folder / "kills-0" / "whole" / "checkpoints", data, chosen.damages, generator)
     say(f"soak: {kills.kills} kills, {kills.resumed} resumed, {kills.identical} bit-identical")

@@ -32,6 +32,7 @@ class Counts:
         resumed: Kills and stops after which the next start went on.
         identical: Kills and stops of runs that ended bit-identical.
         places: Where the kills hit.
+        combinations: Kills as a batch was drawn: workers, processes and where in the epoch.
         problems: What went wrong.
     """
 
@@ -40,6 +41,7 @@ class Counts:
     resumed: int = 0
     identical: int = 0
     places: Counter[str] = field(default_factory=Counter)
+    combinations: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: Counts) -> None:
@@ -49,6 +51,7 @@ class Counts:
         self.resumed += other.resumed
         self.identical += other.identical
         self.places += other.places
+        self.combinations += other.combinations
         self.problems += other.problems
 
 
@@ -156,7 +159,11 @@ class Campaign:
             return ending
         if draw < 0.4 or rank > 0:
             ending = self._start(output, "batch", self.generator.randint(1, batches), rank=rank)
-            self._note(ending, self.scenario.place(ending.points[-1]) if ending.points else "")
+            place = self.scenario.place(ending.points[-1]) if ending.points else ""
+            self._note(ending, place)
+            if ending.is_killed:
+                workers = self.scenario.stream_workers or 0
+                self.counts.combinations[workers, self.scenario.processes, place] += 1
             return ending
         ending = self._start(output, "file", self.generator.randint(1, self.file_points))
         self._note(ending, f"file: {ending.points[-1]}" if ending.points else "")

@@ -16,9 +16,6 @@ from typing import Any
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 """Functions of os that change a run folder."""
 
-ENDLESS = 10**9
-"""Rows of an epoch of a stream, which nobody has counted."""
-
 
 class KillPoints:
     """Counts points of two kinds, `file` and `batch`, and dies at one of them.
@@ -103,12 +100,17 @@ class KillPoints:
         drawing, reading = DataOrder.rows, StreamedRows.batch
 
         def rows(order: DataOrder, places: range) -> list[int]:
-            self.pass_by("batch", f"{places[0]} {places[-1]} {order.num_rows}")
+            (epoch, row), last_epoch = divmod(places[0], order.num_rows), places[-1] // order.num_rows
+            self.pass_by("batch", f"{places[0]} {epoch != last_epoch or row < places.step:d}")
             return drawing(order, places)
 
         def batch(stream: StreamedRows, places: list[int]) -> Batch:
-            self.pass_by("batch", f"{places[0]} {places[-1]} {ENDLESS}")
-            return reading(stream, places)
+            before, batch, after = stream.state(), reading(stream, places), stream.state()
+            assert before is not None
+            assert after is not None
+            is_edge = not before["rows"] or before["place"]["epoch"] != after["place"]["epoch"]
+            self.pass_by("batch", f"{places[0]} {is_edge:d}")
+            return batch
 
         DataOrder.rows = rows  # type: ignore[method-assign, assignment]
         StreamedRows.batch = batch  # type: ignore[method-assign, assignment]

@@ -65,12 +65,10 @@ class Scenario:
         ]
 
     def place(self, point: str) -> str:
-        """Where in training a point of kind `batch` is: at which rows of how many."""
-        first, last, num_rows = (int(word) for word in point.split())
-        together = self.batch_size * self.processes
-        if first // together % self.accumulation:
+        """Where in training a point of kind `batch` is: at which row, and whether an epoch begins there."""
+        first, is_edge = (int(word) for word in point.split())
+        if first // (self.batch_size * self.processes) % self.accumulation:
             return "mid-accumulation"
-        is_edge = first // num_rows != last // num_rows or first % num_rows < self.processes
         return "epoch edge" if is_edge else "mid-epoch"
 
 
