@@ -18,6 +18,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 NEW_PROCESS_SHARE = 0.04
 """Share of the kills that hit `python -m hdiff`, started anew, instead of a fork."""
 
+BATCH_SHARE = 0.45
+"""Up to here the draw of a kill chooses a batch; above, a file operation."""
+
 STARTS_PER_RUN = 60
 """A run that is not done after so many starts is stuck."""
 
@@ -87,17 +90,27 @@ class Campaign:
             The counts.
         """
         whole = self.folder / "whole"
-        ending = self._start(whole, kind="file", number=0)
+        ending = self._start(whole, kind="file")
         if any(ending.codes):
             self.counts.problems.append(f"{self.scenario.name}: not even the reference ends: {ending.output}")
             return self.counts
         self.file_points = len(ending.points)
         self.seconds = ending.seconds
+        self.batch_points = [self._batch_points(rank) for rank in range(self.scenario.processes)]
         index = 0
         while self._done() < number and not self.counts.problems:
             index += 1
             self._one_run(whole, self.folder / f"run-{index}", number)
         return self.counts
+
+    def _batch_points(self, rank: int) -> dict[str, list[str]]:
+        """The batches of an uninterrupted run, by where in training they are drawn."""
+        output = self.folder / f"listing-{rank}"
+        found: dict[str, list[str]] = {}
+        for point in self._start(output, kind="batch", rank=rank).points:
+            found.setdefault(self.scenario.place(point), []).append(point)
+        shutil.rmtree(output)
+        return found
 
     def _done(self) -> int:
         return self.counts.stops if self.stops else self.counts.kills
@@ -107,7 +120,7 @@ class Campaign:
         before = self._done()
         is_interrupted = False
         for _ in range(STARTS_PER_RUN):
-            ending = self._draw(output) if self._done() < number else self._start(output, "file", 0)
+            ending = self._draw(output) if self._done() < number else self._start(output, "file")
             counted = self._count(ending)
             if counted is None:
                 self.counts.problems.append(f"{output}: exit codes {ending.codes}: {ending.output[-2000:]}")
@@ -154,12 +167,13 @@ class Campaign:
             return ending
         if draw < 0.2:
             after = self.generator.uniform(0, self.seconds)
-            ending = self._start(output, "file", 0, kill_after=after)
+            ending = self._start(output, "file", kill_after=after)
             self._note(ending, "at a random time")
             return ending
-        if draw < 0.4 or rank > 0:
-            ending = self._start(output, "batch", self.generator.randint(1, batches), rank=rank)
-            place = self.scenario.place(ending.points[-1]) if ending.points else ""
+        if draw < BATCH_SHARE or rank > 0:
+            place = self.generator.choice(sorted(self.batch_points[rank]))
+            point = self.generator.choice(self.batch_points[rank][place])
+            ending = self._start(output, "batch", name=point, rank=rank)
             self._note(ending, place)
             if ending.is_killed:
                 workers = self.scenario.stream_workers or 0
@@ -177,15 +191,19 @@ class Campaign:
         self,
         output: Path,
         kind: str,
-        number: int,
+        number: int = 0,
         *,
+        name: str | None = None,
         rank: int = 0,
         sent: int = signal.SIGKILL,
         kill_after: float | None = None,
     ) -> Ending:
         def prepare(own_rank: int, report: int) -> None:
             if own_rank == rank:
-                KillPoints(output, kind=kind, number=number, report=report, number_of_signal=sent).install()
+                points = KillPoints(
+                    output, kind=kind, number=number, name=name, report=report, number_of_signal=sent
+                )
+                points.install()
 
         return fork(
             self.scenario.arguments(self.recipe, output),

@@ -9,7 +9,7 @@ import builtins
 import io
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,25 @@ class KillPoints:
         folder: Run folder; only operations on its files count, those of TensorBoard's thread do not.
         kind: Kind of the point to die at.
         number: Its number, from 1; 0 never dies.
+        name: Or its name.
         report: Open file descriptor that gets the name of each point passed, a line each.
         number_of_signal: What is sent at the point.
     """
 
     def __init__(
-        self, folder: Path, *, kind: str, number: int, report: int, number_of_signal: int = signal.SIGKILL
+        self,
+        folder: Path,
+        *,
+        kind: str,
+        number: int = 0,
+        name: str | None = None,
+        report: int,
+        number_of_signal: int = signal.SIGKILL,
     ) -> None:
         self.folder = str(folder.resolve())
         self.kind = kind
         self.number = number
+        self.name = name
         self.report = report
         self.signal = number_of_signal
         self.passed = 0
@@ -51,12 +60,12 @@ class KillPoints:
             return
         self.passed += 1
         os.write(self.report, f"{name}\n".encode())
-        if self.passed == self.number:
+        if self.passed == self.number or name == self.name:
             os.kill(os.getpid(), self.signal)
 
     def _around(self, operation: Callable[..., Any], verb: str) -> Callable[..., Any]:
         def watched(target: Any, *arguments: Any, **options: Any) -> Any:
-            name = self._name(target, options.get("dir_fd"))
+            name = self._name_of(target, options.get("dir_fd"))
             if name is None:
                 return operation(target, *arguments, **options)
             self.pass_by("file", f"before {verb} of {name}")
@@ -68,7 +77,7 @@ class KillPoints:
 
     def _opening(self, opening: Callable[..., Any]) -> Callable[..., Any]:
         def watched(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-            name = None if isinstance(file, int) or mode[0] not in "wa" else self._name(file, None)
+            name = None if isinstance(file, int) or mode[0] not in "wa" else self._name_of(file, None)
             if name is None:
                 return opening(file, mode, *arguments, **options)
             self.pass_by("file", f"before open of {name}")
@@ -79,7 +88,7 @@ class KillPoints:
 
         return watched
 
-    def _name(self, target: Any, folder_descriptor: int | None) -> str | None:
+    def _name_of(self, target: Any, folder_descriptor: int | None) -> str | None:
         """Name of a file of the run folder without numbers, None for other files."""
         if isinstance(target, int):
             path = os.readlink(f"/proc/self/fd/{target}")
@@ -99,12 +108,12 @@ class KillPoints:
 
         drawing, reading = DataOrder.rows, StreamedRows.batch
 
-        def rows(order: DataOrder, places: range) -> list[int]:
-            (epoch, row), last_epoch = divmod(places[0], order.num_rows), places[-1] // order.num_rows
-            self.pass_by("batch", f"{places[0]} {epoch != last_epoch or row < places.step:d}")
+        def rows(order: DataOrder, places: Sequence[int]) -> list[int]:
+            is_edge = (places[0] - 1) // order.num_rows != places[-1] // order.num_rows
+            self.pass_by("batch", f"{places[0]} {is_edge:d}")
             return drawing(order, places)
 
-        def batch(stream: StreamedRows, places: list[int]) -> Batch:
+        def batch(stream: StreamedRows, places: Sequence[int]) -> Batch:
             before, batch, after = stream.state(), reading(stream, places), stream.state()
             assert before is not None
             assert after is not None

@@ -73,7 +73,7 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("plain", 0.3),
+    Scenario("plain", 0.26),
     Scenario("accumulation", 0.2, batch_size=2, accumulation=2),
     Scenario(
         "one checkpoint kept, saved every step",
@@ -82,12 +82,12 @@ SCENARIOS = (
     ),
     Scenario("two processes", 0.075, batch_size=2, processes=2),
     Scenario("two processes, accumulation", 0.075, batch_size=1, accumulation=2, processes=2),
-    Scenario("stream", 0.05, batch_size=2, accumulation=2, stream_workers=0),
-    Scenario("stream, 2 workers", 0.05, batch_size=2, accumulation=2, stream_workers=2),
-    Scenario("stream, two processes", 0.05, batch_size=1, accumulation=2, processes=2, stream_workers=0),
+    Scenario("stream", 0.06, batch_size=2, accumulation=2, stream_workers=0),
+    Scenario("stream, 2 workers", 0.06, batch_size=2, accumulation=2, stream_workers=2),
+    Scenario("stream, two processes", 0.06, batch_size=1, accumulation=2, processes=2, stream_workers=0),
     Scenario(
         "stream, 2 workers, two processes",
-        0.05,
+        0.06,
         batch_size=1,
         accumulation=2,
         processes=2,
