@@ -83,6 +83,8 @@ def fork(
         The ending.
     """
     report = log.with_suffix(".points")
+    for file in (log, report):  # empty, whatever moment a kill comes at
+        file.write_text("", encoding="utf-8")
     began = time.monotonic()
     port = _free_port()
     children = []
@@ -92,7 +94,7 @@ def fork(
             _be_hdiff(arguments, log, report, rank, processes, port, prepare)
         children.append(child)
     codes = _wait(children, began, kill_after)
-    points = tuple(report.read_text(encoding="utf-8").splitlines()) if report.exists() else ()
+    points = tuple(report.read_text(encoding="utf-8").splitlines())
     return Ending(codes, points, log.read_text(encoding="utf-8"), time.monotonic() - began)
 
 
@@ -134,7 +136,7 @@ def _be_hdiff(
 ) -> None:
     code = 70
     try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+        output = os.open(log, os.O_WRONLY | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
         if processes > 1:
@@ -142,7 +144,7 @@ def _be_hdiff(
             os.environ.update({name: str(value) for name, value in world.items()})
             os.environ.update({"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"})
         if prepare is not None:
-            prepare(rank, os.open(report, os.O_WRONLY | os.O_CREAT | os.O_TRUNC * (rank == 0) | os.O_APPEND))
+            prepare(rank, os.open(report, os.O_WRONLY | os.O_APPEND))
         from hdiff.cli import run
 
         code = run(arguments)
