@@ -16,18 +16,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CorpusConfig(Section):
-    """One corpus of a mixture.
-
-    Attributes:
-        path: Folder made by `hdiff prepare`, with the tokenizer of `data.path`.
-        weight: Its part of the rows, relative to the other weights.
-    """
-
-    path: str
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
-
-
 class StreamConfig(Section):
     """Text that is read, tokenized and parsed while training.
 
@@ -53,6 +41,26 @@ class StreamConfig(Section):
     parser: str | None = None
     workers: int = Field(0, ge=0)
     timeout: float = Field(600.0, gt=0)
+
+
+class CorpusConfig(Section):
+    """One corpus of a mixture: a prepared folder or a stream.
+
+    Attributes:
+        path: Folder made by `hdiff prepare`, with the tokenizer of `data.path`.
+        stream: Or text that is read while training.
+        weight: Its part of the rows, relative to the other weights.
+    """
+
+    path: str | None = None
+    stream: StreamConfig | None = None
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> CorpusConfig:
+        if (self.path is None) == (self.stream is None):
+            raise ValueError("a corpus of a mixture has either a path or a stream; give one of them")
+        return self
 
 
 class DataConfig(Section):
@@ -89,16 +97,20 @@ class DataConfig(Section):
 
     def folders(self) -> list[str]:
         """The prepared data sets that training reads."""
-        return list(dict.fromkeys([self.path, *(corpus.path for corpus in self.mixture)]))
+        members = [corpus.path for corpus in self.mixture if corpus.path is not None]
+        return list(dict.fromkeys([self.path, *members]))
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
         if self.mixture and self.stream is not None:
-            raise ValueError("the training rows come from mixture or from stream; remove one of them")
-        paths = [corpus.path for corpus in self.mixture]
-        if len(set(paths)) < len(paths):
             raise ValueError(
-                f"the mixture names a corpus twice ({paths}); give it once, with a larger weight"
+                "the training rows come from mixture or from stream; to mix, make the stream a member of the "
+                "mixture: {stream: {...}, weight: 1}"
+            )
+        names = [corpus.path or f"stream {corpus.stream}" for corpus in self.mixture]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"the mixture names a corpus twice ({names}); give it once, with a larger weight"
             )
         return self
 

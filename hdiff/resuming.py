@@ -38,7 +38,7 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
     saved = load_recipe(path / RECIPE_FILE)
     changed = [
         key
-        for key in differences(saved, recipe)
+        for key in differences(_with_default_workers(saved), _with_default_workers(recipe))
         if key.split(".")[0] not in ("resume", "evaluation") and key not in (*OF_THE_START, *WITHOUT_EFFECT)
     ]
     if changed:
@@ -59,3 +59,15 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
                 f"({record['data'].get(name)} instead of {value}); give the same again, or use "
                 f"output=DIR for a new run"
             )
+
+
+def _with_default_workers(recipe: Recipe) -> Recipe:
+    """The recipe without what does not count in the members of a mixture, which are compared as one value."""
+    defaults = {"workers": 0, "timeout": None}
+    members = tuple(
+        member
+        if member.stream is None
+        else member.model_copy(update={"stream": member.stream.model_copy(update=defaults)})
+        for member in recipe.data.mixture
+    )
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"mixture": members})})

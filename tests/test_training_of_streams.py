@@ -127,6 +127,37 @@ def test_stopped_mixture_goes_on_bit_for_bit(
     assert members[0]["sha256"] == members[1]["sha256"], "a copy"
 
 
+def mixing_streams(
+    file: Path, data: Path, texts: Path, output: Path, *overrides: str, workers: int = 0
+) -> Recipe:
+    stream = f"{{source: {texts}, shuffle_buffer: 3, workers: {workers}}}"
+    members = f"data.mixture=[{{path: {data}, weight: 1}}, {{stream: {stream}, weight: 2}}]"
+    return load_recipe(file, [members, f"output={output}", *overrides])
+
+
+def test_stopped_mixture_with_a_stream_goes_on_bit_for_bit(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path, texts: Path
+) -> None:
+    """Also where the number of workers is another one."""
+
+    def recipe(name: str, *overrides: str, workers: int = 0, source: Path = texts) -> Recipe:
+        return mixing_streams(
+            recipe_file, prepared_folder, source, tmp_path / name, *overrides, workers=workers
+        )
+
+    assert Trainer(recipe("whole")).run() is None
+    interrupted = Trainer(recipe("parts"))
+    stop_at(interrupted, 4)
+    assert interrupted.run() == signal.SIGTERM
+    assert Trainer(recipe("parts", "resume=auto", workers=1)).run() is None
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    record = json.loads((tmp_path / "whole" / "run.json").read_text())["data"]
+    assert record["train_tokens"] is None
+    assert record["mixture"][1]["stream"]["source"] == str(texts)
+    with pytest.raises(RecipeError, match=r"another recipe \(different: data\.mixture\)"):
+        Trainer(recipe("whole", "resume=auto", source=texts / "0.jsonl")).run()
+
+
 def test_other_text_is_not_resumed(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
     run = tmp_path / "run"
     trainer = Trainer(streaming(recipe_file, texts, run))

@@ -1,17 +1,9 @@
-"""Mixture: rows of several prepared data sets, in proportion to their weights.
-
-Which corpus a row comes from is a function of the seed and the row's place. The places are cut into windows.
-How many rows of a window a corpus gives follows from its exact quota up to both ends of the window (an
-integer division: errors are carried on and never add up); their order inside the window is drawn from the
-seed. So a stretch is off by no more than what its two cut windows hold, whatever its length, and the rows of
-each of several processes are mixed, too.
-"""
+"""Mixture: rows of several corpora, prepared or streamed, in proportion to their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, final
 
@@ -19,83 +11,14 @@ import torch
 
 from hdiff.config import DataConfig
 from hdiff.data.batch import Batch
+from hdiff.data.mixture_order import MixtureOrder
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.data.streaming import StreamedRows, check_next
 from hdiff.data.token_stream import TokenStream, label_numbers, needed_levels
-from hdiff.data.training_rows import TrainingRows
-from hdiff.data_order import DataOrder
+from hdiff.data.training_rows import PreparedRows, TrainingRows
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
-
-WINDOW = 16
-"""Rows whose order is drawn together."""
-
-
-class MixtureOrder:
-    """Which corpus each place of an endless sequence takes its row from.
-
-    Args:
-        weights: One positive weight per corpus.
-        seed: Seed of the run.
-    """
-
-    def __init__(self, weights: Sequence[float], seed: int) -> None:
-        self.seed = seed
-        exact = [Fraction(weight) for weight in weights]
-        self.shares = [weight / sum(exact) for weight in exact]
-        # Each corpus takes its part of what those before it leave; the last one takes all of it.
-        self._parts = [weight / sum(exact[index:]) for index, weight in enumerate(exact)]
-        self._phases = [
-            derive_seed(seed, "mixture phase", index) % part.denominator
-            for index, part in enumerate(self._parts)
-        ]
-        self._window = -1
-        self._places: list[tuple[int, int]] = []
-
-    def counts(self, places: int) -> list[int]:
-        """How many of the rows before the end of some whole windows each corpus gives.
-
-        Args:
-            places: How many rows those are, a multiple of `WINDOW`.
-
-        Returns:
-            Rows of each corpus; their sum is `places`.
-        """
-        counts = []
-        for part, phase in zip(self._parts, self._phases, strict=True):
-            counts.append((places * part.numerator + phase) // part.denominator)
-            places -= counts[-1]
-        return counts
-
-    def at(self, place: int) -> tuple[int, int]:
-        """What lies at a place.
-
-        Args:
-            place: The place, from 0.
-
-        Returns:
-            Number of the corpus, and how many of its rows lie at places before.
-        """
-        window, position = divmod(place, WINDOW)
-        if window != self._window:
-            self._places = self._drawn(window)
-            self._window = window
-        return self._places[position]
-
-    def _drawn(self, window: int) -> list[tuple[int, int]]:
-        before, after = self.counts(window * WINDOW), self.counts((window + 1) * WINDOW)
-        corpora = [
-            corpus
-            for corpus, (first, last) in enumerate(zip(before, after, strict=True))
-            for _ in range(last - first)
-        ]
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "mixture", window))
-        places = []
-        for index in torch.randperm(WINDOW, generator=generator).tolist():
-            corpus = corpora[index]
-            places.append((corpus, before[corpus]))
-            before[corpus] += 1
-        return places
 
 
 @dataclass(frozen=True)
@@ -103,34 +26,66 @@ class Corpus:
     """One corpus of a mixture.
 
     Attributes:
-        prepared: The data set.
-        blocks: Its training split, with the label numbers and buckets of `data.path`.
+        rows: Its rows, with the label numbers and buckets of `data.path`.
         weight: Its weight.
+        first_sample: Sample id of its first row.
+        sample_step: From the sample id of one of its rows to that of the next.
     """
 
-    prepared: PreparedData
-    blocks: PackedBlocks
+    rows: PreparedRows | StreamedRows
     weight: float
+    first_sample: int
+    sample_step: int
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """Some of its rows.
+
+        Args:
+            numbers: How many of its rows lie before each, increasing.
+
+        Returns:
+            The rows; a stream gives its next ones, whatever the numbers, which then are their names.
+        """
+        if isinstance(self.rows, StreamedRows):
+            batch, names = self.rows.next_rows(len(numbers)), torch.tensor(numbers)
+        else:
+            batch = self.rows.batch(numbers)
+            assert batch.sample_ids is not None
+            names = batch.sample_ids
+        return replace(batch, sample_ids=self.first_sample + self.sample_step * names)
 
 
 @final
 class MixedRows(TrainingRows):
-    """Rows of several corpora, each in shuffled epochs of its own.
+    """Rows of several corpora: prepared ones in shuffled epochs of their own, streams as they come.
 
     Args:
-        corpora: The corpora.
+        members: Rows and weight of each corpus.
         seed: Seed of the run.
+        process: Number of this process, and how many there are.
     """
 
-    def __init__(self, corpora: Sequence[Corpus], *, seed: int) -> None:
-        self.corpora = corpora
-        self.mixing = MixtureOrder([corpus.weight for corpus in corpora], seed)
-        self.orders = [
-            DataOrder(len(corpus.blocks), derive_seed(seed, "corpus", index))
-            for index, corpus in enumerate(corpora)
+    def __init__(
+        self,
+        members: Sequence[tuple[PreparedRows | StreamedRows, float]],
+        *,
+        seed: int,
+        process: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.mixing = MixtureOrder([weight for _, weight in members], seed)
+        self.process = process
+        sizes = [len(rows.blocks) if isinstance(rows, PreparedRows) else 0 for rows, _ in members]
+        self._has_streams = any(isinstance(rows, StreamedRows) for rows, _ in members)
+        # Rows of prepared data have the first sample ids; those of streams, which do not end, take turns.
+        first_samples = [
+            sum(sizes[:index]) if isinstance(rows, PreparedRows) else sum(sizes) + index
+            for index, (rows, _) in enumerate(members)
         ]
-        sizes = [len(corpus.blocks) for corpus in corpora]
-        self.offsets = [sum(sizes[:index]) for index in range(len(sizes))]
+        self.corpora = [
+            Corpus(rows, weight, first, 1 if isinstance(rows, PreparedRows) else len(members))
+            for (rows, weight), first in zip(members, first_samples, strict=True)
+        ]
+        self._rows = 0  # of this process, counted where there are streams
 
     @classmethod
     def open(
@@ -142,6 +97,7 @@ class MixedRows(TrainingRows):
         levels: Sequence[str],
         uses_salience: bool,
         seed: int,
+        process: tuple[int, int] = (0, 1),
     ) -> MixedRows:
         """Opens the corpora of a recipe.
 
@@ -152,6 +108,7 @@ class MixedRows(TrainingRows):
             levels: Levels whose units are needed.
             uses_salience: Whether training reads the salience of words.
             seed: Seed of the run.
+            process: Number of this process, and how many there are.
 
         Returns:
             The rows.
@@ -159,56 +116,91 @@ class MixedRows(TrainingRows):
         Raises:
             DataError: If a corpus is missing, has another tokenizer, no text, or lacks a level.
         """
-        corpora = []
-        for member in data.mixture:
-            if Path(member.path).resolve() == prepared.path.resolve():
-                corpora.append(Corpus(prepared, blocks, member.weight))
+        members: list[tuple[PreparedRows | StreamedRows, float]] = []
+        for index, member in enumerate(data.mixture):
+            own_seed = derive_seed(seed, "corpus", index)
+            if member.stream is not None:
+                stream = StreamedRows.open(
+                    member.stream,
+                    data,
+                    prepared,
+                    blocks,
+                    levels=levels,
+                    uses_salience=uses_salience,
+                    seed=own_seed,
+                    process=process,
+                )
+                members.append((stream, member.weight))
                 continue
-            other = PreparedData.load(member.path)
-            _check_alike(other, prepared, same_salience=uses_salience and not data.lexical_salience)
-            corpora.append(Corpus(other, _packed(other, data, prepared, blocks, levels), member.weight))
-        return cls(corpora, seed=seed)
+            assert member.path is not None
+            other, packed = prepared, blocks
+            if Path(member.path).resolve() != prepared.path.resolve():
+                other = PreparedData.load(member.path)
+                _check_alike(other, prepared, same_salience=uses_salience and not data.lexical_salience)
+                packed = _packed(other, data, prepared, blocks, levels)
+            members.append((PreparedRows(other, packed, seed=own_seed), member.weight))
+        return cls(members, seed=seed, process=process)
 
     def batch(self, places: Sequence[int]) -> Batch:
+        if self._has_streams:
+            check_next(places, self._rows, process=self.process)
         found = [self.mixing.at(place) for place in places]
-        rows = [(corpus, self.orders[corpus].rows([place])[0]) for corpus, place in found]
         parts, positions = [], []
-        for corpus in sorted({corpus for corpus, _ in rows}):
-            of_corpus = [position for position, (owner, _) in enumerate(rows) if owner == corpus]
-            part = self.corpora[corpus].blocks.batch([rows[position][1] for position in of_corpus])
-            assert part.sample_ids is not None
-            parts.append(replace(part, sample_ids=part.sample_ids + self.offsets[corpus]))
+        for corpus in sorted({corpus for corpus, _ in found}):
+            of_corpus = [position for position, (owner, _) in enumerate(found) if owner == corpus]
+            parts.append(self.corpora[corpus].batch([found[position][1] for position in of_corpus]))
             positions += of_corpus
+        self._rows += len(places)
         return _in_order(parts, positions)
 
     @property
-    def num_tokens(self) -> int:
-        return sum(corpus.blocks.num_tokens for corpus in self.corpora)
+    def num_tokens(self) -> int | None:
+        sizes = [corpus.rows.num_tokens for corpus in self.corpora]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "mixture": [
-                {
-                    "path": str(corpus.prepared.path),
-                    "weight": corpus.weight,
-                    "rows": len(corpus.blocks),
-                    "tokens": corpus.blocks.num_tokens,
-                    "parser": corpus.prepared.manifest["parser"]["name"],
-                    "sha256": corpus.prepared.fingerprint,
-                }
-                for corpus in self.corpora
-            ]
-        }
+        return {"mixture": [_facts(corpus) for corpus in self.corpora]}
 
     def check(self, rows: int) -> None:
         for corpus, share in zip(self.corpora, self.mixing.shares, strict=True):
-            if len(corpus.blocks) < rows * share:
+            own = corpus.rows
+            if isinstance(own, PreparedRows) and len(own.blocks) < rows * share:
                 raise DataError(
-                    f"the training split of {corpus.prepared.path} has {len(corpus.blocks)} rows of "
-                    f"{corpus.blocks.sequence_length} tokens, its part of a batch is "
-                    f"{float(rows * share):.1f}; prepare more text, or lower its weight, train.batch_size or "
-                    f"data.sequence_length"
+                    f"the training split of {own.prepared.path} has {len(own.blocks)} rows of "
+                    f"{own.blocks.sequence_length} tokens, its part of a batch is {float(rows * share):.1f}; "
+                    f"prepare more text, or lower its weight, train.batch_size or data.sequence_length"
                 )
+
+    def state(self) -> dict[str, Any] | None:
+        if not self._has_streams:
+            return None
+        return {"rows": self._rows, "corpora": [corpus.rows.state() for corpus in self.corpora]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if not self._has_streams:
+            super().restore(state)
+        self._rows = state["rows"]
+        for corpus, own in zip(self.corpora, state["corpora"], strict=True):
+            if own is not None:
+                corpus.rows.restore(own)
+
+    def close(self) -> None:
+        for corpus in self.corpora:
+            corpus.rows.close()
+
+
+def _facts(corpus: Corpus) -> dict[str, Any]:
+    if isinstance(corpus.rows, StreamedRows):
+        return {"weight": corpus.weight, **corpus.rows.facts()}
+    prepared, blocks = corpus.rows.prepared, corpus.rows.blocks
+    return {
+        "path": str(prepared.path),
+        "weight": corpus.weight,
+        "rows": len(blocks),
+        "tokens": blocks.num_tokens,
+        "parser": prepared.manifest["parser"]["name"],
+        "sha256": prepared.fingerprint,
+    }
 
 
 def _check_alike(other: PreparedData, prepared: PreparedData, *, same_salience: bool) -> None:
@@ -253,7 +245,9 @@ def _in_order(parts: Sequence[Batch], positions: Sequence[int]) -> Batch:
     order[torch.tensor(positions)] = torch.arange(len(positions))
 
     def joined(tensors: Sequence[Any]) -> Any:
-        return None if tensors[0] is None else torch.cat(list(tensors))[order]
+        if any(tensor is None for tensor in tensors):  # salience, where streams are not parsed
+            return None
+        return torch.cat(list(tensors))[order]
 
     return Batch(
         input_ids=joined([part.input_ids for part in parts]),

@@ -15,7 +15,7 @@ from typing import Any, final
 
 import torch
 
-from hdiff.config import DataConfig
+from hdiff.config import DataConfig, StreamConfig
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -26,6 +26,27 @@ from hdiff.data.stream_workers import encoded_groups
 from hdiff.data.token_stream import TokenStream, needed_levels
 from hdiff.data.training_rows import TrainingRows
 from hdiff.errors import DataError
+
+
+def check_next(places: Sequence[int], rows: int, *, process: tuple[int, int]) -> None:
+    """Refuses places that do not follow the rows that a process has read.
+
+    Args:
+        places: Places asked for.
+        rows: Rows it has read.
+        process: Its number, and how many processes there are.
+
+    Raises:
+        DataError: If they are others than the next ones.
+    """
+    rank, world_size = process
+    first = rows * world_size + rank
+    expected = list(range(first, first + len(places) * world_size, world_size))
+    if list(places) != expected:
+        raise DataError(
+            f"rows {list(places)[:3]} ... of the stream are asked for, the next ones are {expected[:3]} "
+            f"...; a stream goes forward only: resume from a checkpoint"
+        )
 
 
 @final
@@ -63,6 +84,7 @@ class StreamedRows(TrainingRows):
     @classmethod
     def open(
         cls,
+        stream: StreamConfig,
         data: DataConfig,
         prepared: PreparedData,
         blocks: PackedBlocks,
@@ -72,10 +94,11 @@ class StreamedRows(TrainingRows):
         seed: int,
         process: tuple[int, int],
     ) -> StreamedRows:
-        """Opens the stream of a recipe; nothing is read yet but what tells the files.
+        """Opens a stream of a recipe; nothing is read yet but what tells the files.
 
         Args:
-            data: The recipe's section.
+            stream: The recipe's section of it.
+            data: The section that all data are in.
             prepared: The data set of `data.path`.
             blocks: Its training split.
             levels: Levels whose units are needed.
@@ -89,12 +112,11 @@ class StreamedRows(TrainingRows):
         Raises:
             DataError: If the source is missing or a level was not prepared.
         """
-        assert data.stream is not None
         needed = tuple(needed_levels(prepared, levels))
         scored = uses_salience and not data.lexical_salience
         encoding = Encoding(
             data=str(prepared.path),
-            parser=data.stream.parser,
+            parser=stream.parser,
             is_parsed=bool(needed) or scored,
             levels=needed,
             separator=data.separator,
@@ -102,7 +124,7 @@ class StreamedRows(TrainingRows):
             lexical_salience=data.lexical_salience,
         )
         documents = DocumentStream(
-            Source.of(data.stream),
+            Source.of(stream),
             seed=seed,
             held_out=prepared.manifest["validation_fraction"] or 0.0,
             rank=process[0],
@@ -112,18 +134,27 @@ class StreamedRows(TrainingRows):
         return cls(documents, encoding, like=blocks, has_salience=has_salience)
 
     def batch(self, places: Sequence[int]) -> Batch:
-        length, world_size = self.like.sequence_length, self.documents.world_size
-        first = self._rows * world_size + self.documents.rank
-        expected = list(range(first, first + len(places) * world_size, world_size))
-        if list(places) != expected:
-            raise DataError(
-                f"rows {list(places)[:3]} ... of the stream are asked for, the next ones are {expected[:3]} "
-                f"...; a stream goes forward only: resume from a checkpoint"
-            )
-        blocks = self._take(len(places) * length)
-        self._rows += len(places)
-        batch = replace(blocks.batch(range(len(places))), sample_ids=torch.tensor(expected))
+        check_next(places, self._rows, process=self.process)
+        return replace(self.next_rows(len(places)), sample_ids=torch.tensor(places))
+
+    def next_rows(self, number: int) -> Batch:
+        """The next rows of this process.
+
+        Args:
+            number: How many.
+
+        Returns:
+            The batch, whose `sample_ids` count its rows only.
+        """
+        blocks = self._take(number * self.like.sequence_length)
+        self._rows += number
+        batch = blocks.batch(range(number))
         return batch if self.has_salience else replace(batch, salience=None, salience_buckets=None)
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """Number of this process, and how many there are."""
+        return self.documents.rank, self.documents.world_size
 
     @property
     def num_tokens(self) -> None:

@@ -69,19 +69,29 @@ def open_rows(
     """
     data, seed = recipe.data, recipe.seed
     uses_salience = data.salience_buckets is not None or recipe.planner is not None
+    process = (accelerator.process_index, accelerator.num_processes)
     rows: TrainingRows
     if data.stream is not None:
         rows = StreamedRows.open(
+            data.stream,
             data,
             prepared,
             blocks,
             levels=levels,
             uses_salience=uses_salience,
             seed=seed,
-            process=(accelerator.process_index, accelerator.num_processes),
+            process=process,
         )
     elif data.mixture:
-        rows = MixedRows.open(data, prepared, blocks, levels=levels, uses_salience=uses_salience, seed=seed)
+        rows = MixedRows.open(
+            data,
+            prepared,
+            blocks,
+            levels=levels,
+            uses_salience=uses_salience,
+            seed=seed,
+            process=process,
+        )
     else:
         rows = PreparedRows(prepared, blocks, seed=seed)
     rows.check(recipe.train.batch_size * accelerator.num_processes)

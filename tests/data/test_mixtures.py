@@ -13,11 +13,13 @@ import torch
 from pydantic import ValidationError
 
 from hdiff.config import DataConfig
-from hdiff.data.mixture import WINDOW, MixedRows, MixtureOrder
+from hdiff.data.mixture import Corpus, MixedRows
+from hdiff.data.mixture_order import WINDOW, MixtureOrder
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_stream import label_numbers
+from hdiff.data.training_rows import PreparedRows
 from hdiff.errors import DataError
 
 QUESTIONS = [
@@ -49,6 +51,11 @@ def mixed(prepared: PreparedData, *others: PreparedData, weights: Any = (2, 1), 
     blocks = PackedBlocks.build(prepared, "train", levels=("phrase",), **data.packing())
     uses_salience = data.salience_buckets is not None
     return MixedRows.open(data, prepared, blocks, levels=("phrase",), uses_salience=uses_salience, seed=3)
+
+
+def blocks_of(corpus: Corpus) -> PackedBlocks:
+    assert isinstance(corpus.rows, PreparedRows)
+    return corpus.rows.blocks
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -94,14 +101,14 @@ def test_rows_are_those_of_the_corpora_with_distinct_sample_ids(
     prepared: PreparedData, other: PreparedData
 ) -> None:
     rows = mixed(prepared, other)
-    sizes = [len(corpus.blocks) for corpus in rows.corpora]
+    sizes = [len(blocks_of(corpus)) for corpus in rows.corpora]
     batch = rows.batch(range(3 * sum(sizes)))
     assert batch.sample_ids is not None
     batch.check()
     assert set(batch.sample_ids.tolist()) == set(range(sum(sizes))), "distinct, and every row comes up"
     for position, sample in enumerate(batch.sample_ids.tolist()):
         corpus, row = (0, sample) if sample < sizes[0] else (1, sample - sizes[0])
-        single = rows.corpora[corpus].blocks.batch([row])
+        single = blocks_of(rows.corpora[corpus]).batch([row])
         assert torch.equal(batch.input_ids[position], single.input_ids[0])
         assert torch.equal(batch.units("phrase")[position], single.units("phrase")[0])
         assert torch.equal(batch.labels["phrase"][position], single.labels["phrase"][0])
@@ -109,12 +116,16 @@ def test_rows_are_those_of_the_corpora_with_distinct_sample_ids(
 
 def test_each_corpus_has_its_own_epochs(prepared: PreparedData, other: PreparedData) -> None:
     rows = mixed(prepared, other)
-    size = len(rows.corpora[1].blocks)
+    size = len(blocks_of(rows.corpora[1]))
     samples = rows.batch(range(9 * size)).sample_ids
     assert samples is not None
-    of_second = samples[samples >= rows.offsets[1]].tolist()
+    of_second = samples[samples >= rows.corpora[1].first_sample].tolist()
     epochs = [of_second[first : first + size] for first in range(0, 2 * size, size)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(rows.offsets[1], rows.offsets[1] + size))
+    assert (
+        sorted(epochs[0])
+        == sorted(epochs[1])
+        == list(range(rows.corpora[1].first_sample, rows.corpora[1].first_sample + size))
+    )
     assert epochs[0] != epochs[1]
 
 
@@ -138,14 +149,14 @@ def test_labels_are_numbered_as_in_the_first_data_set(prepared: PreparedData, ot
         zip(label_numbers(other.manifest["labels"], other).tolist(), numbers.tolist(), strict=True)
     )
     expected = [of_name.get(label, 0) for label in alone.labels["phrase"].tolist()]
-    assert rows.corpora[1].blocks.labels["phrase"].tolist() == expected
+    assert blocks_of(rows.corpora[1]).labels["phrase"].tolist() == expected
 
 
 def test_buckets_and_lexical_salience_are_those_of_the_first_data_set(
     prepared: PreparedData, other: PreparedData
 ) -> None:
     rows = mixed(prepared, other, salience_buckets=2, lexical_salience=True)
-    first, second = (corpus.blocks for corpus in rows.corpora)
+    first, second = (blocks_of(corpus) for corpus in rows.corpora)
     assert second.buckets == first.buckets
     is_text = second.tokens != second.eos_id
     assert np.array_equal(second.salience[is_text], prepared.token_salience[second.tokens[is_text]])

@@ -117,7 +117,9 @@ def opened(
         {"path": str(prepared.path), "sequence_length": 16, "stream": stream, **(packing or {})}
     )
     blocks = PackedBlocks.build(prepared, "train", levels=levels, **data.packing())
+    assert data.stream is not None
     return StreamedRows.open(
+        data.stream,
         data,
         prepared,
         blocks,
