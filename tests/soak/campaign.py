@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import signal
@@ -20,6 +21,9 @@ NEW_PROCESS_SHARE = 0.04
 
 BATCH_SHARE = 0.45
 """Up to here the draw of a kill chooses a batch; above, a file operation."""
+
+FIRST_BATCH_SHARE = 0.75
+"""The same at the first start of a run."""
 
 STARTS_PER_RUN = 60
 """A run that is not done after so many starts is stuck."""
@@ -97,6 +101,7 @@ class Campaign:
         self.file_points = len(ending.points)
         self.seconds = ending.seconds
         self.batch_points = [self._batch_points(rank) for rank in range(self.scenario.processes)]
+        self.places = itertools.cycle(sorted(self.batch_points[0]))
         index = 0
         while self._done() < number and not self.counts.problems:
             index += 1
@@ -119,8 +124,9 @@ class Campaign:
         """One run to its end, with as many kills as chance brings."""
         before = self._done()
         is_interrupted = False
-        for _ in range(STARTS_PER_RUN):
-            ending = self._draw(output) if self._done() < number else self._start(output, "file")
+        for start in range(STARTS_PER_RUN):
+            is_last = self._done() >= number
+            ending = self._start(output, "file") if is_last else self._draw(output, is_first=start == 0)
             counted = self._count(ending)
             if counted is None:
                 self.counts.problems.append(f"{output}: exit codes {ending.codes}: {ending.output[-2000:]}")
@@ -150,8 +156,8 @@ class Campaign:
         self.counts.kills += ending.is_killed
         return True if ending.is_killed else None
 
-    def _draw(self, output: Path) -> Ending:
-        """A start with a kill at a random moment."""
+    def _draw(self, output: Path, *, is_first: bool) -> Ending:
+        """A start with a kill at a random moment; one that begins at row 0 passes all batches."""
         draw = self.generator.random()
         batches = STEPS * self.scenario.accumulation
         rank = self.generator.randrange(self.scenario.processes)
@@ -170,8 +176,8 @@ class Campaign:
             ending = self._start(output, "file", kill_after=after)
             self._note(ending, "at a random time")
             return ending
-        if draw < BATCH_SHARE or rank > 0:
-            place = self.generator.choice(sorted(self.batch_points[rank]))
+        if draw < (FIRST_BATCH_SHARE if is_first else BATCH_SHARE) or rank > 0:
+            place = next(place for place in self.places if place in self.batch_points[rank])
             point = self.generator.choice(self.batch_points[rank][place])
             ending = self._start(output, "batch", name=point, rank=rank)
             self._note(ending, place)
