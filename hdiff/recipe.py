@@ -237,8 +237,13 @@ def to_yaml(recipe: Recipe) -> str:
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """Dotted keys in which two recipes differ."""
-    flat_one, flat_other = _flatten(one.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+    flat_one, flat_other = flattened(one), flattened(other)
     return sorted(key for key in {*flat_one, *flat_other} if flat_one.get(key) != flat_other.get(key))
+
+
+def flattened(recipe: Recipe) -> dict[str, Any]:
+    """Its values by dotted key, JSON-able."""
+    return _flatten(recipe.model_dump(mode="json"))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

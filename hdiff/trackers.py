@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from hdiff.components import nearest
 from hdiff.config import Recipe
 from hdiff.errors import RecipeError
 from hdiff.metrics import read_metrics
+from hdiff.recipe import flattened
+from hdiff.run_folder import RECORD_FILE
 
 TENSORBOARD = "tensorboard"
 
@@ -33,6 +37,8 @@ class Trackers:
         for name in recipe.train.trackers:
             tracker = _open(name, recipe, path, first_step)
             tracker.start()
+            if name != TENSORBOARD:  # recipe.yaml lies beside its folder
+                tracker.store_init_configuration(_settings(recipe))
             self.open.append(tracker)
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -78,4 +84,35 @@ def _open(name: str, recipe: Recipe, path: Path, first_step: int) -> Any:
     cls = LOGGER_TYPE_TO_CLASS[name]
     if name == TENSORBOARD:  # in the folder of that name
         return cls(TENSORBOARD, path, purge_step=first_step + 1)
-    return cls(recipe.name, path) if cls.requires_logging_directory else cls(recipe.name)
+    folder = (path,) if cls.requires_logging_directory else ()
+    return cls(recipe.name, *folder, **own_options(name, path))
+
+
+def own_options(name: str, path: Path) -> dict[str, Any]:
+    """What a tracker needs to know to name a run by its folder, and to go on with it.
+
+    Args:
+        name: Name of the tracker.
+        path: Run folder, with its record.
+
+    Returns:
+        Keyword arguments; none for trackers that we know nothing of.
+    """
+    if name == "wandb":
+        record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+        facts = [path.name, record["seed"], record["created"]]
+        identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return {"name": path.name, "id": identity, "resume": "allow"}
+    if name == "mlflow":
+        return {"run_name": path.name}
+    if name == "dvclive":  # its default is a folder that every start empties
+        return {"dir": str(path / "dvclive"), "resume": True}
+    return {}
+
+
+def _settings(recipe: Recipe) -> dict[str, str | int | float | bool]:
+    """Dotted keys of a recipe with values that every tracker takes."""
+    return {
+        key: value if isinstance(value, str | int | float | bool) else json.dumps(value)
+        for key, value in flattened(recipe).items()
+    }

@@ -394,7 +394,11 @@ class Trainer:
         record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
         if record["steps"] == self.config.steps:  # it was finished before
             return
-        facts = {"steps": self.config.steps, "train_seconds": round(self._train_seconds(), 3)}
+        facts = {
+            "created": record["created"],
+            "steps": self.config.steps,
+            "train_seconds": round(self._train_seconds(), 3),
+        }
         if self.skipped.total:
             facts["skipped_steps"] = self.skipped.total
         self._record(facts)

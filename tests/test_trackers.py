@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from shared_models import CHECKOUT, TINY
 
 from hdiff.cli import run as hdiff
+from hdiff.trackers import own_options
 
 event_accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="needs pip install '.[train]'"
@@ -51,7 +53,8 @@ class FileTracker(GeneralTracker):  # type: ignore[misc]
     def tracker(self) -> Path:
         return self.path
 
-    def store_init_configuration(self, values: dict[str, Any]) -> None: ...
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        self.path.with_name("settings.json").write_text(json.dumps(values))
 
     def log(self, values: dict[str, Any], step: int | None = None, **_options: Any) -> None:
         with self.path.open("a") as file:
@@ -94,6 +97,30 @@ def test_a_resumed_run_has_no_point_twice(
     assert [line["step"] for line in found] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in found] == [line["loss"] for line in before]
     assert FileTracker.opened == ["e2e_control", "e2e_control"]
+    settings = json.loads((output / "settings.json").read_text())
+    assert settings["train.steps"] == 6
+    assert settings["train.trackers"] == '["tensorboard", "file"]'
+    assert settings["head.kind"] == "product"
+
+
+def test_runs_have_names_of_their_own_and_are_gone_on_with(prepared_folder: Path, tmp_path: Path) -> None:
+    changes = ["train.trackers=[]", "train.checkpoint_every=1", "train.keep_checkpoints=9"]
+    for name in ("one", "two"):
+        assert hdiff(command(prepared_folder, tmp_path / name, *changes)) == 0
+    first = own_options("wandb", tmp_path / "one")
+    shutil.rmtree(sorted((tmp_path / "one" / "checkpoints").iterdir())[-1])
+    record = json.loads((tmp_path / "one" / "run.json").read_text())
+    (tmp_path / "one" / "run.json").write_text(json.dumps({**record, "steps": 0}))
+    time.sleep(1.1)  # the record tells whole seconds
+    assert hdiff(command(prepared_folder, tmp_path / "one", *changes, "resume=auto")) == 0
+    assert first == own_options("wandb", tmp_path / "one")
+    assert first["name"] == "one"
+    assert first["id"] != own_options("wandb", tmp_path / "two")["id"]
+    assert own_options("dvclive", tmp_path / "one") == {
+        "dir": str(tmp_path / "one" / "dvclive"),
+        "resume": True,
+    }
+    assert own_options("something else", tmp_path / "one") == {}
 
 
 @pytest.mark.parametrize(
