@@ -27,6 +27,9 @@ HEAVY = (
     "pandas",
     "huggingface_hub",
     "lm_eval",
+    "starlette",
+    "uvicorn",
+    "tensorboard",
 )
 
 LIGHT_MODULES = ["hdiff", "hdiff.structure", "hdiff.errors", "hdiff.parsers", "hdiff.recipes", "hdiff.cli"]
