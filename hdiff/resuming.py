@@ -1,4 +1,4 @@
-"""check_same_run: a run is gone on with only if recipe and data are those it was started with."""
+"""Resuming: a run is gone on with only if recipe, data and rows per update are those it was started with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hdiff.config import Recipe
+from hdiff.config import Recipe, TrainConfig
 from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import differences, load_recipe
 from hdiff.run_folder import RECIPE_FILE, RECORD_FILE
@@ -59,6 +59,27 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
                 f"({record['data'].get(name)} instead of {value}); give the same again, or use "
                 f"output=DIR for a new run"
             )
+
+
+def check_rows_per_update(path: Path, train: TrainConfig, *, before: int | None, now: int) -> None:
+    """Refuses updates of another size: they are the same for any number of processes only with the same rows.
+
+    Args:
+        path: Folder of the run.
+        train: The recipe's section of this start.
+        before: Rows per update at the checkpoint; None if it does not say.
+        now: Rows per update now.
+
+    Raises:
+        RecipeError: If they differ.
+    """
+    if before is not None and before != now:
+        batches = train.batch_size * train.gradient_accumulation
+        raise RecipeError(
+            f"{path} has {before} rows per update, this start would have {now}: train.batch_size "
+            f"{train.batch_size} x train.gradient_accumulation {train.gradient_accumulation} x "
+            f"{now // batches} processes; choose them so that the product is {before}"
+        )
 
 
 def _with_default_workers(recipe: Recipe) -> Recipe:

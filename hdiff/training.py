@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,14 @@ from torch import Tensor
 from hdiff import provenance
 from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
-from hdiff.corruption import Corruption, SoftMasking
 from hdiff.corruption.row_noise import RowNoise
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.data.training_data import data_facts, open_rows, restore_rows, rows_state, verify_once
-from hdiff.errors import CheckpointError, RecipeError
+from hdiff.errors import CheckpointError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
-from hdiff.factory import build_corruption, build_model, count_parameters, required_levels
+from hdiff.factory import build_model, count_parameters, required_levels
 from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
@@ -37,7 +35,8 @@ from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimize
 from hdiff.out_of_memory import memory_errors
 from hdiff.processes import make_accelerator, process_errors
 from hdiff.recipe import to_yaml
-from hdiff.resuming import check_same_run
+from hdiff.recipe_data import RecipeData
+from hdiff.resuming import check_rows_per_update, check_same_run
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
 from hdiff.run_lock import run_lock
 from hdiff.seeds import derive_seed
@@ -71,9 +70,8 @@ class Trainer:
         self.accelerator = make_accelerator(self.config)
         check_trackers(self.config.trackers)
         verify_once(recipe, self.accelerator)
-        self.unit_lengths: dict[str, list[float]] = {}
-        self.token_classes: list[int] = []
-        self.corruption = self._build_corruption()
+        self.data = RecipeData(recipe, self.prepared)
+        self.corruption = self.data.corruption()
         self.model = build_model(recipe, self.prepared.tokenizer.vocab_size, self.corruption)
         self.blocks = self._blocks("train")
         levels = required_levels(self.corruption, self.model)
@@ -274,37 +272,8 @@ class Trainer:
         corruption = self.corruption.unconditional().of_model(model)
         return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
 
-    def _blocks(self, split: str, levels: Sequence[str] | None = None) -> PackedBlocks:
-        if levels is None:
-            levels = required_levels(self.corruption, self.model)
-        return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing())
-
-    def _build_corruption(self) -> Corruption:
-        def unit_lengths(level: str) -> list[float]:
-            self.unit_lengths[level] = self._blocks("train", (level,)).unit_length_histogram(level)
-            return self.unit_lengths[level]
-
-        def token_classes(corruption: SoftMasking) -> list[int]:
-            if RunFolder.has_checkpoint(self.path):  # its weights belong to these classes
-                record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
-                self.token_classes = record.get("token_classes", [])
-            if self.token_classes:
-                return self.token_classes
-            blocks = self._blocks("train", ())
-            self.token_classes = learn_token_classes(
-                blocks.tokens, vocab_size, corruption.num_classes, seed=self.recipe.seed
-            )
-            if corruption.classes == "random":
-                self.token_classes = shuffled_classes(self.token_classes, seed=self.recipe.seed)
-            return self.token_classes
-
-        vocab_size = self.prepared.tokenizer.vocab_size
-        return build_corruption(
-            self.recipe.corruption,
-            mask_id=vocab_size,
-            unit_lengths=unit_lengths,
-            token_classes=token_classes,
-        )
+    def _blocks(self, split: str) -> PackedBlocks:
+        return self.data.blocks(split, required_levels(self.corruption, self.model))
 
     def _start_or_resume(self) -> int:
         """Writes the run's files or loads its newest checkpoint; returns the updates already done."""
@@ -326,7 +295,12 @@ class Trainer:
     def _resume(self) -> int:
         check_same_run(self.path, self.recipe, self.prepared, self.rows)
         checkpoint = load_checkpoint(self.path / CHECKPOINTS)
-        self._check_rows(checkpoint.state)
+        check_rows_per_update(
+            self.path,
+            self.config,
+            before=checkpoint.state.get("rows_per_update"),
+            now=self._rows_per_update(),
+        )
         if self.accelerator.is_fsdp2:
             weights = {
                 p: shard_all(checkpoint.tensors[p], self.model)
@@ -344,17 +318,6 @@ class Trainer:
         if self.progress is not None:
             self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
         return checkpoint.step
-
-    def _check_rows(self, state: dict[str, Any]) -> None:
-        """An update is the same for any number of processes only if it has the same rows."""
-        before, now = state.get("rows_per_update"), self._rows_per_update()
-        if before is not None and before != now:
-            raise RecipeError(
-                f"{self.path} has {before} rows per update, this start would have {now}: train.batch_size "
-                f"{self.config.batch_size} x train.gradient_accumulation "
-                f"{self.config.gradient_accumulation} x {self.accelerator.num_processes} processes; choose "
-                f"them so that the product is {before}"
-            )
 
     def _save(self, step: int) -> None:
         self.accelerator.wait_for_everyone()
@@ -413,8 +376,8 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "parameters": count_parameters(self.model),
             "data": data_facts(self.prepared, self.blocks, self.rows),
-            "unit_lengths": self.unit_lengths,
-            "token_classes": self.token_classes,
+            "unit_lengths": self.data.unit_lengths,
+            "token_classes": self.data.token_classes,
             "vocab_size": self.prepared.tokenizer.vocab_size,
             "tokens_seen": self._tokens_seen(facts["steps"]),
             **facts,
