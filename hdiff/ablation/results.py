@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.errors import RecipeError
-from hdiff.metrics import read_metrics
 from hdiff.recipe import differences, load_recipe
 from hdiff.run_record import RunRecord
 
@@ -170,7 +169,8 @@ def _costs(run: Run, record: Mapping[str, Any]) -> Figures:
     newest = newest_checkpoint(run.path)
     assert newest is not None, "the run is trained"
     # run.json learns of the last update only after its checkpoint is saved; the checkpoint itself knows.
-    tokens = json.loads((newest / "state.json").read_text(encoding="utf-8"))["tokens_seen"]
+    state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+    tokens = state["tokens_seen"]
     total = record["parameters"]["total"]
     inner = total - record["parameters"]["embedding"]
     costs = {
@@ -178,13 +178,6 @@ def _costs(run: Run, record: Mapping[str, Any]) -> Figures:
         "non_embedding": inner,
         "tokens_seen": tokens,
         "train_flops": FLOPS_PER_PARAMETER_AND_TOKEN * inner * tokens,
-        "train_seconds": _train_seconds(run.path),
+        "train_seconds": state["train_seconds"],
     }
     return {(key, None): float(value) for key, value in costs.items()}
-
-
-def _train_seconds(path: Path) -> float:
-    """Seconds of all updates that were kept: `seconds` in the log begins anew when a run is resumed."""
-    times = [line["seconds"] for line in read_metrics(path / "metrics.jsonl") if "seconds" in line]
-    ends = [time for time, after in zip(times, [*times[1:], 0.0], strict=True) if after < time]
-    return float(sum(ends))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from hdiff.ablation.plots import plots
 from hdiff.ablation.results import (
     Figures,
     RunResult,
-    _train_seconds,
 )
 from hdiff.ablation.summary import Summary, summarise
 from hdiff.ablation.table import csv_text, markdown, notes
@@ -144,12 +142,6 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
     page = ablation_page(summary_of(tmp_path, {}))
     assert page.count("<svg") == 3
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
-
-
-def test_training_seconds_add_up_over_resumed_parts(tmp_path: Path) -> None:
-    lines = [{"step": i, "seconds": s} for i, s in enumerate((1.0, 2.0, 0.5, 1.5))]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert _train_seconds(tmp_path) == pytest.approx(2.0 + 1.5)
 
 
 def test_tables_need_no_torch() -> None:
