@@ -79,7 +79,7 @@ demo: $(VENV)/demo.stamp
 	@echo "  runs/quickstart/trajectory.html  four texts as they are filled in, step by step"
 	@echo "  runs/inspect.html                one sentence, its spans, and the order in which they are masked"
 
-test: $(VENV)/test.stamp
+test: $(VENV)/test.stamp $(VENV)/docs.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 soak: $(VENV)/demo.stamp
