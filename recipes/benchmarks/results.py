@@ -45,6 +45,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "parallel": ("parallel", _parallel),
     "plain": ("plain", plain_transformer.table),
     "tournament": ("tournament", tournament.table),
+    "tournament_e2e": ("tournament_e2e", tournament.table),
     "tournament_gutenberg": ("tournament_gutenberg", tournament.table),
     "word_level": ("word_level", plain_transformer.table),
 }
