@@ -23,6 +23,10 @@ FLOPS_PER_PARAMETER_AND_TOKEN = 6
 """Forward and backward pass of matrices (arXiv:2001.08361, section 2.1); attention scores are left out."""
 
 
+TRUNK_POSITIONS_PER_TOKEN = {"block_masking": 2}
+"""By kind of corruption, where training passes more than a row: block diffusion adds its clean copy."""
+
+
 @dataclass(frozen=True)
 class RunResult:
     """One run.
@@ -173,11 +177,13 @@ def _costs(run: Run, record: Mapping[str, Any]) -> Figures:
     tokens = state["tokens_seen"]
     total = record["parameters"]["total"]
     inner = total - record["parameters"]["embedding"]
+    positions = TRUNK_POSITIONS_PER_TOKEN.get(run.recipe.corruption["kind"], 1)
+    passed = inner + (positions - 1) * record["parameters"]["trunk"]
     costs = {
         "parameters": total,
         "non_embedding": inner,
         "tokens_seen": tokens,
-        "train_flops": FLOPS_PER_PARAMETER_AND_TOKEN * inner * tokens,
+        "train_flops": FLOPS_PER_PARAMETER_AND_TOKEN * passed * tokens,
         "train_seconds": state["train_seconds"],
     }
     return {(key, None): float(value) for key, value in costs.items()}

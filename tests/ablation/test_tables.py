@@ -18,6 +18,7 @@ from hdiff.ablation.plots import plots
 from hdiff.ablation.results import (
     Figures,
     RunResult,
+    _costs,
 )
 from hdiff.ablation.summary import Summary, summarise
 from hdiff.ablation.table import csv_text, markdown, notes
@@ -142,6 +143,23 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
     page = ablation_page(summary_of(tmp_path, {}))
     assert page.count("<svg") == 3
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_flops_count_the_clean_copy_of_block_diffusion(tmp_path: Path) -> None:
+    blocks = THREE.replace("spans: {{}}", "spans: {{corruption: {{kind: block_masking, block_size: 4}}}}")
+    ablation = load_ablation(write(tmp_path, blocks))
+    record = {"parameters": {"total": 150, "trunk": 80, "head": 20, "embedding": 50}}
+    flops = {}
+    for run in ablation.all_runs:
+        newest = run.path / "checkpoints" / "step-00000002"
+        newest.mkdir(parents=True)
+        (newest / "manifest.json").write_text("{}")
+        (newest / "state.json").write_text('{"tokens_seen": 10, "train_seconds": 7.5}')
+        costs = _costs(run, record)
+        assert costs["train_seconds", None] == 7.5
+        flops[run.variant] = costs["train_flops", None]
+    assert flops["spans"] == 6 * (2 * 80 + 20) * 10
+    assert flops["deep"] == 6 * (80 + 20) * 10
 
 
 def test_tables_need_no_torch() -> None:
