@@ -2,8 +2,10 @@
 "use strict";
 hdiff.mountTrajectory = (node, trajectory) => {
   const { el, svg, color } = hdiff;
-  const steps = trajectory.num_steps;
   const pieces = trajectory.samples.flatMap((sample) => sample.pieces);
+  // Where units are fewer than steps, the last steps have nothing to fill in.
+  const steps = pieces.reduce((last, piece) => Math.max(last, piece.step), 1);
+  const idle = trajectory.num_steps - steps;
   const shownUnits = [];
 
   // Adjacent pieces of one unit that were filled in together are one block.
@@ -71,7 +73,8 @@ hdiff.mountTrajectory = (node, trajectory) => {
     }
     bars.forEach((bar, i) => { bar.style.fill = i + 1 === step ? "var(--ink)" : i + 1 < step ? "" : "var(--rule)"; });
     const done = pieces.filter((piece) => piece.step <= step).length;
-    return { strong: `step ${step} of ${steps}`, rest: `${Math.round((100 * done) / Math.max(1, pieces.length))} % of tokens filled in` };
+    const left = step === steps && idle > 0 ? `; nothing is left for ${idle} more step${idle === 1 ? "" : "s"}` : "";
+    return { strong: `step ${step} of ${steps}`, rest: `${Math.round((100 * done) / Math.max(1, pieces.length))} % of tokens filled in${left}` };
   }
 
   const name = `colouring-${hdiff.mountTrajectory.count = (hdiff.mountTrajectory.count || 0) + 1}`;

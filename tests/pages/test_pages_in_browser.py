@@ -53,8 +53,20 @@ def test_play_runs_to_the_end(browse, make_trajectory):
         trajectory_page({**make_trajectory(), "num_steps": 4}),
         then="document.querySelector('button').click()",
     )
-    assert "step 0 of 4" not in dom
+    assert "step 0 of" not in dom
     assert 'aria-label="P' in dom
+
+
+def test_steps_with_nothing_left_to_fill_in_are_counted_and_not_played(browse, make_trajectory):
+    """Where units are fewer than the steps that were asked for."""
+    trajectory = make_trajectory()
+    last = max(piece["step"] for sample in trajectory["samples"] for piece in sample["pieces"])
+    dom = browse(trajectory_page({**trajectory, "num_steps": last + 5}), then=move(last))
+    assert f"step {last} of {last}" in dom
+    assert "100 % of tokens filled in; nothing is left for 5 more steps" in dom
+    assert "filled in; nothing" not in browse(
+        trajectory_page({**trajectory, "num_steps": last}), then=move(last)
+    )
 
 
 def test_hostile_text_does_not_run(browse, make_exploration, make_trajectory, hostile):
