@@ -77,3 +77,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     source.write_text("\n\n".join(lines), encoding="utf-8")
     prepare(str(source), folder / "data", validation_fraction=0.2, tokenizer="train:300")
     return PreparedData.load(folder / "data")
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """A data set whose parser needs no model, so that workers start quickly."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "text.txt").write_text("\n\n".join(f"It is {n}. Then it was {n * n}." for n in range(60)))
+    prepare(
+        str(folder / "text.txt"),
+        folder / "data",
+        validation_fraction=0.2,
+        parser="plain",
+        levels=("sentence",),
+        tokenizer="train:300",
+    )
+    return PreparedData.load(folder / "data")

@@ -16,7 +16,6 @@ from hdiff.data.batch import Batch
 from hdiff.data.mixture import MixedRows
 from hdiff.data.mixture_order import MixtureOrder
 from hdiff.data.packing import PackedBlocks
-from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.streaming import StreamedRows
 from hdiff.data.training_rows import PreparedRows
@@ -24,22 +23,6 @@ from hdiff.errors import DataError
 
 LENGTH = 16
 SEED = 3
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    """A data set whose parser needs no model."""
-    folder = tmp_path_factory.mktemp("plain")
-    (folder / "text.txt").write_text("\n\n".join(f"It is {n}. Then it was {n * n}." for n in range(60)))
-    prepare(
-        str(folder / "text.txt"),
-        folder / "data",
-        validation_fraction=0.2,
-        parser="plain",
-        levels=("sentence",),
-        tokenizer="train:300",
-    )
-    return PreparedData.load(folder / "data")
 
 
 @pytest.fixture

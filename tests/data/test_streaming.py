@@ -20,7 +20,6 @@ from hdiff.config import DataConfig, StreamConfig
 from hdiff.data import stream_documents
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
-from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.stream_documents import DocumentStream, Place
 from hdiff.data.stream_source import Source
@@ -53,22 +52,6 @@ class Dangerous(Parser):
     def fingerprint(self):
         return {"name": "dangerous"}
 '''
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    """A data set whose parser needs no model, so that workers start quickly."""
-    folder = tmp_path_factory.mktemp("plain")
-    (folder / "text.txt").write_text("\n\n".join(f"It is {n}. Then it was {n * n}." for n in range(40)))
-    prepare(
-        str(folder / "text.txt"),
-        folder / "data",
-        validation_fraction=0.2,
-        parser="plain",
-        levels=("sentence",),
-        tokenizer="train:300",
-    )
-    return PreparedData.load(folder / "data")
 
 
 @pytest.fixture
