@@ -148,8 +148,8 @@ def data_facts(prepared: PreparedData, blocks: PackedBlocks, rows: TrainingRows)
         rows: The rows of the run.
 
     Returns:
-        Source, parser, levels, tokens, hash, and for each level the labels its units have with their numbers,
-        most frequent first; JSON-able.
+        Source, parser, levels, tokens, hash, borders of the salience buckets, and for each level the labels
+        its units have with their numbers, most frequent first; JSON-able.
     """
     manifest = prepared.manifest
     labels: dict[str, dict[str, int]] = {}
@@ -165,6 +165,7 @@ def data_facts(prepared: PreparedData, blocks: PackedBlocks, rows: TrainingRows)
         "levels": manifest["levels"],
         "train_tokens": rows.num_tokens,
         "sha256": prepared.fingerprint,
+        "salience_borders": None if blocks.buckets is None else list(blocks.buckets.edges),
         "labels": labels,
         **rows.facts(),
     }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hdiff.parsers.base import Parser
 
 PARSER = "spacy"
-"""Parser for models that do not say which one their data was made with: exported ones."""
+"""Parser for models that do not say which one their data was made with."""
 _MOST_OF_A_CARD = 1 << 18
 
 
@@ -126,6 +126,8 @@ def _exported(path: Path) -> tuple[RunFolder, dict[str, Any], tuple[str, str] | 
     pretrained = PretrainedModel.from_pretrained(path)
     description = pretrained.description
     data: dict[str, Any] = {"labels": description.labels}
+    if description.parser is not None:
+        data["parser"] = description.parser.model_dump()
     record: dict[str, Any] = {
         "unit_lengths": description.unit_lengths,
         "token_classes": description.token_classes,
@@ -167,8 +169,7 @@ def _prepared(folder: RunFolder, notes: list[str]) -> PreparedData | None:
         except UserError:
             pass
     notes.append(
-        "The data set of this model is not at hand, so salience comes from the part of speech alone and its "
-        "classes are of equal width."
+        "The data set of this model is not at hand, so salience comes from the part of speech alone."
     )
     return None
 
@@ -212,7 +213,7 @@ def _buckets(run: ServedRun) -> Buckets | None:
             salience_buckets=wanted,
         )
         return packed.buckets
-    # An exported model does not keep the borders, but its corruption tells how many classes there are.
+    # Folders of before kept no borders, but the corruption tells how many classes there are.
     count = wanted or _num_buckets(run.corruption)
     return Buckets(tuple(number / count for number in range(1, count))) if count else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -26,6 +26,26 @@ HASHED_FILES = (WEIGHTS_FILE, TOKENIZER_FILE)
 
 LARGEST_ARGUMENT = 1_000_000
 """Largest whole number that a component may be given: more is damage or an attack."""
+
+
+class SharedParser(Section):
+    """A parser that a stranger's folder may ask for: one of hdiff's own, with a model that is installed here.
+
+    Attributes:
+        name: Name of the parser.
+        model: Package of its model; None takes the parser's default.
+    """
+
+    name: Literal["spacy", "plain"]
+    model: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> SharedParser | None:
+        """What a record of a training says of its parser; None if it is one that cannot be named here."""
+        try:
+            return cls(name=record["name"], model=record.get("model"))
+        except (KeyError, ValidationError):
+            return None
 
 
 class ModelDescription(Section):
@@ -51,6 +71,7 @@ class ModelDescription(Section):
         unit_lengths: Distribution of unit lengths in the training split, for `lengths: corpus`.
         token_classes: Class of each token id, for lexical `soft_masking`.
         labels: Numbers of the labels of each level, for skeletons.
+        parser: Parser of the training text; None if it is one of the author's.
         sha256: SHA-256 of the files beside it.
     """
 
@@ -76,6 +97,7 @@ class ModelDescription(Section):
     unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
     token_classes: list[int] = Field(default_factory=list)
     labels: dict[str, dict[str, int]] | None = None
+    parser: SharedParser | None = None
     sha256: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -25,6 +25,7 @@ from hdiff.sharing.description import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     ModelDescription,
+    SharedParser,
     parse_description,
 )
 from hdiff.sharing.hub import find_folder, push_folder
@@ -61,12 +62,15 @@ class PretrainedModel:
         pretrained = recipe.model.pretrained
         # Where the first weights lay on the author's machine is nobody's business; their name is.
         name = None if pretrained is None else Path(pretrained).name
+        packing = {k: v for k, v in recipe.data.packing().items() if k != "sequence_length"}
+        if (borders := record["data"].get("salience_borders")) is not None:
+            packing["salience_buckets"] = borders  # nobody can count them again without the text
         description = ModelDescription(
             name=recipe.name,
             step=run.step,
             vocab_size=run.tokenizer.vocab_size,
             sequence_length=recipe.data.sequence_length,
-            packing={k: v for k, v in recipe.data.packing().items() if k != "sequence_length"},
+            packing=packing,
             model=recipe.model.model_copy(update={"pretrained": name}),
             trunk_config=trunk_config,
             head=recipe.head,
@@ -77,6 +81,7 @@ class PretrainedModel:
             unit_lengths=record["unit_lengths"],
             token_classes=record["token_classes"],
             labels=record["data"].get("labels"),
+            parser=SharedParser.of_record(record["data"].get("parser") or {}),
         )
         return cls(description, run.tokenizer, run.model, run.corruption)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ import yaml
 from shared_models import FAMILIES
 
 from hdiff.cli import run as hdiff
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError
 from hdiff.pipeline import TextDiffusionPipeline
 from hdiff.run_folder import RunFolder
 from hdiff.sharing import PretrainedModel
+from hdiff.sharing.description import SharedParser
 
 BLOCKED = [
     *("accelerate", "benepar", "datasets", "huggingface_hub", "matplotlib", "nltk", "pandas", "pyarrow"),
@@ -106,3 +110,41 @@ def test_a_card_without_evaluation_says_how_to_get_one(families: Path, tmp_path:
     assert "scores text and writes none" in card
     with pytest.raises(CheckpointError, match="does not generate"):
         TextDiffusionPipeline.from_pretrained(tmp_path / "judge")
+
+
+def test_classes_of_salience_and_the_parser_are_shared(families: Path, tmp_path: Path) -> None:
+    """Borders are counted in the training text, which is not in the folder."""
+    run = RunFolder.load(families / "speeds")
+    trained = PackedBlocks.build(
+        PreparedData.load(run.recipe.data.path), "train", **run.recipe.data.packing()
+    ).buckets
+    assert trained is not None
+    PretrainedModel.of_run(run).save_pretrained(tmp_path / "shared")
+    shared = PretrainedModel.from_pretrained(tmp_path / "shared").description
+    assert shared.recipe.data.salience_buckets == trained.edges
+    assert shared.parser is not None
+    assert shared.parser.name == "spacy"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"name": "treebank", "model": "/home/author/trees"},
+        {"name": "spacy", "model": "/home/author/model"},
+        {"name": "spacy", "model": "../model"},
+        {"name": "os.path:join"},
+        {"name": "benepar", "model": "benepar_en3"},
+        {},
+    ],
+)
+def test_no_parser_of_the_author_is_named(record: dict[str, str]) -> None:
+    assert SharedParser.of_record(record) is None
+
+
+def test_a_parser_that_a_stranger_names_is_one_of_ours(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    values = json.loads((folder / "config.json").read_text())
+    for parser in ({"name": "os.path:join"}, {"name": "spacy", "model": "/tmp/evil"}):
+        (folder / "config.json").write_text(json.dumps({**values, "parser": parser}))
+        with pytest.raises(CheckpointError, match=r"parser\.(name|model)"):
+            PretrainedModel.from_pretrained(folder)
