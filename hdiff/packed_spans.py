@@ -6,6 +6,7 @@ Dimensions: B batch, L tokens, S spans, P tokens in all spans together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,6 +58,12 @@ class PackedSpans:
             row=rows[starts],
             length=ends[: len(starts)] - starts,
         )
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """`length` as numbers; on a GPU the first to ask waits for the device, once for all layers."""
+        lengths: list[int] = self.length.tolist()
+        return lengths
 
     @classmethod
     def single_tokens(cls, count: int, *, device: torch.device | None = None) -> PackedSpans:

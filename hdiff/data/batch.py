@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -82,8 +83,11 @@ class Batch:
             )
         return self.unit_ids[level]
 
-    def check(self) -> None:
+    def check(self, also: Mapping[str, Tensor] = MappingProxyType({})) -> None:
         """Refuses structure that is not one, before any work on the tokens.
+
+        Args:
+            also: Whatever else may be wrong, and whether it is, bool (): asked with the same answer.
 
         Raises:
             DataError: If a row is all padding, units are not consecutive, reach over the end of the text
@@ -95,7 +99,7 @@ class Batch:
                     f"units of level '{level}' have shape {tuple(ids.shape)}, the tokens "
                     f"{tuple(self.input_ids.shape)}; give every token its unit"
                 )
-        problems = self._problems()
+        problems = {**also, **self._problems()}
         # One answer for all: on a GPU each would wait for the device.
         if not bool(torch.stack(list(problems.values())).any()):
             return

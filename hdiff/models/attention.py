@@ -112,10 +112,10 @@ def span_attention(
     backend = backend or select_backend(query.device)
     ops = _xformers_ops() if backend == "xformers" else None
     if ops is not None:
-        bias = ops.fmha.attn_bias.BlockDiagonalCausalMask.from_seqlens(spans.length.tolist())
+        bias = ops.fmha.attn_bias.BlockDiagonalCausalMask.from_seqlens(spans.lengths)
         packed = ops.memory_efficient_attention(query[None], key[None], value[None], attn_bias=bias)
         return packed[0]  # type: ignore[no-any-return]
-    longest = int(spans.length.max())
+    longest = max(spans.lengths)
     slot = spans.span_index * longest + spans.offset  # (P,): place in the padded (S, M) layout
 
     def pad(values: Tensor) -> Tensor:
