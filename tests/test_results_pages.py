@@ -77,3 +77,35 @@ def test_an_unknown_table_is_refused(results: ModuleType, tmp_path: Path) -> Non
 def test_no_page_of_results_names_a_path_of_a_machine(results: ModuleType) -> None:
     for page in results.PAGES.glob("*.md"):
         assert not re.search(r"(?<![\w.])/(tmp|work|home|root)/", page.read_text(encoding="utf-8")), page
+
+
+def test_an_ablation_fills_two_tables(results: ModuleType, tmp_path: Path) -> None:
+    def figure(*values: float) -> dict[str, object]:
+        mean = sum(values) / len(values)
+        return {"mean": mean, "by_seed": {str(seed): value for seed, value in enumerate(values)}}
+
+    costs = {"non_embedding": figure(1000, 1000), "train_flops": figure(6e6, 6e6), "structure": figure(0, 0)}
+    judged = {"judge_nll": {"1": figure(6, 7)}, "unigram_entropy": {"1": figure(3.5, 3.5)}}
+    gap = {"variant": "b", "reference": "a", "figure": "bound", "mean": -0.5, "low": -0.75, "high": -0.25}
+    found = {
+        "baseline": "a",
+        "variants": {
+            "a": {
+                "seeds": [0, 1],
+                "figures": {**costs, **judged, "bound": figure(5, 5.5), "L": {"1": figure(6, 6)}},
+            },
+            "b": {"seeds": [0, 1], "figures": {**costs, "bound": figure(4.5, 5)}},
+            "c": {"seeds": [], "figures": {}},
+        },
+        "differences": [{**gap, "figure": "L"}, gap],
+        "failed": {"c-0": "killed"},
+        "unfinished": ["c-1"],
+    }
+    (tmp_path / "ablation.json").write_text(json.dumps(found))
+    lines = results.TABLES["families"][1](tmp_path).splitlines()
+    assert lines[2].startswith("| a | 2 | 5.250 ± 0.354 | 0.000 ± 0.000 |  | 6.000 ± 0.000 |")
+    assert lines[3].startswith(
+        "| b | 2 | 4.750 ± 0.354 | 0.000 ± 0.000 | -0.500 [-0.750, -0.250] |  |  |  | 1,000 | 6.00e+06 |"
+    )
+    assert lines[7:] == ["| a | 6.50 ± 0.71 (3.50) |  |  |", "", "Not run: c-0, c-1."]
+    assert not any("| c |" in line for line in lines)

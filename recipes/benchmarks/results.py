@@ -15,6 +15,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+import ablation_table
 import corruption
 import known_answers
 import parallel
@@ -41,6 +42,7 @@ def _parallel(runs: Path) -> str:
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "corruption": ("corruption", _corruption),
     "corruption_more": ("corruption_more", _corruption),
+    "families": ("families", ablation_table.table),
     "known_answers": ("known", _known_answers),
     "parallel": ("parallel", _parallel),
     "plain": ("plain", plain_transformer.table),
