@@ -11,7 +11,11 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hdiff.data.batch import Batch
+    from hdiff.data.training_rows import TrainingRows
 
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 """Functions of os that change a run folder."""
@@ -102,27 +106,36 @@ class KillPoints:
         return "".join(character for character in inside if not character.isdigit()) or "run folder"
 
     def _watch_batches(self) -> None:
-        from hdiff.data.batch import Batch
-        from hdiff.data.streaming import StreamedRows
-        from hdiff.data_order import DataOrder
+        from hdiff import training
 
-        drawing, reading = DataOrder.rows, StreamedRows.batch
+        opening = training.open_rows
 
-        def rows(order: DataOrder, places: Sequence[int]) -> list[int]:
-            is_edge = (places[0] - 1) // order.num_rows != places[-1] // order.num_rows
-            self.pass_by("batch", f"{places[0]} {is_edge:d}")
-            return drawing(order, places)
+        def opened(*arguments: Any, **options: Any) -> TrainingRows:
+            rows = opening(*arguments, **options)
+            rows.batch = self._watched(rows)  # type: ignore[method-assign]
+            return rows
 
-        def batch(stream: StreamedRows, places: Sequence[int]) -> Batch:
-            before, batch, after = stream.state(), reading(stream, places), stream.state()
-            assert before is not None
-            assert after is not None
-            is_edge = not before["rows"] or before["place"]["epoch"] != after["place"]["epoch"]
-            self.pass_by("batch", f"{places[0]} {is_edge:d}")
-            return batch
+        training.open_rows = opened
 
-        DataOrder.rows = rows  # type: ignore[method-assign, assignment]
-        StreamedRows.batch = batch  # type: ignore[method-assign, assignment]
+    def _watched(self, rows: TrainingRows) -> Callable[[Sequence[int]], Batch]:
+        drawing = rows.batch
+
+        def batch(places: Sequence[int]) -> Batch:
+            before = _epochs(rows, places[0] - 1)
+            drawn = drawing(places)
+            self.pass_by("batch", f"{places[0]} {before != _epochs(rows, places[-1]):d}")
+            return drawn
+
+        return batch
+
+
+def _epochs(rows: TrainingRows, place: int) -> object:
+    """Which epoch of its text a place is in; of a stream, of all streams of a mixture, where they are now."""
+    state = rows.state()
+    if state is None:
+        return place // rows.order.num_rows  # type: ignore[attr-defined]
+    streams = state.get("corpora", [state])
+    return [own["place"]["epoch"] for own in streams if own is not None] if state["rows"] else None
 
 
 class TornWriter(io.BufferedWriter):

@@ -36,6 +36,7 @@ class Scenario:
         processes: Processes of the run.
         overrides: Further words for the command line.
         stream_workers: Worker processes of a stream that gives the training rows; None: the prepared data do.
+        is_mixed: The stream gives two thirds of the rows, the prepared data the others.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Scenario:
     processes: int = 1
     overrides: tuple[str, ...] = ()
     stream_workers: int | None = None
+    is_mixed: bool = False
 
     def arguments(self, recipe: Path, output: Path) -> list[str]:
         """Words after `hdiff`."""
@@ -52,7 +54,9 @@ class Scenario:
         if self.stream_workers is not None:  # tokens alone: the parser would be most of the time of a start
             source = recipe.parent / "train.jsonl"
             spec = f"{{source: {source}, shuffle_buffer: 6, workers: {self.stream_workers}}}"
-            stream = [f"data.stream={spec}", "corruption={kind: token_masking}"]
+            members = f"[{{stream: {spec}, weight: 2}}, {{path: {recipe.parent / 'data'}, weight: 1}}]"
+            rows = f"data.mixture={members}" if self.is_mixed else f"data.stream={spec}"
+            stream = [rows, "corruption={kind: token_masking}"]
         return [
             "train",
             str(recipe),
@@ -73,8 +77,8 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("plain", 0.26),
-    Scenario("accumulation", 0.2, batch_size=2, accumulation=2),
+    Scenario("plain", 0.2),
+    Scenario("accumulation", 0.14, batch_size=2, accumulation=2),
     Scenario(
         "one checkpoint kept, saved every step",
         0.15,
@@ -82,6 +86,16 @@ SCENARIOS = (
     ),
     Scenario("two processes", 0.075, batch_size=2, processes=2),
     Scenario("two processes, accumulation", 0.075, batch_size=1, accumulation=2, processes=2),
+    Scenario("mixture with a stream", 0.06, batch_size=2, accumulation=2, stream_workers=0, is_mixed=True),
+    Scenario(
+        "mixture with a stream, 2 workers, two processes",
+        0.06,
+        batch_size=1,
+        accumulation=2,
+        processes=2,
+        stream_workers=2,
+        is_mixed=True,
+    ),
     Scenario("stream", 0.06, batch_size=2, accumulation=2, stream_workers=0),
     Scenario("stream, 2 workers", 0.06, batch_size=2, accumulation=2, stream_workers=2),
     Scenario("stream, two processes", 0.06, batch_size=1, accumulation=2, processes=2, stream_workers=0),
