@@ -113,6 +113,17 @@ def test_workers_of_a_stream_change_no_number(recipe_file: Path, tmp_path: Path,
     assert_equal_runs(tmp_path / "whole", tmp_path / "helped")
 
 
+def test_workers_leave_nothing_behind(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
+    """Killed at their work they would leave semaphores, of which Python warns at the end of the training."""
+    stream = f"data.stream={{source: {texts}, shuffle_buffer: 3, workers: 2}}"
+    words = ["train", str(recipe_file), stream, f"output={tmp_path / 'run'}", "train.steps=2", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hdiff", *words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
+
+
 def test_stopped_mixture_goes_on_bit_for_bit(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:

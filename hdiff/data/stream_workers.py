@@ -21,6 +21,7 @@ from hdiff.errors import DataError
 
 _SECONDS_TO_START = 600.0
 _SECONDS_TO_DIE = 10.0
+_SECONDS_TO_LEAVE = 2.0
 
 
 def encoded_groups(
@@ -61,6 +62,8 @@ def encoded_groups(
             waiting.append((worker, worker.take(next(groups))))
             yield group, encoded
     finally:
+        for worker in started:
+            worker.connection.close()  # those that wait for a group leave
         for worker in started:
             worker.stop()
 
@@ -111,10 +114,11 @@ class _Worker:
         return encoded
 
     def stop(self) -> None:
-        """Ends it, at once."""
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
+        """Ends it, once its connection is closed: one that does not leave is killed."""
+        self.process.join(_SECONDS_TO_LEAVE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
     def _receive(self, what: str) -> Any:
         try:
