@@ -34,9 +34,9 @@ def table(folder: Path) -> str:
         own = variant["figures"]
         if "bound" not in own:
             continue
-        cells = [name, str(len(variant["seeds"])), _spread(own["bound"]), _spread(own["structure"])]
+        cells = [name, str(len(variant["seeds"])), spread_of(own["bound"]), spread_of(own["structure"])]
         cells.append(_difference(found["differences"], name, found["baseline"]))
-        cells += [_spread(own["L"][t]) if t in own.get("L", {}) else "" for t in STEPS]
+        cells += [spread_of(own["L"][t]) if t in own.get("L", {}) else "" for t in STEPS]
         cells += [f"{own['non_embedding']['mean']:,.0f}", f"{own['train_flops']['mean']:.2e}"]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
@@ -48,12 +48,7 @@ def table(folder: Path) -> str:
         own = variant["figures"]
         if "judge_nll" not in own:
             continue
-        cells = [
-            f"{_spread(own['judge_nll'][t], 2)} ({own['unigram_entropy'][t]['mean']:.2f})"
-            if t in own["judge_nll"]
-            else ""
-            for t in STEPS
-        ]
+        cells = [judged(own, t) if t in own["judge_nll"] else "" for t in STEPS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     missing = [*found["failed"], *found["unfinished"]]
     return "\n".join([*lines, *(["", f"Not run: {', '.join(missing)}."] if missing else [])])
@@ -63,10 +58,22 @@ def _difference(differences: list[dict[str, Any]], variant: str, reference: str)
     """The paired difference of the bound; empty for the baseline itself."""
     for gap in differences:
         if (gap["variant"], gap["reference"], gap["figure"]) == (variant, reference, "bound"):
-            interval = "" if gap["low"] is None else f" [{gap['low']:+.3f}, {gap['high']:+.3f}]"
-            return f"{gap['mean']:+.3f}{interval}"
+            return with_interval(gap)
     return ""
 
 
-def _spread(figure: dict[str, Any], digits: int = 3) -> str:
+def with_interval(gap: dict[str, Any]) -> str:
+    """A paired difference with its 95 % interval, if there is one."""
+    interval = "" if gap["low"] is None else f" [{gap['low']:+.3f}, {gap['high']:+.3f}]"
+    return f"{gap['mean']:+.3f}{interval}"
+
+
+def judged(figures: dict[str, Any], steps: str) -> str:
+    """Judge NLL of samples in T steps, with their unigram entropy in brackets."""
+    entropy = figures["unigram_entropy"][steps]["mean"]
+    return f"{spread_of(figures['judge_nll'][steps], 2)} ({entropy:.2f})"
+
+
+def spread_of(figure: dict[str, Any], digits: int = 3) -> str:
+    """Mean and standard deviation of a figure over its seeds."""
     return spread([value for value in figure["by_seed"].values() if value is not None], digits=digits)

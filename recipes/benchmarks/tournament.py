@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ablation_table import judged, spread_of, with_interval
 from compare import run, spread
 
 from hdiff.recipe import load_recipe
@@ -73,8 +74,14 @@ def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
             if "bound" not in own:
                 continue
             words = [math.exp(value * per_word) for value in own["bound"]["by_seed"].values()]
-            cells = [corpus, name, str(len(variant["seeds"])), _spread(own["bound"]), spread(words, digits=0)]
-            cells += [_spread(own["L"][t]) for t in ("1", "8", "32")]
+            cells = [
+                corpus,
+                name,
+                str(len(variant["seeds"])),
+                spread_of(own["bound"]),
+                spread(words, digits=0),
+            ]
+            cells += [spread_of(own["L"][t]) for t in ("1", "8", "32")]
             lines.append("| " + " | ".join(cells) + " |")
         exact = judge_bound(corpus, out)
         cells = [corpus, "autoregressive judge", "1", f"{exact:.3f}", f"{math.exp(exact * per_word):.0f}"]
@@ -87,9 +94,7 @@ def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
             own = variant["figures"]
             if "judge_nll" not in own:
                 continue
-            cells = [
-                f"{_spread(own['judge_nll'][t], 2)} ({own['unigram_entropy'][t]['mean']:.2f})" for t in steps
-            ]
+            cells = [judged(own, t) for t in steps]
             lines.append(f"| {corpus} | {name} | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -100,7 +105,6 @@ def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
         for gap in figures["differences"]:
             if gap["figure"] != "bound":
                 continue
-            interval = "" if gap["low"] is None else f" [{gap['low']:+.3f}, {gap['high']:+.3f}]"
             wins = [
                 f"{other['steps']}"
                 for other in figures["differences"]
@@ -108,14 +112,10 @@ def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
                 and other["figure"] == "judge_nll"
                 and other["verdict"] == "better"
             ]
-            cells = [corpus, f"{gap['variant']} - {gap['reference']}", f"{gap['mean']:+.3f}{interval}"]
+            cells = [corpus, f"{gap['variant']} - {gap['reference']}", with_interval(gap)]
             cells += [gap["verdict"], "T = " + ", ".join(wins) if wins else "none"]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _spread(figure: dict[str, Any], digits: int = 3) -> str:
-    return spread([value for value in figure["by_seed"].values() if value is not None], digits=digits)
 
 
 def main() -> None:
