@@ -12,7 +12,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from hdiff.data.batch import Batch
+from hdiff.data.batch import Batch, Problem
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import LinearSchedule, Schedule
@@ -161,7 +161,7 @@ class Corruption(ABC):
             raise DataError(
                 f"t has shape {tuple(t.shape)}; give one time per row, ({batch.input_ids.shape[0]},)"
             )
-        batch.check({"a time of t lies outside (0, 1]; draw times there": ~((t > 0) & (t <= 1)).all()})
+        batch.check(Problem("times lie in (0, 1]", ~((t > 0) & (t <= 1)).all(), "t", t))
         return self.mask_id
 
 

@@ -7,14 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from hdiff.errors import DataError
 
-_NO_SCORE = "it is a score in [0, 1]"
+
+@dataclass(frozen=True)
+class Problem:
+    """What may be wrong with a batch.
+
+    Attributes:
+        message: What to say then.
+        is_present: Whether it is, bool ().
+        name: Name of the values that are shown with it; empty for none.
+        values: These values.
+    """
+
+    message: str
+    is_present: Tensor
+    name: str = ""
+    values: Tensor | None = None
+
+    def __str__(self) -> str:
+        if self.values is None:
+            return self.message
+        return f"{self.name} lies in [{self.values.min():g}, {self.values.max():g}]; {self.message}"
 
 
 @dataclass(frozen=True)
@@ -83,11 +102,11 @@ class Batch:
             )
         return self.unit_ids[level]
 
-    def check(self, also: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+    def check(self, *also: Problem) -> None:
         """Refuses structure that is not one, before any work on the tokens.
 
         Args:
-            also: Whatever else may be wrong, and whether it is, bool (): asked with the same answer.
+            also: Whatever else may be wrong: asked with the same answer.
 
         Raises:
             DataError: If a row is all padding, units are not consecutive, reach over the end of the text
@@ -99,29 +118,30 @@ class Batch:
                     f"units of level '{level}' have shape {tuple(ids.shape)}, the tokens "
                     f"{tuple(self.input_ids.shape)}; give every token its unit"
                 )
-        problems = {**also, **self._problems()}
+        problems = [*also, *self._problems()]
         # One answer for all: on a GPU each would wait for the device.
-        if not bool(torch.stack(list(problems.values())).any()):
-            return
-        message = next(message for message, is_bad in problems.items() if bool(is_bad))
-        if message == _NO_SCORE and self.salience is not None:
-            message = f"salience lies in [{self.salience.min():g}, {self.salience.max():g}]; {message}"
-        raise DataError(message)
+        if bool(torch.stack([problem.is_present for problem in problems]).any()):
+            raise DataError(str(next(problem for problem in problems if bool(problem.is_present))))
 
-    def _problems(self) -> dict[str, Tensor]:
-        """What may be wrong, and whether it is, bool ()."""
-        problems = {"a row of the batch is all padding; drop it": ~self.token_mask.any(1).all()}
+    def _problems(self) -> list[Problem]:
+        problems = [Problem("a row of the batch is all padding; drop it", ~self.token_mask.any(1).all())]
         text_ends = self.token_mask[:, 1:] != self.token_mask[:, :-1]
         for level, ids in self.unit_ids.items():
             step = ids.diff(dim=1)
-            problems[
-                f"units of level '{level}' overlap or leave gaps; number them 0, 0, 1, 2, 2 ... along a row"
-            ] = (ids[:, 0] != 0).any() | ((step != 0) & (step != 1)).any()
-            problems[
-                f"a unit of level '{level}' exceeds the text of its row; end it at the last real token"
-            ] = ((step == 0) & text_ends).any()
-        if self.salience is not None:
-            problems[_NO_SCORE] = ~((self.salience >= 0) & (self.salience <= 1)).all()
+            problems += [
+                Problem(
+                    f"units of level '{level}' overlap or leave gaps; number them 0, 0, 1, 2, 2 ... along a "
+                    f"row",
+                    (ids[:, 0] != 0).any() | ((step != 0) & (step != 1)).any(),
+                ),
+                Problem(
+                    f"a unit of level '{level}' exceeds the text of its row; end it at the last real token",
+                    ((step == 0) & text_ends).any(),
+                ),
+            ]
+        if (scores := self.salience) is not None:
+            is_outside = ~((scores >= 0) & (scores <= 1)).all()
+            problems.append(Problem("it is a score in [0, 1]", is_outside, "salience", scores))
         return problems
 
     def to(self, device: torch.device | str) -> Batch:

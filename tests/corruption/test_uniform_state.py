@@ -229,7 +229,7 @@ def test_times_and_mask_id_are_checked_first() -> None:
     batch = Batch.of(torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(DataError, match="no mask_id"):
         UniformState().corrupt(batch, torch.ones(2))
-    with pytest.raises(DataError, match="draw times there"):
+    with pytest.raises(DataError, match="times lie in"):
         UniformState(mask_id=V, k=[1.0, 2.0]).corrupt(batch, torch.zeros(2))
 
 
