@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hdiff.checkpoint import load_checkpoint
 from hdiff.cli import run
+from hdiff.errors import UserError
 from hdiff.losses import DiffusionLoss
 from hdiff.metrics import read_metrics
+from hdiff.processes import process_group
 
 RECIPE = """
 name: many
@@ -56,6 +59,9 @@ def _train(
     torch.set_num_threads(1)
     prepare()
     code = run(arguments)
+    if torch.distributed.is_initialized():
+        print("the process group is still open")
+        code = 99
     sys.stderr.flush()
     os._exit(code)  # as a killed launcher would leave it: no process waits for another while it ends
 
@@ -251,6 +257,24 @@ def test_bf16_on_two_processes_learns_alike_and_exchanges_gradients_once_per_upd
     )
     assert half == pytest.approx(whole, rel=5e-3)
     assert half != whole
+
+
+@pytest.mark.parametrize(
+    ("error", "is_closed"), [(None, True), (UserError("disk full"), True), (RuntimeError("amid"), False)]
+)
+def test_process_group_is_closed_unless_an_exchange_may_be_open(
+    tmp_path: Path, error: Exception | None, is_closed: bool
+) -> None:
+    meeting_point = f"file://{tmp_path / 'meeting'}"
+    with nullcontext() if error is None else pytest.raises(type(error)), process_group():
+        torch.distributed.init_process_group("gloo", init_method=meeting_point, rank=0, world_size=1)
+        if error is not None:
+            raise error
+    try:
+        assert torch.distributed.is_initialized() is not is_closed
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow

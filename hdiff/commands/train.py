@@ -22,14 +22,16 @@ def train(
     from hdiff.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
+    from hdiff.processes import process_group
     from hdiff.progress import Progress
     from hdiff.training import Trainer
 
     is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
-        trainer = Trainer(resolved, progress=display)
-        stopped_by = trainer.run()
+        with process_group():
+            trainer = Trainer(resolved, progress=display)
+            stopped_by = trainer.run()
     finally:
         display.close()
     if stopped_by is not None:
