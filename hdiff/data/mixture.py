@@ -9,14 +9,14 @@ from typing import Any, final
 
 import torch
 
-from hdiff.config import DataConfig
+from hdiff.config import CorpusConfig
 from hdiff.data.batch import Batch
 from hdiff.data.mixture_order import MixtureOrder
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.streaming import StreamedRows, check_next
 from hdiff.data.token_stream import TokenStream, label_numbers, needed_levels
-from hdiff.data.training_rows import PreparedRows, TrainingRows
+from hdiff.data.training_rows import CorpusRows, PreparedRows, RowTerms, TrainingRows
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
 
@@ -32,7 +32,7 @@ class Corpus:
         sample_step: From the sample id of one of its rows to that of the next.
     """
 
-    rows: PreparedRows | StreamedRows
+    rows: CorpusRows
     weight: float
     first_sample: int
     sample_step: int
@@ -44,15 +44,11 @@ class Corpus:
             numbers: How many of its rows lie before each, increasing.
 
         Returns:
-            The rows; a stream gives its next ones, whatever the numbers, which then are their names.
+            The rows, with sample ids that no other corpus has; a stream gives its next ones.
         """
-        if isinstance(self.rows, StreamedRows):
-            batch, names = self.rows.next_rows(len(numbers)), torch.tensor(numbers)
-        else:
-            batch = self.rows.batch(numbers)
-            assert batch.sample_ids is not None
-            names = batch.sample_ids
-        return replace(batch, sample_ids=self.first_sample + self.sample_step * names)
+        batch = self.rows.numbered(numbers)
+        assert batch.sample_ids is not None
+        return replace(batch, sample_ids=self.first_sample + self.sample_step * batch.sample_ids)
 
 
 @final
@@ -66,49 +62,29 @@ class MixedRows(TrainingRows):
     """
 
     def __init__(
-        self,
-        members: Sequence[tuple[PreparedRows | StreamedRows, float]],
-        *,
-        seed: int,
-        process: tuple[int, int] = (0, 1),
+        self, members: Sequence[tuple[CorpusRows, float]], *, seed: int, process: tuple[int, int] = (0, 1)
     ) -> None:
         self.mixing = MixtureOrder([weight for _, weight in members], seed)
         self.process = process
-        sizes = [len(rows.blocks) if isinstance(rows, PreparedRows) else 0 for rows, _ in members]
-        self._has_streams = any(isinstance(rows, StreamedRows) for rows, _ in members)
+        self.corpora: list[Corpus] = []
         # Rows of prepared data have the first sample ids; those of streams, which do not end, take turns.
-        first_samples = [
-            sum(sizes[:index]) if isinstance(rows, PreparedRows) else sum(sizes) + index
-            for index, (rows, _) in enumerate(members)
-        ]
-        self.corpora = [
-            Corpus(rows, weight, first, 1 if isinstance(rows, PreparedRows) else len(members))
-            for (rows, weight), first in zip(members, first_samples, strict=True)
-        ]
+        next_sample, first_of_streams = 0, sum(rows.epoch_rows or 0 for rows, _ in members)
+        for index, (rows, weight) in enumerate(members):
+            if rows.epoch_rows is None:
+                self.corpora.append(Corpus(rows, weight, first_of_streams + index, len(members)))
+            else:
+                self.corpora.append(Corpus(rows, weight, next_sample, 1))
+                next_sample += rows.epoch_rows
+        self._has_streams = any(rows.epoch_rows is None for rows, _ in members)
         self._rows = 0  # of this process, counted where there are streams
 
     @classmethod
-    def open(
-        cls,
-        data: DataConfig,
-        prepared: PreparedData,
-        blocks: PackedBlocks,
-        *,
-        levels: Sequence[str],
-        uses_salience: bool,
-        seed: int,
-        process: tuple[int, int] = (0, 1),
-    ) -> MixedRows:
+    def open(cls, terms: RowTerms, *, seed: int) -> MixedRows:
         """Opens the corpora of a recipe.
 
         Args:
-            data: The recipe's section.
-            prepared: The data set of `data.path`.
-            blocks: Its training split.
-            levels: Levels whose units are needed.
-            uses_salience: Whether training reads the salience of words.
+            terms: What their rows have in common.
             seed: Seed of the run.
-            process: Number of this process, and how many there are.
 
         Returns:
             The rows.
@@ -116,30 +92,11 @@ class MixedRows(TrainingRows):
         Raises:
             DataError: If a corpus is missing, has another tokenizer, no text, or lacks a level.
         """
-        members: list[tuple[PreparedRows | StreamedRows, float]] = []
-        for index, member in enumerate(data.mixture):
-            own_seed = derive_seed(seed, "corpus", index)
-            if member.stream is not None:
-                stream = StreamedRows.open(
-                    member.stream,
-                    data,
-                    prepared,
-                    blocks,
-                    levels=levels,
-                    uses_salience=uses_salience,
-                    seed=own_seed,
-                    process=process,
-                )
-                members.append((stream, member.weight))
-                continue
-            assert member.path is not None
-            other, packed = prepared, blocks
-            if Path(member.path).resolve() != prepared.path.resolve():
-                other = PreparedData.load(member.path)
-                _check_alike(other, prepared, same_salience=uses_salience and not data.lexical_salience)
-                packed = _packed(other, data, prepared, blocks, levels)
-            members.append((PreparedRows(other, packed, seed=own_seed), member.weight))
-        return cls(members, seed=seed, process=process)
+        members = [
+            (_open_member(member, terms, seed=derive_seed(seed, "corpus", index)), member.weight)
+            for index, member in enumerate(terms.data.mixture)
+        ]
+        return cls(members, seed=seed, process=terms.process)
 
     def batch(self, places: Sequence[int]) -> Batch:
         if self._has_streams:
@@ -159,17 +116,13 @@ class MixedRows(TrainingRows):
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def facts(self) -> dict[str, Any]:
-        return {"mixture": [_facts(corpus) for corpus in self.corpora]}
+        return {
+            "mixture": [{**corpus.rows.member_facts(), "weight": corpus.weight} for corpus in self.corpora]
+        }
 
     def check(self, rows: int) -> None:
         for corpus, share in zip(self.corpora, self.mixing.shares, strict=True):
-            own = corpus.rows
-            if isinstance(own, PreparedRows) and len(own.blocks) < rows * share:
-                raise DataError(
-                    f"the training split of {own.prepared.path} has {len(own.blocks)} rows of "
-                    f"{own.blocks.sequence_length} tokens, its part of a batch is {float(rows * share):.1f}; "
-                    f"prepare more text, or lower its weight, train.batch_size or data.sequence_length"
-                )
+            corpus.rows.check(rows, share)
 
     def state(self) -> dict[str, Any] | None:
         if not self._has_streams:
@@ -189,18 +142,17 @@ class MixedRows(TrainingRows):
             corpus.rows.close()
 
 
-def _facts(corpus: Corpus) -> dict[str, Any]:
-    if isinstance(corpus.rows, StreamedRows):
-        return {"weight": corpus.weight, **corpus.rows.facts()}
-    prepared, blocks = corpus.rows.prepared, corpus.rows.blocks
-    return {
-        "path": str(prepared.path),
-        "weight": corpus.weight,
-        "rows": len(blocks),
-        "tokens": blocks.num_tokens,
-        "parser": prepared.manifest["parser"]["name"],
-        "sha256": prepared.fingerprint,
-    }
+def _open_member(member: CorpusConfig, terms: RowTerms, *, seed: int) -> CorpusRows:
+    if member.stream is not None:
+        return StreamedRows.open(member.stream, terms, seed=seed)
+    assert member.path is not None
+    prepared, blocks = terms.prepared, terms.blocks
+    if Path(member.path).resolve() != prepared.path.resolve():
+        prepared = PreparedData.load(member.path)
+        same_salience = terms.uses_salience and not terms.data.lexical_salience
+        _check_alike(prepared, terms.prepared, same_salience=same_salience)
+        blocks = _packed(prepared, terms)
+    return PreparedRows(prepared, blocks, seed=seed)
 
 
 def _check_alike(other: PreparedData, prepared: PreparedData, *, same_salience: bool) -> None:
@@ -217,12 +169,11 @@ def _check_alike(other: PreparedData, prepared: PreparedData, *, same_salience: 
         )
 
 
-def _packed(
-    other: PreparedData, data: DataConfig, prepared: PreparedData, blocks: PackedBlocks, levels: Sequence[str]
-) -> PackedBlocks:
+def _packed(other: PreparedData, terms: RowTerms) -> PackedBlocks:
     """The training split of a corpus in the terms of `data.path`."""
+    data, prepared = terms.data, terms.prepared
     try:
-        needed = needed_levels(other, levels)
+        needed = needed_levels(other, terms.levels)
     except DataError as error:
         raise DataError(f"{other.path}: {error}") from None
     if not other.manifest["counts"]["train"]["tokens"]:
@@ -236,7 +187,7 @@ def _packed(
         label_numbers=label_numbers(other.manifest["labels"], prepared),
         token_salience=prepared.token_salience if data.lexical_salience else None,
     )
-    return blocks.of_stream(stream)
+    return terms.blocks.of_stream(stream)
 
 
 def _in_order(parts: Sequence[Batch], positions: Sequence[int]) -> Batch:

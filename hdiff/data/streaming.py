@@ -11,20 +11,20 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any, final
 
 import torch
 
-from hdiff.config import DataConfig, StreamConfig
+from hdiff.config import StreamConfig
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
-from hdiff.data.prepared import PreparedData
 from hdiff.data.stream_documents import DocumentStream, Group, Place
 from hdiff.data.stream_encoding import Encoded, Encoding
 from hdiff.data.stream_source import Source
 from hdiff.data.stream_workers import encoded_groups
 from hdiff.data.token_stream import TokenStream, needed_levels
-from hdiff.data.training_rows import TrainingRows
+from hdiff.data.training_rows import CorpusRows, RowTerms
 from hdiff.errors import DataError
 
 
@@ -50,7 +50,7 @@ def check_next(places: Sequence[int], rows: int, *, process: tuple[int, int]) ->
 
 
 @final
-class StreamedRows(TrainingRows):
+class StreamedRows(CorpusRows):
     """Rows of a stream, in order; the sample id of a row is its place.
 
     Args:
@@ -82,29 +82,13 @@ class StreamedRows(TrainingRows):
         self._encoded: Iterator[tuple[Group, Encoded]] | None = None
 
     @classmethod
-    def open(
-        cls,
-        stream: StreamConfig,
-        data: DataConfig,
-        prepared: PreparedData,
-        blocks: PackedBlocks,
-        *,
-        levels: Sequence[str],
-        uses_salience: bool,
-        seed: int,
-        process: tuple[int, int],
-    ) -> StreamedRows:
+    def open(cls, stream: StreamConfig, terms: RowTerms, *, seed: int) -> StreamedRows:
         """Opens a stream of a recipe; nothing is read yet but what tells the files.
 
         Args:
             stream: The recipe's section of it.
-            data: The section that all data are in.
-            prepared: The data set of `data.path`.
-            blocks: Its training split.
-            levels: Levels whose units are needed.
-            uses_salience: Whether training reads salience.
-            seed: Seed of the run.
-            process: Number of this process, and how many there are.
+            terms: What it has in common with the other rows.
+            seed: Seed of the order.
 
         Returns:
             The rows of this process.
@@ -112,8 +96,9 @@ class StreamedRows(TrainingRows):
         Raises:
             DataError: If the source is missing or a level was not prepared.
         """
-        needed = tuple(needed_levels(prepared, levels))
-        scored = uses_salience and not data.lexical_salience
+        data, prepared = terms.data, terms.prepared
+        needed = tuple(needed_levels(prepared, terms.levels))
+        scored = terms.uses_salience and not data.lexical_salience
         encoding = Encoding(
             data=str(prepared.path),
             parser=stream.parser,
@@ -127,28 +112,24 @@ class StreamedRows(TrainingRows):
             Source.of(stream),
             seed=seed,
             held_out=prepared.manifest["validation_fraction"] or 0.0,
-            rank=process[0],
-            world_size=process[1],
+            rank=terms.process[0],
+            world_size=terms.process[1],
         )
         has_salience = encoding.is_parsed or data.lexical_salience
-        return cls(documents, encoding, like=blocks, has_salience=has_salience)
+        return cls(documents, encoding, like=terms.blocks, has_salience=has_salience)
 
     def batch(self, places: Sequence[int]) -> Batch:
         check_next(places, self._rows, process=self.process)
-        return replace(self.next_rows(len(places)), sample_ids=torch.tensor(places))
+        return self.numbered(places)
 
-    def next_rows(self, number: int) -> Batch:
-        """The next rows of this process.
+    @property
+    def epoch_rows(self) -> None:
+        return None
 
-        Args:
-            number: How many.
-
-        Returns:
-            The batch, whose `sample_ids` count its rows only.
-        """
-        blocks = self._take(number * self.like.sequence_length)
-        self._rows += number
-        batch = blocks.batch(range(number))
+    def numbered(self, numbers: Sequence[int]) -> Batch:
+        blocks = self._take(len(numbers) * self.like.sequence_length)
+        self._rows += len(numbers)
+        batch = replace(blocks.batch(range(len(numbers))), sample_ids=torch.tensor(numbers))
         return batch if self.has_salience else replace(batch, salience=None, salience_buckets=None)
 
     @property
@@ -163,8 +144,11 @@ class StreamedRows(TrainingRows):
     def facts(self) -> dict[str, Any]:
         return {"stream": {**self.documents.source.facts(), "shuffle_buffer": self._config.shuffle_buffer}}
 
-    def check(self, rows: int) -> None:
-        assert rows > 0  # a stream never ends
+    def member_facts(self) -> dict[str, Any]:
+        return self.facts()
+
+    def check(self, rows: int, share: Fraction = Fraction(1)) -> None:
+        assert rows * share > 0  # a stream never ends
 
     def state(self) -> dict[str, Any] | None:
         return {

@@ -13,7 +13,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.streaming import StreamedRows
 from hdiff.data.token_stream import label_order
-from hdiff.data.training_rows import PreparedRows, TrainingRows
+from hdiff.data.training_rows import PreparedRows, RowTerms, TrainingRows
 from hdiff.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -68,30 +68,19 @@ def open_rows(
         DataError: If a source is missing, does not fit or is too small.
     """
     data, seed = recipe.data, recipe.seed
-    uses_salience = data.salience_buckets is not None or recipe.planner is not None
-    process = (accelerator.process_index, accelerator.num_processes)
+    terms = RowTerms(
+        data,
+        prepared,
+        blocks,
+        levels,
+        uses_salience=data.salience_buckets is not None or recipe.planner is not None,
+        process=(accelerator.process_index, accelerator.num_processes),
+    )
     rows: TrainingRows
     if data.stream is not None:
-        rows = StreamedRows.open(
-            data.stream,
-            data,
-            prepared,
-            blocks,
-            levels=levels,
-            uses_salience=uses_salience,
-            seed=seed,
-            process=process,
-        )
+        rows = StreamedRows.open(data.stream, terms, seed=seed)
     elif data.mixture:
-        rows = MixedRows.open(
-            data,
-            prepared,
-            blocks,
-            levels=levels,
-            uses_salience=uses_salience,
-            seed=seed,
-            process=process,
-        )
+        rows = MixedRows.open(terms, seed=seed)
     else:
         rows = PreparedRows(prepared, blocks, seed=seed)
     rows.check(recipe.train.batch_size * accelerator.num_processes)

@@ -19,7 +19,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_stream import label_numbers
-from hdiff.data.training_rows import PreparedRows
+from hdiff.data.training_rows import PreparedRows, RowTerms
 from hdiff.errors import DataError
 
 QUESTIONS = [
@@ -50,7 +50,7 @@ def mixed(prepared: PreparedData, *others: PreparedData, weights: Any = (2, 1), 
     )
     blocks = PackedBlocks.build(prepared, "train", levels=("phrase",), **data.packing())
     uses_salience = data.salience_buckets is not None
-    return MixedRows.open(data, prepared, blocks, levels=("phrase",), uses_salience=uses_salience, seed=3)
+    return MixedRows.open(RowTerms(data, prepared, blocks, ("phrase",), uses_salience), seed=3)
 
 
 def blocks_of(corpus: Corpus) -> PackedBlocks:

@@ -18,7 +18,7 @@ from hdiff.data.mixture_order import MixtureOrder
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.streaming import StreamedRows
-from hdiff.data.training_rows import PreparedRows
+from hdiff.data.training_rows import PreparedRows, RowTerms
 from hdiff.errors import DataError
 
 LENGTH = 16
@@ -46,9 +46,7 @@ def opened(
         {"path": str(prepared.path), "mixture": members, "sequence_length": LENGTH}
     )
     blocks = PackedBlocks.build(prepared, "train", levels=levels, **data.packing())
-    return MixedRows.open(
-        data, prepared, blocks, levels=levels, uses_salience=False, seed=SEED, process=process
-    )
+    return MixedRows.open(RowTerms(data, prepared, blocks, levels, False, process), seed=SEED)
 
 
 def three(prepared: PreparedData, sources: tuple[Path, Path], **stream: Any) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from hdiff.data.prepared import PreparedData
 from hdiff.data.stream_documents import DocumentStream, Place
 from hdiff.data.stream_source import Source
 from hdiff.data.streaming import StreamedRows
+from hdiff.data.training_rows import RowTerms
 from hdiff.errors import DataError, ParserError
 
 PARSER = '''
@@ -101,16 +102,8 @@ def opened(
     )
     blocks = PackedBlocks.build(prepared, "train", levels=levels, **data.packing())
     assert data.stream is not None
-    return StreamedRows.open(
-        data.stream,
-        data,
-        prepared,
-        blocks,
-        levels=levels,
-        uses_salience=data.salience_buckets is not None,
-        seed=3,
-        process=process,
-    )
+    terms = RowTerms(data, prepared, blocks, levels, data.salience_buckets is not None, process)
+    return StreamedRows.open(data.stream, terms, seed=3)
 
 
 def take(rows: StreamedRows, batches: int, first: int = 0, *, size: int = 2) -> list[Batch]:
