@@ -22,9 +22,8 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo, t_step_corrupted
-from hdiff.samplers import Sampler, Samples
+from hdiff.samplers import FillsMasks, Sampler, Samples
 from hdiff.seeds import derive_seed
 from hdiff.text_statistics import distinct_n, repetition, unigram_entropy
 
@@ -198,7 +197,7 @@ def ratio_estimate(nats: Tensor, num_tokens: Tensor, *, structure: float = 0.0) 
 
 
 def draw_samples(
-    denoiser: Denoiser,
+    denoiser: FillsMasks,
     corruption: Corruption,
     *,
     sampler: Sampler,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import MaskedSampler, Sampler
+from hdiff.samplers.base import FillsMasks
 from hdiff.samplers.draw import draw, plain_sampler
 from hdiff.samplers.watched import StepCallback, WatchedSampler
 from hdiff.sharing import PretrainedModel
@@ -253,9 +254,9 @@ class TextDiffusionPipeline:
             raise DataError(f"the steps of {type(sampler).__name__} cannot be watched; leave callback out")
         return WatchedSampler(sampler, callback)
 
-    def _denoiser(self) -> Denoiser:
+    def _denoiser(self) -> FillsMasks:
         if not isinstance(self.model, (Denoiser, BlockDenoiser)):
             raise DataError(
                 f"{type(self.model).__name__} has one sampler, its own; set pipeline.sampler = None"
             )
-        return cast(Denoiser, self.model)  # samplers ask `mask_id`, `head` and `hidden` alone
+        return self.model

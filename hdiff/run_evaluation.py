@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from hdiff.corruption import BlockMasking, Cascade, Corruption, UnitMasking
 from hdiff.corruption.block_masking import number_of_blocks
@@ -33,6 +33,7 @@ from hdiff.rate_table import learned_speeds
 from hdiff.run_folder import RunFolder
 from hdiff.sampler_bound import evaluate_sampler
 from hdiff.samplers import AncestralSampler, Sampler
+from hdiff.samplers.base import FillsMasks
 from hdiff.samplers.draw import plain_sampler
 from hdiff.seeds import derive_seed
 
@@ -151,11 +152,10 @@ def _t_step(
     return evaluate_sampler(_filled(run), blocks, corruption, config, sampler=sampler, seed=seed)[0]
 
 
-def _filled(run: RunFolder) -> Denoiser:
-    """The model, of which samplers ask `mask_id`, `head` and `hidden` alone."""
+def _filled(run: RunFolder) -> FillsMasks:
     model = run.denoiser
     assert isinstance(model, (Denoiser, BlockDenoiser)), "only models of hidden tokens have samplers"
-    return cast(Denoiser, model)
+    return model
 
 
 def _quality(

@@ -12,13 +12,12 @@ from hdiff.corruption import Cascade, Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
 from hdiff.evaluation import ROWS_PER_BATCH, Estimate, evaluation_rows, full_rows, ratio_estimate
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers import Sampler
+from hdiff.samplers import FillsMasks, Sampler
 
 
 @torch.no_grad()
 def evaluate_sampler(
-    denoiser: Denoiser,
+    denoiser: FillsMasks,
     blocks: PackedBlocks,
     corruption: Corruption,
     config: EvaluationConfig,

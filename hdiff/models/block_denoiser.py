@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hdiff.corruption.block_masking import BlockCorrupted, blocks_of, check_block_size
 from hdiff.errors import DataError
@@ -97,7 +97,7 @@ class BlockDenoiser(Headed):
         return DenoiserOutput(self.head.log_prob(spans.gather(hidden), spans.gather(corrupted.x_0), spans))
 
 
-def check_same_blocks(model: nn.Module, block_size: int | None) -> None:
+def check_same_blocks(model: object, block_size: int | None) -> None:
     """Raises DataError unless a model was built for blocks of this size."""
     own = getattr(model, "block_size", None)
     if own is None or own != block_size:

@@ -1,7 +1,7 @@
 """Samplers: how hidden text is filled in, and the bound of each way. Torch only."""
 
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
 from hdiff.samplers.blocks import BlockSampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.confidence import ConfidenceSampler
@@ -28,6 +28,7 @@ __all__ = [
     "CoarseToFineSampler",
     "ConfidenceSampler",
     "EntropyBoundedSampler",
+    "FillsMasks",
     "MaskedSampler",
     "PlannedSampler",
     "RemaskingSampler",

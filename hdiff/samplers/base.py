@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,8 +15,33 @@ from torch import Tensor
 from hdiff.corruption.base import Corruption
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.denoiser import Denoiser
+
+
+class FillsMasks(Protocol):
+    """What samplers ask of a model: `Denoiser`, `BlockDenoiser`, or a network of yours with a head.
+
+    Attributes:
+        head: Scores and draws spans; it owns the token table.
+    """
+
+    head: Head
+
+    @property
+    def mask_id(self) -> int:
+        """Id of a hidden token."""
+
+    def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
+        """Output of the trunk.
+
+        Args:
+            x_t: Tokens, `mask_id` where hidden, long (B, L).
+            token_mask: Real tokens, bool (B, L); None if all are.
+
+        Returns:
+            float (B, L, D), D as the head reads it.
+        """
 
 
 @dataclass(frozen=True)
@@ -71,7 +97,7 @@ class Sampler(ABC):
     @abstractmethod
     def sample(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         *,
         num_samples: int | None = None,
@@ -99,7 +125,7 @@ class Sampler(ABC):
     @abstractmethod
     def score(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         batch: Batch,
         *,

@@ -18,9 +18,8 @@ from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.block_denoiser import check_same_blocks
-from hdiff.models.denoiser import Denoiser
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
 
 
@@ -43,7 +42,7 @@ class BlockSampler(Sampler):
 
     def sample(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         *,
         num_samples: int | None = None,
@@ -58,7 +57,7 @@ class BlockSampler(Sampler):
 
     def score(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         batch: Batch,
         *,
@@ -68,7 +67,7 @@ class BlockSampler(Sampler):
         filling, tokens = self._filling(denoiser, corruption)
         return filling.score(denoiser, tokens, batch, is_hidden=is_hidden, generator=generator)
 
-    def _filling(self, denoiser: Denoiser, corruption: Corruption) -> tuple[_LeftToRight, TokenMasking]:
+    def _filling(self, denoiser: FillsMasks, corruption: Corruption) -> tuple[_LeftToRight, TokenMasking]:
         if not isinstance(corruption, BlockMasking):
             raise DataError(
                 f"BlockSampler fills blocks of tokens; {type(corruption).__name__} has a sampler of its own "

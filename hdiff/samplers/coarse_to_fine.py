@@ -22,7 +22,7 @@ from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps, reveal_step
-from hdiff.samplers.base import Sampler, Samples, Score, starting_tokens
+from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score, starting_tokens
 from hdiff.samplers.chain import visible_streams
 from hdiff.samplers.selection import first_positions
 
@@ -50,7 +50,7 @@ class CoarseToFineSampler(Sampler):
     @torch.no_grad()
     def sample(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         *,
         num_samples: int | None = None,
@@ -76,7 +76,7 @@ class CoarseToFineSampler(Sampler):
         Raises:
             DataError: As `Sampler.sample`.
         """
-        cascade = _check(corruption)
+        cascade, denoiser = _check(corruption, denoiser)
         tokens = starting_tokens(
             denoiser.mask_id, num_samples, length, text, denoiser.head.embedding.weight.device
         )
@@ -100,7 +100,7 @@ class CoarseToFineSampler(Sampler):
     @torch.no_grad()
     def score(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         batch: Batch,
         *,
@@ -111,7 +111,7 @@ class CoarseToFineSampler(Sampler):
             raise DataError(f"{self.sampling} has no likelihood bound; score with Sampling()")
         if is_hidden is not None or not bool(batch.token_mask.all()):
             raise DataError("CoarseToFineSampler scores whole rows without padding; drop padded rows")
-        cascade = _check(corruption)
+        cascade, denoiser = _check(corruption, denoiser)
         rows = len(batch.input_ids)
         device = batch.input_ids.device
         whole = cascade.corrupt(batch, torch.ones(rows, device=device), generator=generator)
@@ -182,10 +182,15 @@ class CoarseToFineSampler(Sampler):
         return Samples(tokens, steps, units, nfe=call, calls=torch.full_like(tokens[:, 0], call))
 
 
-def _check(corruption: Corruption) -> Cascade:
+def _check(corruption: Corruption, denoiser: FillsMasks) -> tuple[Cascade, Denoiser]:
     if not isinstance(corruption, Cascade):
         raise DataError(
             f"CoarseToFineSampler generates the types of a cascade first; {type(corruption).__name__} has "
             f"none"
         )
-    return corruption
+    if not isinstance(denoiser, Denoiser):
+        raise DataError(
+            f"{type(denoiser).__name__} has no type heads; build the model for the cascade "
+            f"(hdiff.factory.build_model)"
+        )
+    return corruption, denoiser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -83,11 +83,7 @@ def draw(
         sampler = BlockSampler(num_steps, sampling=sampling)
     own = BlockDenoiser if isinstance(corruption, BlockMasking) else Denoiser
     if sampler is not None and isinstance(model, own):
-        # Of a denoiser these samplers ask `mask_id`, `head` and `hidden` alone, which both kinds have.
-        denoiser = cast(Denoiser, model)
-        return sampler.sample(
-            denoiser, corruption, num_samples=num_samples, length=length, generator=generator
-        )
+        return sampler.sample(model, corruption, num_samples=num_samples, length=length, generator=generator)
     if isinstance(corruption, (Cascade, RateMatched, LearnedRates)) and isinstance(model, Denoiser):
         if not sampling.is_exact:
             raise DataError(

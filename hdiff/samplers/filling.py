@@ -25,7 +25,7 @@ from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.models.planner import Plan
 from hdiff.models.trunk_cache import TrunkCache
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import Sampler, Samples, Score, starting_tokens
+from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score, starting_tokens
 from hdiff.samplers.selection import first_positions
 
 
@@ -41,7 +41,7 @@ class View:
         step: Steps done.
     """
 
-    denoiser: Denoiser
+    denoiser: FillsMasks
     tokens: Tensor
     is_masked: Tensor
     hidden: Tensor
@@ -54,7 +54,7 @@ class View:
         Raises:
             DataError: If the model has no planner.
         """
-        planner = self.denoiser.planner
+        planner = getattr(self.denoiser, "planner", None)
         if planner is None:
             raise DataError("the model has no planner; train it with a recipe that has a section 'planner'")
         plan: Plan = planner(self.hidden)
@@ -113,7 +113,7 @@ class MaskedSampler(Sampler):
     @torch.no_grad()
     def sample(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         *,
         num_samples: int | None = None,
@@ -135,7 +135,7 @@ class MaskedSampler(Sampler):
     @torch.no_grad()
     def score(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         batch: Batch,
         *,
@@ -227,11 +227,20 @@ class _Trunk:
     """Reads states: finished rows are left out, or, with a cache, visible tokens."""
 
     def __init__(
-        self, denoiser: Denoiser, token_mask: Tensor | None, refresh: int, document_ids: Tensor | None = None
+        self,
+        denoiser: FillsMasks,
+        token_mask: Tensor | None,
+        refresh: int,
+        document_ids: Tensor | None = None,
     ) -> None:
         if document_ids is not None and refresh > 1:
             raise DataError(
                 f"refresh is {refresh} and the rows hold documents apart; a cache mixes them, use refresh: 1"
+            )
+        if (document_ids is not None or refresh > 1) and not isinstance(denoiser, Denoiser):
+            raise DataError(
+                f"{type(denoiser).__name__} reads whole rows, every time; use refresh: 1 and rows without "
+                f"document_ids"
             )
         self.denoiser, self.token_mask, self.refresh = denoiser, token_mask, refresh
         self.document_ids = document_ids
@@ -244,6 +253,7 @@ class _Trunk:
             # What was hidden at the last call has a new input now, or is hidden still.
             changed = is_masked if self.was_masked is None else self.was_masked
             cache = None if step % self.refresh == 0 else self.cache
+            assert isinstance(self.denoiser, Denoiser)
             hidden, self.cache = self.denoiser.cached_hidden(tokens, self.token_mask, cache, changed)
             self.was_masked = is_masked
             return hidden
@@ -257,6 +267,7 @@ class _Trunk:
         return every
 
     def _hidden(self, tokens: Tensor, mask: Tensor | None, documents: Tensor | None) -> Tensor:
-        if documents is None:  # block denoisers know no documents
+        if documents is None:
             return self.denoiser.hidden(tokens, mask)
+        assert isinstance(self.denoiser, Denoiser)
         return self.denoiser.hidden(tokens, mask, document_ids=documents)

@@ -15,11 +15,10 @@ from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
 from hdiff.samplers.selection import cut, first_positions, spread, take_first
 
 
@@ -65,7 +64,7 @@ class RemaskingSampler(Sampler):
     @torch.no_grad()
     def sample(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         *,
         num_samples: int | None = None,
@@ -98,7 +97,7 @@ class RemaskingSampler(Sampler):
 
     def score(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         batch: Batch,
         *,

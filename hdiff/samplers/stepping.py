@@ -14,9 +14,8 @@ from torch import Tensor
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.errors import DataError
-from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import starting_tokens
+from hdiff.samplers.base import FillsMasks, starting_tokens
 from hdiff.samplers.filling import Chooser, MaskedSampler, View, fill_step
 
 
@@ -58,7 +57,7 @@ class SteppedSampler:
         DataError: If the sampler or the corruption does not fill masked units.
     """
 
-    def __init__(self, sampler: MaskedSampler, denoiser: Denoiser, corruption: Corruption) -> None:
+    def __init__(self, sampler: MaskedSampler, denoiser: FillsMasks, corruption: Corruption) -> None:
         corruption = corruption.unconditional()
         if not isinstance(sampler, MaskedSampler) or not isinstance(corruption, UnitMasking):
             raise DataError(

@@ -16,8 +16,7 @@ from hdiff.corruption.base import Corruption
 from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.heads.sampling import Sampling
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
 
 StepCallback = Callable[[int, Tensor], None]
@@ -49,7 +48,7 @@ class WatchedSampler(Sampler):
 
     def sample(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         *,
         num_samples: int | None = None,
@@ -66,7 +65,7 @@ class WatchedSampler(Sampler):
 
     def score(
         self,
-        denoiser: Denoiser,
+        denoiser: FillsMasks,
         corruption: Corruption,
         batch: Batch,
         *,

@@ -66,6 +66,50 @@ def denoiser_of(head: type[Head], *, seed: int = 0, vocab: int = VOCAB) -> Denoi
     return model.eval()
 
 
+class NetworkOfSomeoneElse:
+    """What `FillsMasks` asks, and no more."""
+
+    def __init__(self, inside: Denoiser) -> None:
+        self.head, self.mask_id, self.inside = inside.head, inside.mask_id, inside
+
+    def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
+        return self.inside.hidden(x_t, token_mask)
+
+
+@pytest.mark.parametrize(
+    "sampler", [AncestralSampler(2), EntropyBoundedSampler(0.8), ConfidenceSampler(threshold=0.5)]
+)
+def test_any_network_with_a_head_is_filled_and_scored(sampler: Sampler) -> None:
+    own = denoiser_of(AutoregressiveHead)
+    found = []
+    for model in (own, NetworkOfSomeoneElse(own)):
+        generator = torch.Generator().manual_seed(2)
+        drawn = sampler.sample(model, SPANS, num_samples=5, length=LENGTH, generator=generator)
+        scored = sampler.score(model, SPANS, Batch.of(drawn.tokens), generator=generator)
+        found.append((drawn.tokens, scored.nats))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (PlannedSampler(2), "the model has no planner"),
+        (AncestralSampler(2, refresh=2), "NetworkOfSomeoneElse reads whole rows, every time; use refresh: 1"),
+    ],
+)
+def test_what_only_denoisers_have_is_refused_of_others(sampler: Sampler, message: str) -> None:
+    model = NetworkOfSomeoneElse(denoiser_of(ProductHead))
+    with pytest.raises(DataError, match=message):
+        sampler.sample(model, SPANS, num_samples=2, length=LENGTH)
+
+
+def test_types_need_type_heads() -> None:
+    model = NetworkOfSomeoneElse(denoiser_of(ProductHead))
+    with pytest.raises(DataError, match="NetworkOfSomeoneElse has no type heads"):
+        CoarseToFineSampler(2).sample(model, TreeCascade(mask_id=VOCAB), num_samples=2, length=LENGTH)
+
+
 def score_all(sampler: Sampler, model: Denoiser, corruption: Any, *, seed: int) -> Tensor:
     """Nats of every string, each with the same randomness, so that the policy is one and the same."""
     rows = []
