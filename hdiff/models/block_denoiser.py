@@ -16,6 +16,7 @@ from hdiff.heads.base import Head
 from hdiff.models.denoiser import DenoiserOutput, padding_mask
 from hdiff.models.headed import Headed
 from hdiff.models.trunk import Trunk
+from hdiff.models.trunk_cache import TrunkCache
 
 
 @final
@@ -52,10 +53,37 @@ class BlockDenoiser(Headed):
         Returns:
             float (B, L, D); a position depends on no block after its own.
         """
-        visible = visible_once(x_t.shape[1], self.block_size, device=x_t.device)
         return self.trunk(  # type: ignore[no-any-return]
-            self.head.embed(x_t), visible=without_padding(visible, token_mask)
+            self.head.embed(x_t), visible=self._visible(x_t, token_mask)
         )
+
+    def cached_hidden(
+        self, x_t: Tensor, token_mask: Tensor | None, cache: TrunkCache | None, active: Tensor
+    ) -> tuple[Tensor, TrunkCache]:
+        """As `hidden`, computed anew at some positions only.
+
+        It is exact at positions whose block, and all before it, have the tokens they had when they were last
+        computed, or are computed now. Keys and values of finished blocks are kept: BD3-LM, arXiv:2503.09573,
+        section 3.1.
+
+        Args:
+            x_t: Tokens, `mask_id` where hidden, long (B, L).
+            token_mask: Real tokens, bool (B, L); None if all are.
+            cache: Cache of an earlier state of the same rows; None computes everything.
+            active: Positions to compute anew, bool (B, L).
+
+        Returns:
+            Trunk output, float (B, L, D), and the cache for the next call.
+        """
+        embedded, visible = self.head.embed(x_t), self._visible(x_t, token_mask)
+        if cache is None:
+            cache = self.trunk.fill_cache(embedded, visible=visible)
+            return cache.output, cache
+        return self.trunk.update(embedded, cache, active, visible=visible), cache
+
+    def _visible(self, x_t: Tensor, token_mask: Tensor | None) -> Tensor:
+        visible = visible_once(x_t.shape[1], self.block_size, device=x_t.device)
+        return without_padding(visible, token_mask)
 
     def noised_hidden(self, x_t: Tensor, context: Tensor, token_mask: Tensor | None = None) -> Tensor:
         """Trunk output at the noised tokens of all blocks.

@@ -168,12 +168,15 @@ class Trunk(nn.Module):
             hidden = layer(hidden, angles, token_mask, self.causal, visible)
         return self.norm(hidden)  # type: ignore[no-any-return]
 
-    def fill_cache(self, hidden: Tensor, token_mask: Tensor | None = None) -> TrunkCache:
+    def fill_cache(
+        self, hidden: Tensor, token_mask: Tensor | None = None, *, visible: Tensor | None = None
+    ) -> TrunkCache:
         """As `forward`, keeping what `update` needs.
 
         Args:
             hidden: Embedded tokens, float (B, L, D).
             token_mask: Real tokens, bool (B, L); None if all are.
+            visible: As in `forward`.
 
         Returns:
             The cache; its `output` is that of `forward`.
@@ -183,13 +186,19 @@ class Trunk(nn.Module):
         keys, values = [], []
         for layer in self._layers():
             query, key, value = layer.project_in(hidden, angles)
-            hidden = layer.mix(hidden, query, key, value, token_mask, False)
+            hidden = layer.mix(hidden, query, key, value, token_mask, False, visible)
             keys.append(key.contiguous())
             values.append(value.contiguous())
         return TrunkCache(tuple(keys), tuple(values), self.norm(hidden))
 
     def update(
-        self, hidden: Tensor, cache: TrunkCache, active: Tensor, token_mask: Tensor | None = None
+        self,
+        hidden: Tensor,
+        cache: TrunkCache,
+        active: Tensor,
+        token_mask: Tensor | None = None,
+        *,
+        visible: Tensor | None = None,
     ) -> Tensor:
         """Computes some positions anew, against the keys and values kept of the others.
 
@@ -198,6 +207,7 @@ class Trunk(nn.Module):
             cache: The cache; overwritten at the active positions.
             active: Positions to compute anew, bool (B, L).
             token_mask: Real tokens, bool (B, L); None if all are.
+            visible: As in `forward`.
 
         Returns:
             Output, new at active positions, float (B, L, D).
@@ -206,10 +216,12 @@ class Trunk(nn.Module):
         rows = torch.arange(len(positions), device=positions.device)[:, None]
         angles = rotary_angles(positions.flatten(), self.head_width).view(*positions.shape, -1)
         chosen = hidden[rows, positions]  # (B, M, D)
+        if visible is not None:  # (B, M, L)
+            visible = visible[positions] if visible.ndim == 2 else visible[rows, positions]
         for layer, keys, values in zip(self._layers(), cache.keys, cache.values, strict=True):
             query, key, value = layer.project_in(chosen, angles)
             keys[rows, positions], values[rows, positions] = key, value
-            chosen = layer.mix(chosen, query, keys, values, token_mask, False)
+            chosen = layer.mix(chosen, query, keys, values, token_mask, False, visible)
         cache.output[rows, positions] = self.norm(chosen)
         return cache.output
 

@@ -15,9 +15,10 @@ from torch import Tensor
 class TrunkCache:
     """What a bidirectional trunk keeps between calls. Its tensors are overwritten in place.
 
-    Keys and values of a position depend on the whole row, so those that are kept are stale: an approximation
-    of the trunk, but a function of visible tokens all the same, so that bounds stay bounds. Source of the
-    idea: Fast-dLLM, arXiv:2505.22618; we keep all visible positions, not blocks.
+    Keys and values of a position depend on all it sees, so of a whole row those that are kept are stale: an
+    approximation of the trunk, but a function of visible tokens all the same, so that bounds stay bounds.
+    Source of the idea: Fast-dLLM, arXiv:2505.22618; we keep all visible positions, not blocks. In block
+    diffusion finished blocks see no later ones, and what is kept of them is exact.
 
     Attributes:
         keys: Rotated keys of every layer, (B, L, H, E).

@@ -17,10 +17,11 @@ from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.block_denoiser import check_same_blocks
+from hdiff.models.block_denoiser import BlockDenoiser, check_same_blocks
+from hdiff.models.trunk_cache import TrunkCache
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, Reader, View
 
 
 @final
@@ -29,7 +30,8 @@ class BlockSampler(Sampler):
 
     T counts the steps of the whole row, as for all samplers: T calls of the trunk in all. They are shared out
     by `steps_of_blocks`, at least one to each block that has something to fill, so fewer steps than such
-    blocks are refused. Drawing and scoring are the loop of `MaskedSampler`.
+    blocks are refused. Drawing and scoring are the loop of `MaskedSampler`; of a `BlockDenoiser` only the
+    block at hand is read anew, against kept keys and values of finished ones.
 
     Args:
         num_steps: Steps T of a row; more steps than tokens are not used.
@@ -86,6 +88,13 @@ class _LeftToRight(MaskedSampler):
         super().__init__(sampling=sampling)
         self.num_steps, self.block_size = num_steps, block_size
 
+    def _reader(
+        self, denoiser: FillsMasks, token_mask: Tensor | None = None, document_ids: Tensor | None = None
+    ) -> Reader:
+        if isinstance(denoiser, BlockDenoiser) and document_ids is None:
+            return _BlockReader(denoiser, token_mask)
+        return super()._reader(denoiser, token_mask, document_ids)
+
     def begin(
         self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
@@ -105,6 +114,27 @@ class _LeftToRight(MaskedSampler):
             return Choice(units, steps == view.step)
 
         return choose
+
+
+@final
+class _BlockReader(Reader):
+    """Reads the first block with hidden tokens, and those before it that have been filled since."""
+
+    denoiser: BlockDenoiser
+
+    def __init__(self, denoiser: BlockDenoiser, token_mask: Tensor | None) -> None:
+        super().__init__(denoiser, token_mask)
+        self.cache: TrunkCache | None = None
+        self.finished: Tensor | None = None  # blocks whose keys and values are kept, long (B,)
+
+    def read(self, tokens: Tensor, is_masked: Tensor, active: Tensor, step: int) -> Tensor:
+        block = blocks_of(tokens.shape[1], self.denoiser.block_size, device=tokens.device)
+        current = block.expand_as(tokens).masked_fill(~is_masked, int(block[-1]) + 1).amin(1)  # (B,)
+        finished = current if self.finished is None else self.finished
+        anew = (block >= finished[:, None]) & (block <= current[:, None]) & active[:, None]
+        hidden, self.cache = self.denoiser.cached_hidden(tokens, self.token_mask, self.cache, anew)
+        self.finished = current
+        return hidden
 
 
 def steps_of_blocks(num_hidden: Tensor, num_steps: int) -> Tensor:

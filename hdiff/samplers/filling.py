@@ -129,7 +129,7 @@ class MaskedSampler(Sampler):
         def draw(packed: Tensor, spans: PackedSpans) -> Tensor:
             return denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)
 
-        return _fill(_Trunk(denoiser, None, self.refresh), tokens, is_masked, chooser, draw)
+        return _fill(self._reader(denoiser), tokens, is_masked, chooser, draw)
 
     @final
     @torch.no_grad()
@@ -159,9 +159,14 @@ class MaskedSampler(Sampler):
 
         padding = padding_mask(batch.token_mask)
         chooser = self._chooser(corruption, tokens, is_masked, generator)
-        trunk = _Trunk(denoiser, padding, self.refresh, batch.document_ids)
-        samples = _fill(trunk, tokens, is_masked, chooser, reveal)
+        reader = self._reader(denoiser, padding, batch.document_ids)
+        samples = _fill(reader, tokens, is_masked, chooser, reveal)
         return Score(nats=nats, calls=samples.calls)
+
+    def _reader(
+        self, denoiser: FillsMasks, token_mask: Tensor | None = None, document_ids: Tensor | None = None
+    ) -> Reader:
+        return Reader(denoiser, token_mask, document_ids, refresh=self.refresh)
 
     def _chooser(
         self, corruption: Corruption, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
@@ -205,7 +210,7 @@ def fill_step(view: View, chooser: Chooser, values: Values) -> tuple[Tensor, Cho
     return filled, Choice(choice.units, selected)
 
 
-def _fill(trunk: _Trunk, tokens: Tensor, is_masked: Tensor, chooser: Chooser, values: Values) -> Samples:
+def _fill(reader: Reader, tokens: Tensor, is_masked: Tensor, chooser: Chooser, values: Values) -> Samples:
     """Fills step by step; rows that are finished cost no more trunk calls."""
     tokens, is_masked = tokens.clone(), is_masked.clone()
     steps = torch.full_like(tokens, -1)
@@ -213,7 +218,7 @@ def _fill(trunk: _Trunk, tokens: Tensor, is_masked: Tensor, chooser: Chooser, va
     calls = torch.zeros_like(tokens[:, 0])
     step = 0
     while bool((active := is_masked.any(1)).any()):
-        view = View(trunk.denoiser, tokens, is_masked, trunk.read(tokens, is_masked, active, step), step)
+        view = View(reader.denoiser, tokens, is_masked, reader.read(tokens, is_masked, active, step), step)
         tokens, filled = fill_step(view, chooser, values)
         steps = steps.masked_fill(filled.selected, step)
         units = torch.where(filled.selected, first_positions(filled.units), units)
@@ -223,15 +228,23 @@ def _fill(trunk: _Trunk, tokens: Tensor, is_masked: Tensor, chooser: Chooser, va
     return Samples(tokens=tokens, steps=steps, units=units, nfe=step, calls=calls)
 
 
-class _Trunk:
-    """Reads states: finished rows are left out, or, with a cache, visible tokens."""
+class Reader:
+    """Reads the states of one run: finished rows are left out, or, with a cache, visible tokens.
+
+    Args:
+        denoiser: The model.
+        token_mask: Real tokens, bool (B, L); None if all are.
+        document_ids: Document of each token, long (B, L); None if rows are read whole.
+        refresh: See `MaskedSampler`.
+    """
 
     def __init__(
         self,
         denoiser: FillsMasks,
-        token_mask: Tensor | None,
-        refresh: int,
+        token_mask: Tensor | None = None,
         document_ids: Tensor | None = None,
+        *,
+        refresh: int = 1,
     ) -> None:
         if document_ids is not None and refresh > 1:
             raise DataError(
@@ -248,7 +261,17 @@ class _Trunk:
         self.was_masked: Tensor | None = None
 
     def read(self, tokens: Tensor, is_masked: Tensor, active: Tensor, step: int) -> Tensor:
-        """Trunk output of a state, float (B, L, D)."""
+        """Output of the trunk for a state.
+
+        Args:
+            tokens: Tokens, `mask_id` where hidden, long (B, L).
+            is_masked: Tokens still to be filled, bool (B, L).
+            active: Rows that have some, bool (B,).
+            step: Steps done.
+
+        Returns:
+            float (B, L, D), of use in active rows only.
+        """
         if self.refresh > 1:
             # What was hidden at the last call has a new input now, or is hidden still.
             changed = is_masked if self.was_masked is None else self.was_masked

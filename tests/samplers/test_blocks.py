@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -20,16 +21,16 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 from hdiff.samplers import AncestralSampler, BlockSampler
-from hdiff.samplers.blocks import steps_of_blocks
+from hdiff.samplers.blocks import _BlockReader, steps_of_blocks
 
 VOCAB, LENGTH, WIDTH = 3, 4, 16
 STRINGS = torch.tensor(list(itertools.product(range(VOCAB), repeat=LENGTH)))
 
 
-def denoiser_of(block_size: int, head: type[Head] = ProductHead) -> BlockDenoiser:
+def denoiser_of(block_size: int, head: type[Head] = ProductHead, *, depth: int = 1) -> BlockDenoiser:
     """A network with strong opinions, nothing trained."""
     torch.manual_seed(0)
-    trunk = Trunk(WIDTH, depth=1, num_heads=2)
+    trunk = Trunk(WIDTH, depth=depth, num_heads=2)
     model = BlockDenoiser(trunk, head(VOCAB, WIDTH), block_size=block_size).eval()
     with torch.no_grad():
         model.head.output_bias.normal_()
@@ -71,7 +72,7 @@ def test_samples_follow_the_score(block_size: int, num_steps: int, generator: to
     expected = 20_000 * (-score_all(num_steps, model, seed=0)).exp()
     tokens = (
         BlockSampler(num_steps)
-        .sample(model, blocks(block_size), num_samples=20_000, length=LENGTH, generator=generator)  # type: ignore[arg-type]
+        .sample(model, blocks(block_size), num_samples=20_000, length=LENGTH, generator=generator)
         .tokens
     )
     observed = torch.bincount((tokens * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81).double()
@@ -89,7 +90,7 @@ def test_one_token_at_a_time_reaches_the_entropy(block_size: int, generator: tor
     batch = Batch.of(language.strings)
 
     def bound(num_steps: int) -> float:
-        score = BlockSampler(num_steps).score(model, blocks(block_size), batch, generator=generator)  # type: ignore[arg-type]
+        score = BlockSampler(num_steps).score(model, blocks(block_size), batch, generator=generator)
         return float((language.probability * score.nats).sum())
 
     assert bound(4) == pytest.approx(language.entropy, abs=1e-6)
@@ -106,11 +107,11 @@ def test_one_block_is_the_ancestral_sampler(generator: torch.Generator) -> None:
     flat = TokenMasking(mask_id=VOCAB)
     for num_steps in (1, 5, 12):
         one, two = (torch.Generator().manual_seed(3) for _ in range(2))
-        ours = BlockSampler(num_steps).score(model, blocks(12), batch, generator=one)  # type: ignore[arg-type]
+        ours = BlockSampler(num_steps).score(model, blocks(12), batch, generator=one)
         theirs = AncestralSampler(num_steps).score(same, flat, batch, generator=two)
         assert torch.allclose(ours.nats, theirs.nats, rtol=1e-4)
         one, two = (torch.Generator().manual_seed(3) for _ in range(2))
-        drawn = BlockSampler(num_steps).sample(model, blocks(12), num_samples=4, length=12, generator=one)  # type: ignore[arg-type]
+        drawn = BlockSampler(num_steps).sample(model, blocks(12), num_samples=4, length=12, generator=one)
         plain = AncestralSampler(num_steps).sample(same, flat, num_samples=4, length=12, generator=two)
         assert torch.equal(drawn.steps, plain.steps)
         assert torch.equal(drawn.tokens, plain.tokens)
@@ -121,7 +122,7 @@ def test_with_a_step_per_token_the_bound_is_that_of_training(generator: torch.Ge
     model = denoiser_of(4, AutoregressiveHead)
     rows = torch.randint(VOCAB, (1, 10), generator=generator).expand(4000, -1)
     batch = Batch.of(rows)
-    runs = BlockSampler(10).score(model, blocks(4), batch, generator=generator).nats  # type: ignore[arg-type]
+    runs = BlockSampler(10).score(model, blocks(4), batch, generator=generator).nats
     corrupted = blocks(4).corrupt(batch, sample_times(batch, generator=generator), generator=generator)
     with torch.no_grad():
         states = nelbo(model(corrupted), batch, corrupted).nats.double()
@@ -135,8 +136,8 @@ def test_t_counts_all_calls_and_blocks_come_from_left_to_right(
     num_steps: int, generator: torch.Generator
 ) -> None:
     samples = BlockSampler(num_steps).sample(
-        denoiser_of(4), blocks(4), num_samples=6, length=11, generator=generator  # type: ignore[arg-type]
-    )  # fmt: skip
+        denoiser_of(4), blocks(4), num_samples=6, length=11, generator=generator
+    )
     assert samples.nfe == min(num_steps, 11)
     assert bool((samples.calls == samples.nfe).all())
     for left, right in itertools.pairwise(
@@ -144,6 +145,49 @@ def test_t_counts_all_calls_and_blocks_come_from_left_to_right(
     ):
         assert bool((left.max(1).values < right.min(1).values).all())
     assert int(samples.tokens.max()) < VOCAB
+
+
+def test_kept_blocks_are_exact(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read of the block at hand is what the whole row gives, gaps and padding included."""
+    model = denoiser_of(4, depth=3)
+    text = torch.randint(VOCAB, (6, 18), generator=generator)
+    gaps = torch.rand(text.shape, generator=generator) < 0.4
+    gaps[0] = True
+    gaps[1] = torch.arange(18) >= 13  # nothing to fill in the first blocks
+    gaps[2, 4:12] = False  # nor in those between
+    real = torch.arange(18) < torch.tensor([18, 18, 18, 11, 16, 18])[:, None]
+    reading, compared = _BlockReader.read, []
+
+    def checked(
+        reader: _BlockReader, tokens: torch.Tensor, is_masked: torch.Tensor, active: torch.Tensor, step: int
+    ) -> torch.Tensor:
+        hidden = reading(reader, tokens, is_masked, active, step)
+        block = torch.arange(18) // 4
+        at_hand = (block == torch.where(is_masked, block, 99).amin(1, keepdim=True)) & real
+        exact = model.hidden(tokens, real)
+        assert torch.allclose(hidden[at_hand], exact[at_hand], atol=1e-5)
+        compared.append(int(at_hand.sum()))
+        return hidden
+
+    monkeypatch.setattr(_BlockReader, "read", checked)
+    BlockSampler(18).score(model, blocks(4), Batch(text, real), is_hidden=gaps, generator=generator)
+    assert len(compared) == 18
+    assert min(compared) > 0
+
+
+def test_finished_blocks_are_not_read_again(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first call at most the block at hand and the one before it."""
+    updating, read = Trunk.update, []
+
+    def counted(trunk: Trunk, hidden: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        read.append(int(rest[1].sum(1).max()))
+        return updating(trunk, hidden, *rest, **options)
+
+    monkeypatch.setattr(Trunk, "update", counted)
+    BlockSampler(16).sample(denoiser_of(4), blocks(4), num_samples=3, length=16, generator=generator)
+    assert read == [4, 4, 4, 8, 4, 4, 4, 8, 4, 4, 4, 8, 4, 4, 4]
 
 
 @given(
@@ -167,8 +211,8 @@ def test_given_tokens_stay_and_rows_take_the_steps_they_need(generator: torch.Ge
     gaps[0] = False
     gaps[0, 5] = True
     samples = BlockSampler(5).sample(
-        denoiser_of(4), blocks(4), text=text.masked_fill(gaps, VOCAB), generator=generator  # type: ignore[arg-type]
-    )  # fmt: skip
+        denoiser_of(4), blocks(4), text=text.masked_fill(gaps, VOCAB), generator=generator
+    )
     assert torch.equal(samples.tokens[~gaps], text[~gaps])
     assert bool((samples.steps[~gaps] == -1).all())
     assert bool((samples.steps[gaps] >= 0).all())
@@ -180,10 +224,10 @@ def test_padding_costs_nothing(generator: torch.Generator) -> None:
     model, tokens = denoiser_of(4), torch.randint(VOCAB, (3, 7), generator=generator)
     longer = torch.cat([tokens, torch.zeros(3, 5, dtype=torch.long)], 1)
     padded = Batch(longer, torch.arange(12).expand(3, -1) < 7)
-    ours = BlockSampler(2).score(model, blocks(4), padded)  # type: ignore[arg-type]
+    ours = BlockSampler(2).score(model, blocks(4), padded)
     assert torch.allclose(
         ours.nats, BlockSampler(2).score(model, blocks(4), Batch.of(tokens)).nats, rtol=1e-5
-    )  # type: ignore[arg-type]
+    )
     assert ours.calls.tolist() == [2, 2, 2]
 
 
@@ -191,17 +235,17 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
     model = denoiser_of(4)
     options = {"num_samples": 2, "length": 12, "generator": generator}
     with pytest.raises(DataError, match=r"2 steps for 3 blocks to fill.*give at least 3 steps"):
-        BlockSampler(2).sample(model, blocks(4), **options)  # type: ignore[arg-type]
+        BlockSampler(2).sample(model, blocks(4), **options)
     with pytest.raises(DataError, match="at least 1 step"):
         BlockSampler(0)
     with pytest.raises(DataError, match="TokenMasking has a sampler of its own"):
-        BlockSampler(3).sample(model, TokenMasking(mask_id=VOCAB), **options)  # type: ignore[arg-type]
+        BlockSampler(3).sample(model, TokenMasking(mask_id=VOCAB), **options)
     with pytest.raises(DataError, match="has block_size 4, the corruption 6"):
-        BlockSampler(3).sample(model, blocks(6), **options)  # type: ignore[arg-type]
+        BlockSampler(3).sample(model, blocks(6), **options)
     with pytest.raises(DataError, match="BlockMasking has a sampler of its own"):
-        AncestralSampler(3).sample(model, blocks(4), **options)  # type: ignore[arg-type]
+        AncestralSampler(3).sample(model, blocks(4), **options)
     batch = Batch.of(torch.zeros(1, 12, dtype=torch.long))
     sampler = BlockSampler(3, sampling=Sampling(temperature=0.7))
     assert not sampler.has_bound
     with pytest.raises(DataError, match="no likelihood bound"):
-        sampler.score(model, blocks(4), batch)  # type: ignore[arg-type]
+        sampler.score(model, blocks(4), batch)
