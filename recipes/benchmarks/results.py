@@ -19,6 +19,7 @@ import ablation_table
 import corruption
 import known_answers
 import parallel
+import phrase_gaps
 import plain_transformer
 import tournament
 
@@ -45,10 +46,12 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "families": ("families", ablation_table.table),
     "known_answers": ("known", _known_answers),
     "parallel": ("parallel", _parallel),
+    "phrase_gaps": ("tournament_spans", phrase_gaps.table),
     "plain": ("plain", plain_transformer.table),
     "tournament": ("tournament", tournament.table),
     "tournament_e2e": ("tournament_e2e", tournament.table),
     "tournament_gutenberg": ("tournament_gutenberg", tournament.table),
+    "tournament_spans": ("tournament_spans", tournament.table),
     "word_level": ("word_level", plain_transformer.table),
 }
 """Name of a table -> folder of its runs inside --runs, and what makes it."""
