@@ -74,6 +74,29 @@ def _base(family: Mapping[str, type]) -> type:
     return next((cls for cls in shared if cls.__module__.startswith("hdiff.")), object)
 
 
+def with_defaults(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str) -> dict[str, Any]:
+    """A component's description with every argument that it leaves out, as its signature has it.
+
+    Args:
+        spec: `kind` and constructor arguments, as read from a recipe.
+        family: Name -> class.
+        section: Recipe section, for errors.
+
+    Returns:
+        The arguments; those that the program supplies are not in it unless they have a default.
+
+    Raises:
+        RecipeError: If there is no such kind.
+    """
+    parameters = inspect.signature(component_class(spec["kind"], family, section=section)).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {**defaults, **spec}
+
+
 def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, **given: Any) -> Any:
     """Builds a component.
 

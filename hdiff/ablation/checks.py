@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hdiff.ablation.results import newest_checkpoint
-from hdiff.ablation.specification import Ablation
+from hdiff.ablation.specification import OWN_KEYS, Ablation
+from hdiff.components import with_defaults
 from hdiff.config import Recipe
+from hdiff.corruption import CORRUPTIONS
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import DataError, RecipeError, UserError
 from hdiff.factory import build_corruption, build_model, build_sampler, count_parameters, required_levels
+from hdiff.heads import HEADS
+from hdiff.recipe import differences
 from hdiff.run_record import RunRecord
+from hdiff.samplers import SAMPLERS
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,7 @@ def check_ablation(ablation: Ablation, *, needs_data: bool = True) -> Checked:
         RecipeError: If a component has no such key or does not fit another, or tokenizers differ.
         DataError: If a data set is missing or lacks a level.
     """
-    recipes = dict(ablation.variants)
-    if ablation.judge is not None:
-        recipes["judge"] = ablation.judge.recipe
+    recipes = _recipes(ablation)
     data: dict[str, PreparedData] = {}
     missing = []
     for path in dict.fromkeys(recipe.data.path for recipe in recipes.values()):
@@ -60,13 +66,63 @@ def check_ablation(ablation: Ablation, *, needs_data: bool = True) -> Checked:
     _check_same_tokens(data)
     parameters = {}
     for variant, recipe in recipes.items():
-        try:
+        with _named(variant, ablation):
             parameters[variant] = _build(recipe, data.get(recipe.data.path))
-        except UserError as error:
-            raise type(error)(f"'{variant}' of {ablation.file}: {error}") from error
     if not missing:
         check_data_of_runs(ablation, data)
     return Checked({} if missing else parameters, tuple(missing))
+
+
+def check_components(ablation: Ablation) -> None:
+    """Builds every variant and the judge as far as that needs no data.
+
+    Args:
+        ablation: The ablation.
+
+    Raises:
+        RecipeError: If a component has no such key or does not fit another, or two variants differ only in
+            that one of them spells out a default.
+    """
+    found: dict[str, str] = {}
+    for variant, recipe in _recipes(ablation).items():
+        with _named(variant, ablation):
+            _build(recipe, None)
+            text = json.dumps(_spelled_out(recipe), sort_keys=True, default=repr)
+        if text in found:
+            keys = differences(ablation.variants[found[text]], recipe)
+            spelled_out = ", ".join(key for key in keys if key not in OWN_KEYS)
+            raise RecipeError(
+                f"{ablation.file}: variants '{found[text]}' and '{variant}' are the same, as {spelled_out} "
+                f"only says the default; change a key in one of them or remove it"
+            )
+        found[text] = variant
+
+
+def _recipes(ablation: Ablation) -> dict[str, Recipe]:
+    recipes = dict(ablation.variants)
+    if ablation.judge is not None:
+        recipes["judge"] = ablation.judge.recipe
+    return recipes
+
+
+@contextmanager
+def _named(variant: str, ablation: Ablation) -> Iterator[None]:
+    """Says of which variant an error is."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"'{variant}' of {ablation.file}: {error}") from error
+
+
+def _spelled_out(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of a model and its training, components with the defaults of their arguments."""
+    values = recipe.model_dump(mode="json", exclude={"name", "output", "seed", "resume"})
+    for section, family in (("corruption", CORRUPTIONS), ("head", HEADS), ("type_head", HEADS)):
+        if values[section] is not None:
+            values[section] = with_defaults(values[section], family, section=section)
+    if (sampler := recipe.evaluation.sampler) is not None:
+        values["evaluation"]["sampler"] = with_defaults(sampler, SAMPLERS, section="sampler")
+    return values
 
 
 def check_data_of_runs(ablation: Ablation, data: Mapping[str, PreparedData]) -> None:

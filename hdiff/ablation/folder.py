@@ -14,7 +14,7 @@ from hdiff.errors import CheckpointError, DataError
 from hdiff.recipe import load_recipe
 
 SOURCE_FILE = "source.json"
-"""Beside the tables: which YAML file they were made from."""
+"""Beside the tables: which YAML file they were made from, and what the command line said beside it."""
 
 UNKNOWN_FILE = Path("ABLATION.yaml")
 """Stands for the file of a folder that does not say which one it was."""
@@ -76,9 +76,10 @@ def _of_folder(folder: Path, content: Mapping[str, Any]) -> Ablation:
     seeds, baseline = tuple(content["seeds"]), str(content["baseline"])
     runs = [_run(folder, variant, seed) for seed in seeds for variant in content["variants"]]
     pairs = {(each["variant"], each["reference"]) for each in content["differences"]}
+    file, overrides = _source(folder)
     return Ablation(
         name=str(content["name"]),
-        file=_source(folder),
+        file=file,
         output=folder,
         seeds=seeds,
         baseline=baseline,
@@ -87,6 +88,7 @@ def _of_folder(folder: Path, content: Mapping[str, Any]) -> Ablation:
         control_of={variant: other for variant, other in sorted(pairs) if other != baseline},
         runs=tuple(runs),
         judge=_run(folder, "judge", seeds[0]) if _recipe_file(folder, f"judge-{seeds[0]}") else None,
+        overrides=overrides,
     )
 
 
@@ -113,9 +115,9 @@ def _recipe_file(folder: Path, name: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _source(folder: Path) -> Path:
+def _source(folder: Path) -> tuple[Path, tuple[str, ...]]:
     try:
         content = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
-        return Path(content["file"])
+        return Path(content["file"]), tuple(map(str, content.get("overrides", ())))
     except (OSError, ValueError, KeyError, TypeError):
-        return UNKNOWN_FILE
+        return UNKNOWN_FILE, ()

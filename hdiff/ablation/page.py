@@ -45,7 +45,8 @@ def write_ablation(summary: Summary) -> list[Path]:
         **{f"{name}.svg": svg for name, svg in plots(summary).items()},
     }
     if summary.ablation.file != UNKNOWN_FILE:
-        contents[SOURCE_FILE] = json.dumps({"file": str(summary.ablation.file)})
+        source = {"file": str(summary.ablation.file), "overrides": summary.ablation.overrides}
+        contents[SOURCE_FILE] = json.dumps(source)
     files = [summary.ablation.output / name for name in contents]
     for file, content in zip(files, contents.values(), strict=True):
         write_atomically(file, content)
@@ -75,7 +76,7 @@ def ablation_page(summary: Summary) -> str:
             "figures": [(name, TITLES[name], Markup(svg)) for name, svg in plots(summary, PAGE).items()],
             "tables": tables(summary),
             "runs": [_run_facts(summary, name, result) for name, result in summary.results.items()],
-            "command": f"hdiff ablate {shlex.quote(str(summary.ablation.file))}" if is_behind else None,
+            "command": summary.ablation.command if is_behind else None,
             "notes": notes(summary),
         },
     )

@@ -74,13 +74,18 @@ def check_folders(ablation: Ablation) -> None:
         ablation: The ablation.
 
     Raises:
-        RecipeError: Naming a run of another recipe and the keys in which it differs.
+        RecipeError: Naming a run of another recipe and the keys in which it differs; evaluation does not
+            count, as it is done again.
     """
     for run in ablation.all_runs:
         file = run.path / "recipe.yaml"
         if newest_checkpoint(run.path) is None or not file.is_file():
             continue
-        changed = [key for key in differences(load_recipe(file), run.recipe) if key != "resume"]
+        changed = [
+            key
+            for key in differences(load_recipe(file), run.recipe)
+            if key != "resume" and not _is_of_evaluation(key)
+        ]
         if changed:
             raise RecipeError(
                 f"{run.path} was trained with another recipe than {ablation.file} asks for now (different: "
@@ -99,6 +104,16 @@ def _result(run: Run, failed: Mapping[str, str], judge: str | None) -> RunResult
     return RunResult(run, "done", None, figures, record.evaluation.get("reference") or {}, record.run)
 
 
+def _is_of_evaluation(key: str) -> bool:
+    return key.partition(".")[0] == "evaluation"
+
+
+def has_evaluation(run: Run) -> bool:
+    """Whether a run's folder has the evaluation settings that the ablation asks for; true of none."""
+    file = run.path / "recipe.yaml"
+    return not file.is_file() or not any(map(_is_of_evaluation, differences(load_recipe(file), run.recipe)))
+
+
 def is_trained(run: Run) -> bool:
     """Whether the newest checkpoint is that of the last update."""
     newest = newest_checkpoint(run.path)
@@ -113,8 +128,10 @@ def is_evaluated(run: Run, judge: str | None) -> bool:
         judge: Digest of the judge's weights; None for no judge.
 
     Returns:
-        False also if somebody else wrote eval.json since.
+        False also if somebody else wrote eval.json since, or the ablation asks for other settings now.
     """
+    if not has_evaluation(run):
+        return False
     try:
         stamp = json.loads((run.path / STAMP_FILE).read_text(encoding="utf-8"))
         return bool(stamp == stamp_of(run, judge))

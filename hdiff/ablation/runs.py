@@ -20,6 +20,7 @@ from typing import Any, Literal
 from hdiff.ablation.results import (
     FAILED_FILE,
     STAMP_FILE,
+    has_evaluation,
     is_evaluated,
     is_trained,
     judge_weights,
@@ -29,7 +30,7 @@ from hdiff.ablation.results import (
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.checkpoint import write_atomically
 from hdiff.errors import DataError, RecipeError
-from hdiff.recipe import to_yaml
+from hdiff.recipe import load_recipe, to_yaml
 
 POLL_SECONDS = 0.1
 THREADS = "OMP_NUM_THREADS"
@@ -90,11 +91,22 @@ def run_ablation(
             judge = judge_weights(ablation)
             scoring = [] if judge is None or ablation.judge is None else ["--judge", str(ablation.judge.path)]
             for run in ablation.all_runs:
+                _set_evaluation(run)
                 known = None if run is ablation.judge else judge
                 if is_trained(run) and not is_evaluated(run, known):
                     options = () if known is None else scoring
                     runner.work([_evaluation(run, options)], at_a_time=1, threads=cores(), judge=known)
         return runner.stopped_by
+
+
+def _set_evaluation(run: Run) -> None:
+    """Gives a run the evaluation settings of the ablation; what was evaluated with others is void."""
+    if has_evaluation(run):
+        return
+    (run.path / STAMP_FILE).unlink(missing_ok=True)
+    file = run.path / "recipe.yaml"
+    recipe = load_recipe(file).model_copy(update={"evaluation": run.recipe.evaluation})
+    write_atomically(file, to_yaml(recipe))
 
 
 def cores() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ class Ablation:
         control_of: Variant -> its control.
         runs: All runs but the judge, seed by seed.
         judge: The judge's run, with the first seed.
+        overrides: What the command line said beside the file.
     """
 
     name: str
@@ -118,6 +120,12 @@ class Ablation:
     control_of: Mapping[str, str]
     runs: tuple[Run, ...]
     judge: Run | None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command line that goes on with it."""
+        return shlex.join(["hdiff", "ablate", str(self.file), *self.overrides])
 
     @property
     def all_runs(self) -> tuple[Run, ...]:
@@ -147,6 +155,7 @@ def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
         RecipeError: If the file, its base or its judge is missing or malformed, a key is unknown, two
             variants are the same, or a name cannot be one.
     """
+    overrides = tuple(overrides)
     spec = _read(path, overrides)
     _check_names(spec, path)
     base = path.parent / spec.base
@@ -181,6 +190,7 @@ def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
         control_of=spec.control_of,
         runs=tuple(runs),
         judge=None if spec.judge is None else _judge(spec.judge, spec, path),
+        overrides=overrides,
     )
 
 

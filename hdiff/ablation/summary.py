@@ -45,14 +45,15 @@ class Summary:
         results: Run name -> result.
         spreads: Variant -> figure -> values over its finished seeds.
         comparisons: Differences to the baseline, then to controls.
-        fairness: Variant -> why it is not matched with the baseline; empty if it is.
+        fairness: Variant -> why it is not matched with the baseline; empty if it is, None if one of both has
+            no finished run.
     """
 
     ablation: Ablation
     results: Mapping[str, RunResult]
     spreads: Mapping[str, Mapping[tuple[str, int | None], Spread]]
     comparisons: tuple[Comparison, ...]
-    fairness: Mapping[str, tuple[str, ...]]
+    fairness: Mapping[str, tuple[str, ...] | None]
 
     @property
     def failed(self) -> dict[str, str]:
@@ -89,7 +90,7 @@ def summarise(ablation: Ablation, results: Mapping[str, RunResult]) -> Summary:
     pairs += [pair for pair in ablation.control_of.items() if pair not in pairs]
     comparisons = tuple(c for variant, other in pairs for c in _compare(variant, other, spreads))
     baseline = spreads[ablation.baseline]
-    fairness = {variant: tuple(_unmatched(spreads[variant], baseline)) for variant in ablation.variants}
+    fairness = {variant: _unmatched(spreads[variant], baseline) for variant in ablation.variants}
     return Summary(ablation, results, spreads, comparisons, fairness)
 
 
@@ -121,11 +122,11 @@ def _order(key: tuple[str, int | None]) -> tuple[int, int]:
 
 def _unmatched(
     ours: Mapping[tuple[str, int | None], Spread], baseline: Mapping[tuple[str, int | None], Spread]
-) -> list[str]:
+) -> tuple[str, ...] | None:
     if any((key, None) not in ours or (key, None) not in baseline for key in BUDGET):
-        return []
+        return None
     sizes = [tuple(spreads[key, None].mean for key in BUDGET) for spreads in (ours, baseline)]
-    return unmatched(sizes[0], sizes[1])
+    return tuple(unmatched(sizes[0], sizes[1]))
 
 
 def unmatched(ours: tuple[float, ...], baseline: tuple[float, ...]) -> list[str]:
@@ -162,7 +163,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "seeds": sorted(summary.by_seed(variant)),
             "changes": ablation.changes(variant),
             "figures": figures,
-            "not_matched": list(summary.fairness[variant]),
+            "not_matched": None if (reasons := summary.fairness[variant]) is None else list(reasons),
         }
     return {
         "name": ablation.name,

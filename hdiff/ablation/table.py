@@ -74,11 +74,14 @@ def _seeds(summary: Summary, variant: str) -> str:
 
 
 def _fairness(summary: Summary, variant: str) -> str:
+    baseline = summary.ablation.baseline
     if not summary.spreads[variant]:
         return DASH
-    reasons = summary.fairness[variant]
-    if variant == summary.ablation.baseline:
+    if variant == baseline:
         return "baseline"
+    reasons = summary.fairness[variant]
+    if reasons is None:
+        return f"not known: no run of {baseline} is finished"
     return f"not capacity-matched: {', '.join(reasons)}" if reasons else "matched"
 
 

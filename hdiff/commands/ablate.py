@@ -28,12 +28,13 @@ def ablate(
 ) -> None:
     """Train and compare variants of a recipe over seeds: one table, one page; started again, it goes on."""
     from hdiff.ablation import load_ablation
+    from hdiff.ablation.checks import check_ablation, check_components
     from hdiff.ablation.results import check_folders, read_results
 
     ablation = load_ablation(file, overrides or [])
+    check_components(ablation)
     check_folders(ablation)
     if plan:
-        from hdiff.ablation.checks import check_ablation
         from hdiff.ablation.plan import plan as make_plan
         from hdiff.ablation.plan import plan_lines
 
@@ -45,7 +46,6 @@ def ablate(
         return
     stopped_by = None
     if not table:
-        from hdiff.ablation.checks import check_ablation
         from hdiff.ablation.runs import run_ablation
 
         check_ablation(ablation)
@@ -63,7 +63,7 @@ def ablate(
     from hdiff.errors import DataError
 
     if table and not ablation.output.is_dir():
-        raise DataError(f"no runs in {ablation.output}; train them: hdiff ablate {file}")
+        raise DataError(f"no runs in {ablation.output}; train them: {ablation.command}")
     summary = summarise(ablation, read_results(ablation))
     files = write_ablation(summary)
     typer.echo(json.dumps(to_json(summary)) if as_json else markdown(summary))

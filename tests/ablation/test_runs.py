@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,39 @@ def test_runs_of_another_recipe_are_not_mixed_in(unchanged: Path, capsys: pytest
     finally:
         unchanged.write_text(text)
     assert "give the ablation another output" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_typo_is_called_one_although_runs_are_there(
+    unchanged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = unchanged.read_text()
+    try:
+        unchanged.write_text(text.replace("spans: {}", "spans: {corruption.segmentatoin: random}"))
+        assert hdiff(["ablate", str(unchanged), "--table"]) == 2
+    finally:
+        unchanged.write_text(text)
+    assert "did you mean 'segmentation'?" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_other_evaluation_settings_evaluate_again_and_train_nothing(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(load_ablation(finished).output, tmp_path / "out")
+    command = ["ablate", str(finished), f"output={tmp_path / 'out'}", "evaluation.steps=[1, 2]"]
+    for file in (tmp_path / "out").glob("*/recipe.yaml"):
+        file.write_text(file.read_text().replace(str(finished.parent / "out"), str(tmp_path / "out")))
+    assert hdiff([*command, "--table", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["unfinished"]) == 5, (
+        "what was measured is not what is asked"
+    )
+    assert hdiff([*command, "--json"]) == 0
+    said = capsys.readouterr()
+    assert ".train.log" not in said.err
+    found = json.loads(said.out)
+    assert found["unfinished"] == []
+    assert sorted(found["variants"]["spans"]["figures"]["L"]) == ["1", "2"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from ablation_files import ABLATION, write
 
 from hdiff.ablation import load_ablation
-from hdiff.ablation.checks import check_ablation
+from hdiff.ablation.checks import check_ablation, check_components
 from hdiff.ablation.runs import run_ablation
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
@@ -133,6 +133,20 @@ def test_components_and_data_are_tried_before_anything_is_trained(
     file = write(tmp_path, ABLATION.replace("spans: {{}}", f"spans: {{{{{patch}}}}}"), data=prepared_folder)
     with pytest.raises(error, match=message):
         check_ablation(load_ablation(file))
+
+
+def test_variants_that_differ_in_a_spelled_out_default_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = ABLATION.replace("spans: {{}}", "spans: {{}}\n  more: {{corruption.parsed_fraction: 0.5}}")
+    with pytest.raises(
+        RecipeError, match=r"'spans' and 'more' are the same, as corruption.parsed_fraction only says"
+    ):
+        check_components(load_ablation(write(tmp_path, same)))
+    assert hdiff(["ablate", str(write(tmp_path, same)), "--plan"]) == 2
+    assert "change a key in one of them or remove it" in capsys.readouterr().err
+    other = same.replace("parsed_fraction: 0.5", "parsed_fraction: 0.25")
+    check_components(load_ablation(write(tmp_path, other)))
 
 
 def test_plan_prints_what_differs_and_trains_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import subprocess
 import sys
@@ -13,15 +14,17 @@ import pytest
 from ablation_files import ABLATION, write
 
 from hdiff.ablation import Ablation, load_ablation
-from hdiff.ablation.page import ablation_page
+from hdiff.ablation.folder import find_ablation
+from hdiff.ablation.page import ablation_page, write_ablation
 from hdiff.ablation.plots import plots
 from hdiff.ablation.results import (
     Figures,
     RunResult,
     _costs,
 )
-from hdiff.ablation.summary import Summary, summarise
+from hdiff.ablation.summary import Summary, as_json, summarise
 from hdiff.ablation.table import csv_text, markdown, notes
+from hdiff.recipe import to_yaml
 
 THREE = ABLATION.replace("seeds: [0, 1]", "seeds: [0, 1, 2]").replace(
     "spans: {{}}", "spans: {{}}\n  deep: {{model.depth: 2}}\ncontrol_of: {{deep: spans}}"
@@ -103,6 +106,36 @@ def test_failed_and_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> No
     assert "Not finished: deep-2." in text
     bound = next(c for c in summary.comparisons if c.variant == "deep" and c.figure == "bound")
     assert (bound.difference.seeds, bound.difference.verdict) == ((0,), "one seed")
+
+
+def test_without_a_baseline_nobody_is_called_matched(tmp_path: Path) -> None:
+    ablation = load_ablation(write(tmp_path, THREE))
+    results = results_of(ablation, {})
+    for name, result in results.items():
+        if name.startswith("tokens"):
+            results[name] = RunResult(result.run, "failed", "the loss is nan", {}, {}, {})
+    summary = summarise(ablation, results)
+    assert summary.fairness["spans"] is None
+    assert as_json(summary)["variants"]["spans"]["not_matched"] is None
+    row = next(line for line in markdown(summary).splitlines() if line.startswith("| spans | 0, 1, 2"))
+    assert row.endswith("| not known: no run of tokens is finished |")
+
+
+def test_the_page_says_how_to_go_on_with_overrides_and_all(tmp_path: Path) -> None:
+    overrides = ["train.steps=9", f"output={tmp_path / 'my runs'}"]
+    ablation = load_ablation(write(tmp_path, THREE), overrides)
+    results = results_of(ablation, {})
+    results["deep-2"] = RunResult(results["deep-2"].run, "unfinished", None, {}, {}, {})
+    summary = summarise(ablation, results)
+    command = f"hdiff ablate {tmp_path / 'small.yaml'} train.steps=9 'output={tmp_path / 'my runs'}'"
+    assert ablation.command == command
+    assert html.escape(command, quote=False) in ablation_page(summary).replace("&#39;", "'")
+    ablation.output.mkdir()
+    (ablation.output / "recipes").mkdir()
+    for run in ablation.all_runs:
+        (ablation.output / "recipes" / f"{run.name}.yaml").write_text(to_yaml(run.recipe))
+    write_ablation(summary)
+    assert find_ablation(ablation.output).command == command
 
 
 def test_csv_holds_every_figure_of_every_run(tmp_path: Path) -> None:
