@@ -242,4 +242,4 @@ def _record(
     for one, score in zip(drawn.samples, drawn.scores, strict=True):
         (sample,) = trajectory(one, run.tokenizer, parser=parser, **about)["samples"]
         recorded.append(sample if score is None else {**sample, "score": score})
-    return {**about, "nfe": nfe, "samples": recorded}
+    return {**about, "step": run.step, "nfe": nfe, "samples": recorded}

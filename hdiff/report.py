@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hdiff.ablation.results import weights_of
+from hdiff.ablation.results import newest_checkpoint, step_of, weights_of
 from hdiff.errors import CheckpointError
 from hdiff.pages import check_exploration, check_trajectory, render_page
 from hdiff.report_analysis import calibration_charts, loss_by_time_chart, loss_groups
@@ -60,6 +60,8 @@ def build_report(run: Path) -> str:
             "summary": _summary(record),
             "numbers": headlines(record, main),
             "bound": main.get("bound"),
+            "main": main,
+            "step": None if (newest := newest_checkpoint(record.path)) is None else step_of(newest),
             "evaluations": evaluations,
             "charts": charts,
             "trajectory": trajectory,

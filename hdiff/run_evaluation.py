@@ -86,6 +86,7 @@ def evaluate_run(
     if isinstance(run.model, Autoregressive):
         exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)
         return {
+            "step": run.step,
             "bound": _bound_entry("exact", exact, False, run),
             "t_step": {},
             "t_step_stderr": {},
@@ -110,6 +111,7 @@ def evaluate_run(
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
     stages.done("bound")
     result: dict[str, Any] = {
+        "step": run.step,
         "bound": _bound_entry("nelbo", bound, corruption.conditional_on_structure, run),
         "t_step": {},
         "t_step_stderr": {},

@@ -69,6 +69,19 @@ def test_a_table_without_runs_stays_and_is_named(results: ModuleType, tmp_path: 
     assert kept == [f"corruption: no runs in {tmp_path / 'corruption'}"]
 
 
+def test_a_check_that_checked_nothing_does_not_pass(
+    results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["results.py", "--runs", str(tmp_path), "--check"])
+    with pytest.raises(SystemExit) as found:
+        results.main()
+    assert found.value.code == 2
+    assert (
+        f"families.md: kept families: no runs in {tmp_path / 'ablations' / 'families'}"
+        in capsys.readouterr().err
+    )
+
+
 def test_an_unknown_table_is_refused(results: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no table 'nothing' \(known: corruption"):
         results.renew("<!-- table nothing -->\n<!-- end -->", tmp_path)
@@ -101,8 +114,7 @@ def test_an_ablation_fills_two_tables(results: ModuleType, tmp_path: Path) -> No
         "failed": {"c-0": "killed"},
         "unfinished": ["c-1"],
     }
-    (tmp_path / "ablation.json").write_text(json.dumps(found))
-    lines = results.TABLES["families"][1](tmp_path).splitlines()
+    lines = results.ablation_table.markdown(found).splitlines()
     assert lines[2].startswith("| a | 2 | 5.250 ± 0.354 | 0.000 ± 0.000 |  | 6.000 ± 0.000 |")
     assert lines[3].startswith(
         "| b | 2 | 4.750 ± 0.354 | 0.000 ± 0.000 | -0.500 [-0.750, -0.250] |  |  |  | 1,000 | 6.00e+06 |"

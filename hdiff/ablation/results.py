@@ -117,7 +117,7 @@ def has_evaluation(run: Run) -> bool:
 def is_trained(run: Run) -> bool:
     """Whether the newest checkpoint is that of the last update."""
     newest = newest_checkpoint(run.path)
-    return newest is not None and int(newest.name.split("-")[1]) == run.recipe.train.steps
+    return newest is not None and step_of(newest) == run.recipe.train.steps
 
 
 def is_evaluated(run: Run, judge: str | None) -> bool:
@@ -161,6 +161,11 @@ def weights_of(path: Path) -> str | None:
 def newest_checkpoint(path: Path) -> Path | None:
     """Folder of the newest complete checkpoint of a run."""
     return max((file.parent for file in path.glob("checkpoints/step-*/manifest.json")), default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Updates done by a checkpoint, as the name of its folder has them."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def read_failures(output: Path) -> dict[str, str]:

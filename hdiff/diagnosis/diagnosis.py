@@ -35,6 +35,7 @@ class Diagnosis:
         agreement: The same where two words must agree, as `measure_agreement` gives it.
         examples: Pairs that the chain likes least, worst first.
         notes: What is not as asked for, and what the reader must know.
+        step: Updates done by the weights of a run; None of other models.
     """
 
     model: str
@@ -45,11 +46,13 @@ class Diagnosis:
     agreement: dict[str, Any]
     examples: tuple[Example, ...]
     notes: tuple[str, ...]
+    step: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that diagnosis.json holds; docs/diagnose.md lists its keys."""
         return {
             "model": self.model,
+            "step": self.step,
             "seed": self.seed,
             "text": self.text,
             "frequency_collapse": asdict(self.frequency_collapse),
@@ -136,5 +139,13 @@ def diagnose(
     if progress is not None:
         progress.update(len(chosen) + 2, len(chosen) + 2, "agreement")
     return Diagnosis(
-        subject.name, seed, text.source, collapse, figures, agreement, tuple(examples), tuple(notes)
+        subject.name,
+        seed,
+        text.source,
+        collapse,
+        figures,
+        agreement,
+        tuple(examples),
+        tuple(notes),
+        subject.step,
     )

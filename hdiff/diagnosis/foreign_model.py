@@ -94,6 +94,11 @@ def load_foreign(name: str, *, shifted: bool = False) -> Subject:
             f"{name} has mask id {mask_id} and scores for {model.vocab_size} tokens; resize its embeddings "
             f"to its tokenizer and train it"
         )
+    if tokenizer.vocab_size > model.vocab_size:
+        raise CheckpointError(
+            f"{name} has a tokenizer of {tokenizer.vocab_size} tokens and scores for {model.vocab_size}; "
+            f"resize its embeddings to its tokenizer and train it"
+        )
     _check_both_sides(name, model)
     ends = _ends(reader)
     return Subject(name, model, tokenizer, _longest(network, config, reader), ends, ends)

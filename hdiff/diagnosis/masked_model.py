@@ -74,6 +74,7 @@ class Subject:
         row_ends: What stands before and after a piece of running text.
         sentence_ends: What stands before and after a sentence that is a document of its own.
         joint: The model itself if it has a joint over neighbours; None if it fills tokens apart.
+        step: Updates done by the weights of a run; None of other models.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Subject:
     row_ends: Ends = ((), ())
     sentence_ends: Ends = ((), ())
     joint: JointModel | None = None
+    step: int | None = None
 
 
 def between(ends: Ends, tokens: Sequence[int]) -> list[int]:

@@ -116,4 +116,5 @@ def subject_of_run(run: RunFolder) -> Subject:
         longest=run.recipe.data.sequence_length,
         sentence_ends=(ends, ends),
         joint=None if isinstance(denoiser.head, ProductHead) else model,
+        step=run.step,
     )

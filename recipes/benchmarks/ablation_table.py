@@ -5,13 +5,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from compare import spread
 
+from hdiff.ablation.folder import find_ablation
+from hdiff.ablation.results import read_results
+from hdiff.ablation.summary import as_json, summarise
+
 STEPS = ("1", "8", "32")
+
+
+def figures_of(folder: Path) -> dict[str, Any]:
+    """What `ablation.json` holds, made anew of the runs: the file may be older than how figures are counted.
+
+    Args:
+        folder: Output of an ablation.
+
+    Returns:
+        The object that `hdiff ablate --json` prints.
+    """
+    ablation = find_ablation(folder)
+    return as_json(summarise(ablation, read_results(ablation)))
 
 
 def table(folder: Path) -> str:
@@ -23,7 +39,11 @@ def table(folder: Path) -> str:
     Returns:
         Two tables, and a line about runs that failed or are not done.
     """
-    found = json.loads((folder / "ablation.json").read_text(encoding="utf-8"))
+    return markdown(figures_of(folder))
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The tables, from the figures of an ablation."""
     lines = [
         f"| system | seeds | bound, nats/token | of it structure | bound - {found['baseline']} [95 %] | "
         + " | ".join(f"L_{t}" for t in STEPS)

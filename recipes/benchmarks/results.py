@@ -12,8 +12,10 @@ import json
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import ablation_table
 import corruption
@@ -40,27 +42,45 @@ def _parallel(runs: Path) -> str:
     return parallel.table(Namespace(out=runs, seeds=SEEDS, systems=list(parallel.SYSTEMS)[1:]))
 
 
-TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
-    "corruption": ("corruption", _corruption),
-    "corruption_more": ("corruption_more", _corruption),
-    "families": ("families", ablation_table.table),
-    "known_answers": ("known", _known_answers),
-    "parallel": ("parallel", _parallel),
-    "phrase_gaps": ("tournament_spans", phrase_gaps.table),
-    "plain": ("plain", plain_transformer.table),
-    "tournament": ("tournament", tournament.table),
-    "tournament_e2e": ("tournament_e2e", tournament.table),
-    "tournament_gutenberg": ("tournament_gutenberg", tournament.table),
-    "tournament_spans": ("tournament_spans", tournament.table),
-    "word_level": ("word_level", plain_transformer.table),
+class Table(NamedTuple):
+    """One table of a page.
+
+    Attributes:
+        folder: Folder of its runs inside --runs.
+        make: Makes it of that folder.
+        parts: Folders in there that it is made of; none: all.
+    """
+
+    folder: str
+    make: Callable[[Path], str]
+    parts: tuple[str, ...] = ()
+
+
+def _of_tournament(folder: str, *corpora: str) -> Table:
+    return Table(folder, partial(tournament.table, corpora=corpora), corpora)
+
+
+TABLES: dict[str, Table] = {
+    "corruption": Table("corruption", _corruption),
+    "corruption_more": Table("corruption_more", _corruption),
+    "families": Table("ablations/families", ablation_table.table),
+    "known_answers": Table("known", _known_answers),
+    "parallel": Table("parallel", _parallel),
+    "phrase_gaps": Table("tournament_spans", phrase_gaps.table),
+    "plain": Table("plain", plain_transformer.table),
+    "tournament": _of_tournament("tournament", "tinystories", "wikitext2"),
+    "tournament_e2e": _of_tournament("tournament", "e2e"),
+    "tournament_gutenberg": _of_tournament("tournament", "gutenberg"),
+    "tournament_spans": _of_tournament("tournament_spans", "wikitext2", "gutenberg", "tinystories"),
+    "word_level": Table("word_level", plain_transformer.table),
 }
-"""Name of a table -> folder of its runs inside --runs, and what makes it."""
+"""By name."""
 
 
-def commits(runs: Path) -> str:
-    """A line that says which commit every run of a folder was trained at."""
+def commits(runs: Path, parts: Sequence[str] = ()) -> str:
+    """A line that says which commit every run of a folder, or of some folders in it, was trained at."""
     found: dict[str, list[str]] = {}
-    for file in sorted(runs.glob("**/run.json")):
+    for file in sorted(file for part in parts or (".",) for file in (runs / part).glob("**/run.json")):
         record = json.loads(file.read_text())
         name = str(file.parent.relative_to(runs))
         found.setdefault(str(record.get("commit") or "unknown"), []).append(name)
@@ -92,11 +112,13 @@ def renew(text: str, runs: Path) -> tuple[str, list[str]]:
         name = match[2]
         if name not in TABLES:
             raise SystemExit(f"no table '{name}' (known: {', '.join(TABLES)})")
-        folder, make = TABLES[name]
-        if not any((runs / folder).glob("**/run.json")):
-            kept.append(f"{name}: no runs in {runs / folder}")
+        folder, make, parts = TABLES[name]
+        if not any(any((runs / folder / part).glob("**/run.json")) for part in parts or (".",)):
+            kept.append(
+                f"{name}: no runs in {' '.join(str(runs / folder / part) for part in parts or ('',))}"
+            )
             return match[0]
-        return f"{match[1]}{make(runs / folder)}\n\n{commits(runs / folder)}\n{match[3]}"
+        return f"{match[1]}{make(runs / folder)}\n\n{commits(runs / folder, parts)}\n{match[3]}"
 
     return MARKED.sub(again, text), kept
 
@@ -106,12 +128,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the benchmarks' folders")
     parser.add_argument("--pages", type=Path, default=PAGES)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if pages differ")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit code 1 if a page differs, 2 if none does but tables could not be made",
+    )
     arguments = parser.parse_args()
-    differ = False
+    differ, unmade = False, 0
     for page in sorted(arguments.pages.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         new, kept = renew(text, arguments.runs)
+        unmade += len(kept)
         for line in kept:
             print(f"{page.name}: kept {line}", file=sys.stderr)
         if new != text:
@@ -119,8 +146,8 @@ def main() -> None:
             print(f"{page.name}: {'differs' if arguments.check else 'written'}")
             if not arguments.check:
                 page.write_text(new, encoding="utf-8")
-    if differ and arguments.check:
-        raise SystemExit(1)
+    if arguments.check and (differ or unmade):
+        raise SystemExit(1 if differ else 2)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ import argparse
 import json
 import math
 import os
+import statistics
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation_table import judged, spread_of, with_interval
+from ablation_table import figures_of, judged, spread_of, with_interval
 from compare import run, spread
 
 from hdiff.recipe import load_recipe
@@ -41,34 +44,63 @@ def ablate(corpus: str, arguments: argparse.Namespace) -> None:
 
 def read(corpus: str, out: Path) -> dict[str, Any] | None:
     """The figures of one corpus; None if there are none, or its judge is not scored yet."""
-    file = out / corpus / "ablation.json"
-    is_judged = (out / corpus / "judge-0" / "eval.json").exists()
-    return json.loads(file.read_text()) if file.exists() and is_judged else None
+    if not (out / corpus / "ablation.json").exists():
+        return None
+    found = figures_of(out / corpus)
+    return found if (_judge(corpus, out, found) / "eval.json").exists() else None
 
 
-def tokens_per_word(corpus: str, out: Path) -> float:
+def _judge(corpus: str, out: Path, found: dict[str, Any]) -> Path:
+    """The judge's run folder; it has the first seed."""
+    return out / corpus / f"judge-{found['seeds'][0]}"
+
+
+def tokens_per_word(judge: Path) -> float:
     """Tokens of the held-out text, separators included, over its words."""
-    recipe = load_recipe(out / corpus / "judge-0" / "recipe.yaml")
+    recipe = load_recipe(judge / "recipe.yaml")
     manifest = json.loads((Path(recipe.data.path) / "manifest.json").read_text())
     counts = manifest["counts"]["validation"]
     return float((counts["tokens"] + counts["documents"]) / counts["words"])
 
 
-def judge_bound(corpus: str, out: Path) -> float:
+def judge_bound(judge: Path) -> float:
     """Exact nats/token of the judge."""
-    found = json.loads((out / corpus / "judge-0" / "eval.json").read_text())
+    found = json.loads((judge / "eval.json").read_text())
     return float(found["bound"]["nats_per_token"])
 
 
-def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
+def table(out: Path, corpora: Sequence[str] = CORPORA) -> str:
     """Markdown of all corpora that have finished runs."""
     found = {corpus: figures for corpus in corpora if (figures := read(corpus, out)) is not None}
-    lines = [
-        "| corpus | system | seeds | bound, nats/token | perplexity per word | L_1 | L_8 | L_32 |",
-        "|---|---|---|---|---|---|---|---|",
+    lines = [*_bounds(found, out), "", *_samples(found), "", *_differences(found)]
+    return "\n".join(lines)
+
+
+def _steps(found: dict[str, dict[str, Any]], figure: str) -> list[str]:
+    """All T that some system has a figure for."""
+    every = {
+        t
+        for figures in found.values()
+        for variant in figures["variants"].values()
+        for t in variant["figures"].get(figure, {})
+    }
+    return sorted(every, key=int)
+
+
+def _bounds(found: dict[str, dict[str, Any]], out: Path) -> list[str]:
+    shown = [t for t in _steps(found, "L") if t in ("1", "8", "32")]
+    columns = [
+        "corpus",
+        "system",
+        "seeds",
+        "bound, nats/token",
+        "perplexity per word",
+        *(f"L_{t}" for t in shown),
     ]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for corpus, figures in found.items():
-        per_word = tokens_per_word(corpus, out)
+        judge = _judge(corpus, out, figures)
+        per_word = tokens_per_word(judge)
         for name, variant in figures["variants"].items():
             own = variant["figures"]
             if "bound" not in own:
@@ -81,26 +113,37 @@ def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
                 spread_of(own["bound"]),
                 spread(words, digits=0),
             ]
-            cells += [spread_of(own["L"][t]) for t in ("1", "8", "32")]
+            cells += [spread_of(own["L"][t]) if t in own.get("L", {}) else "" for t in shown]
             lines.append("| " + " | ".join(cells) + " |")
-        exact = judge_bound(corpus, out)
+        exact = judge_bound(judge)
         cells = [corpus, "autoregressive judge", "1", f"{exact:.3f}", f"{math.exp(exact * per_word):.0f}"]
-        lines.append("| " + " | ".join([*cells, "", "", ""]) + " |")
-    steps = [str(t) for t in (1, 2, 4, 8, 16, 32)]
-    lines += ["", "| corpus | system | " + " | ".join(f"T = {t}" for t in steps) + " |"]
+        lines.append("| " + " | ".join([*cells, *("" for _ in shown)]) + " |")
+    return lines
+
+
+def _samples(found: dict[str, dict[str, Any]]) -> list[str]:
+    steps = _steps(found, "judge_nll")
+    lines = ["| corpus | system | " + " | ".join(f"T = {t}" for t in steps) + " |"]
     lines.append("|---" * (len(steps) + 2) + "|")
     for corpus, figures in found.items():
         for name, variant in figures["variants"].items():
             own = variant["figures"]
-            if "judge_nll" not in own:
-                continue
-            cells = [judged(own, t) for t in steps]
-            lines.append(f"| {corpus} | {name} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "| corpus | difference | bound, 95 % interval | verdict | better judged at |",
-        "|---" * 5 + "|",
-    ]
+            if "judge_nll" in own:
+                cells = [judged(own, t) if t in own["judge_nll"] else "" for t in steps]
+                lines.append(f"| {corpus} | {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
+    columns = (
+        "corpus",
+        "difference",
+        "bound, 95 % interval",
+        "verdict",
+        "better judged at",
+        "entropy less at most",
+    )
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for corpus, figures in found.items():
         for gap in figures["differences"]:
             if gap["figure"] != "bound":
@@ -114,8 +157,21 @@ def table(out: Path, corpora: tuple[str, ...] = CORPORA) -> str:
             ]
             cells = [corpus, f"{gap['variant']} - {gap['reference']}", with_interval(gap)]
             cells += [gap["verdict"], "T = " + ", ".join(wins) if wins else "none"]
+            cells.append(_lowest_entropy(figures["variants"], gap["variant"], gap["reference"]))
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return lines
+
+
+def _lowest_entropy(variants: dict[str, Any], variant: str, reference: str) -> str:
+    """By how much, and at which T, the entropy of samples falls most below the reference, paired by seed."""
+    ours, theirs = (variants[name]["figures"].get("unigram_entropy", {}) for name in (variant, reference))
+    lowest = (0.0, "")
+    for t in ours.keys() & theirs.keys():
+        seeds = ours[t]["by_seed"].keys() & theirs[t]["by_seed"].keys()
+        gaps = [ours[t]["by_seed"][seed] - theirs[t]["by_seed"][seed] for seed in seeds]
+        if gaps and (mean := statistics.mean(gaps)) < lowest[0]:
+            lowest = (mean, f"{-mean:.3f} (T = {t})")
+    return lowest[1] or "none"
 
 
 def main() -> None:
@@ -132,7 +188,12 @@ def main() -> None:
     if not arguments.table:
         for corpus in arguments.corpora:
             ablate(corpus, arguments)
-    print(table(arguments.out, tuple(arguments.corpora)))
+    for corpus in arguments.corpora:
+        if read(corpus, arguments.out) is None:
+            print(
+                f"{corpus}: left out, its judge or its table is missing in {arguments.out}", file=sys.stderr
+            )
+    print(table(arguments.out, arguments.corpora))
 
 
 if __name__ == "__main__":

@@ -136,6 +136,14 @@ def test_a_mask_outside_of_the_token_table_is_refused(tmp_path: Path) -> None:
     assert "the mask id 4 is outside" in refused(f"hf:{tmp_path / 'bert'}")
 
 
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    """As `add_tokens` leaves it without `resize_token_embeddings`."""
+    size = word_pieces(tmp_path / "bert")
+    transformers.BertForMaskedLM(bert_config(size - 3)).save_pretrained(tmp_path / "bert")
+    said = refused(f"hf:{tmp_path / 'bert'}")
+    assert f"a tokenizer of {size} tokens and scores for {size - 3}; resize its embeddings" in said
+
+
 def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     said = refused(f"hf:{tmp_path / 'none'}")
     assert "cannot be loaded" in said

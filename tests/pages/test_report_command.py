@@ -69,6 +69,19 @@ def test_explorations_of_an_older_kind_are_made_again(run: Path) -> None:
     assert json.loads((run / "exploration.json").read_text())[0]["choice"]
 
 
+def test_what_was_made_before_the_run_went_on_is_marked(run: Path) -> None:
+    assert hdiff(["eval", str(run), "-q"]) == 0
+    assert hdiff(["report", str(run)]) == 0
+    assert "updates; the run has" not in (run / "report.html").read_text()
+    file = run / "eval.json"
+    evaluation = json.loads(file.read_text())
+    assert evaluation["step"] == 2
+    file.write_text(json.dumps({**evaluation, "step": 1}))
+    assert hdiff(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert page.count("updates; the run has 2 now. Make it again with <code>hdiff eval") == 1
+
+
 def test_without_its_data_set_a_run_still_has_a_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = (run / "recipe.yaml").read_text()
     lines = ["  path: gone" if line.startswith("  path:") else line for line in recipe.splitlines()]
