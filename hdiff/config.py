@@ -194,6 +194,7 @@ class EvaluationConfig(Section):
         samples: Samples drawn per T for the quality figures; 0 turns them off.
         judge: Run folder of an autoregressive model that scores samples.
         sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes the plain one of the corruption.
+        batch_size: Rows scored at a time; another value draws other random states.
     """
 
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -202,6 +203,7 @@ class EvaluationConfig(Section):
     samples: int = Field(32, ge=0)
     judge: str | None = None
     sampler: dict[str, Any] | None = None
+    batch_size: int = Field(32, ge=1)
 
 
 class Recipe(Section):

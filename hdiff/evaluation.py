@@ -27,8 +27,6 @@ from hdiff.samplers import FillsMasks, Sampler, Samples
 from hdiff.seeds import derive_seed
 from hdiff.text_statistics import distinct_n, repetition, unigram_entropy
 
-ROWS_PER_BATCH = 32
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -141,8 +139,8 @@ def _average(
     baselines = [math.log(denoiser.vocab_size)]
     words, structure, seen = 0.0, 0.0, 0
     for _ in range(config.draws):
-        for first in range(0, len(rows), ROWS_PER_BATCH):
-            chosen = slice(first, first + ROWS_PER_BATCH)
+        for first in range(0, len(rows), config.batch_size):
+            chosen = slice(first, first + config.batch_size)
             batch = blocks.batch(rows[chosen]).to(device)
             corrupted = state(batch, generator)
             loss = nelbo(denoiser(corrupted), batch, corrupted, baselines=baselines)
@@ -170,8 +168,8 @@ def evaluate_exact(model: Autoregressive, blocks: PackedBlocks, config: Evaluati
     """
     rows = evaluation_rows(blocks, config)
     nats, tokens = [], []
-    for first in range(0, len(rows), ROWS_PER_BATCH):
-        batch = blocks.batch(rows[first : first + ROWS_PER_BATCH]).to(model.head.embedding.weight.device)
+    for first in range(0, len(rows), config.batch_size):
+        batch = blocks.batch(rows[first : first + config.batch_size]).to(model.head.embedding.weight.device)
         nats.append(-model(batch).double().sum(1).cpu())
         tokens.append(batch.token_mask.sum(1).double().cpu())
     return ratio_estimate(torch.cat(nats), torch.cat(tokens))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdiff.data.durable_files import NO_ROOM, write_synced
+from hdiff.data.durable_files import disk_errors, write_synced
 from hdiff.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ class MetricsLog:
         kept = [line for line in read_metrics(log) if line["step"] <= first_step]
         # A kill in here must not cost the lines of the updates that are not done again.
         aside = path / ".writing-metrics.jsonl"
-        with self._disk_errors():
+        with disk_errors(self.path):
             write_synced(aside, "".join(json.dumps(line) + "\n" for line in kept).encode())
             aside.replace(log)
         self.file = log.open("a", encoding="utf-8")
@@ -53,7 +51,7 @@ class MetricsLog:
         """Appends one line, and gives it to the trackers."""
         if not self.enabled:
             return
-        with self._disk_errors():
+        with disk_errors(self.path):
             self.file.write(json.dumps({"step": step, **values}) + "\n")
             self.file.flush()
             if self.trackers is not None:
@@ -62,28 +60,16 @@ class MetricsLog:
     def sync(self) -> None:
         """Waits until the lines are on the disk: before a checkpoint, which must not know more than they."""
         if self.file is not None:
-            with self._disk_errors():
+            with disk_errors(self.path):
                 os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Closes the files."""
-        with self._disk_errors():
+        with disk_errors(self.path):
             if self.file is not None:
                 self.file.close()
             if self.trackers is not None:
                 self.trackers.close()
-
-    @contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise CheckpointError(
-                f"no room on the disk for the log of {self.path} ({error.strerror}); free some space and "
-                f"start again with resume=auto: earlier checkpoints are intact"
-            ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

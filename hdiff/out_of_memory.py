@@ -15,11 +15,12 @@ CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 @contextmanager
-def memory_errors(recipe: Recipe) -> Iterator[None]:
-    """Turns running out of memory in a training step into advice.
+def memory_errors(recipe: Recipe, *, evaluating: bool = False) -> Iterator[None]:
+    """Turns running out of memory while training into advice.
 
     Args:
         recipe: The recipe that is trained.
+        evaluating: Whether held-out rows are scored, not an update made.
 
     Raises:
         RecipeError: If memory ran out: it names the setting to halve.
@@ -29,9 +30,17 @@ def memory_errors(recipe: Recipe) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and CPU_ALLOCATOR not in str(error):
             raise
+        halve = _halve_evaluation if evaluating else _halve
         raise RecipeError(
-            f"out of memory in a training step; halve {_halve(recipe)}; the last checkpoint is intact"
+            f"out of memory while training; halve {halve(recipe)}; the last checkpoint is intact"
         ) from error
+
+
+def _halve_evaluation(recipe: Recipe) -> str:
+    rows = recipe.evaluation.batch_size
+    if rows == 1:
+        return f"data.sequence_length (now {recipe.data.sequence_length}) or model.width and model.depth"
+    return f"evaluation.batch_size (now {rows}): evaluation.batch_size={rows // 2} resume=auto"
 
 
 def _halve(recipe: Recipe) -> str:

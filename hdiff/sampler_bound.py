@@ -11,7 +11,7 @@ from hdiff.config import EvaluationConfig
 from hdiff.corruption import Cascade, Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
-from hdiff.evaluation import ROWS_PER_BATCH, Estimate, evaluation_rows, full_rows, ratio_estimate
+from hdiff.evaluation import Estimate, evaluation_rows, full_rows, ratio_estimate
 from hdiff.samplers import FillsMasks, Sampler
 
 
@@ -57,8 +57,8 @@ def evaluate_sampler(
     tokens = torch.zeros_like(nats)
     structure, calls = 0.0, 0.0
     for _ in range(draws):
-        for first in range(0, len(rows), ROWS_PER_BATCH):
-            chosen = slice(first, first + ROWS_PER_BATCH)
+        for first in range(0, len(rows), config.batch_size):
+            chosen = slice(first, first + config.batch_size)
             batch = blocks.batch(rows[chosen]).to(device)
             score = sampler.score(denoiser, corruption, batch, generator=generator)
             nats[chosen] += score.nats.cpu() / draws

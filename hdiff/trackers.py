@@ -16,13 +16,15 @@ from hdiff.recipe import flattened
 from hdiff.run_folder import RECORD_FILE
 
 TENSORBOARD = "tensorboard"
+TOLD_FILE = ".told-trackers.json"
 
 
 class Trackers:
     """The open trackers of a run, on the main process.
 
     TensorBoard is told to drop the points behind the resumed step and gets them again. Others cannot drop
-    any, so they get no step that metrics.jsonl had before the stop; what is done again has the same numbers.
+    any, so they get nothing again that they got before; what is done again has the same numbers. How much
+    they got, whatever a resume cuts off metrics.jsonl, stands in a file of the run folder.
 
     Args:
         recipe: The recipe.
@@ -31,8 +33,9 @@ class Trackers:
 
     def __init__(self, recipe: Recipe, first_step: int) -> None:
         path = Path(recipe.output)
-        lines = read_metrics(path / "metrics.jsonl")
-        self.logged = max((line["step"] for line in lines), default=0)
+        self.file = path / TOLD_FILE
+        self.told = _read_told(path)
+        self.last = (0, 0)
         self.open: list[Any] = []
         for name in recipe.train.trackers:
             tracker = _open(name, recipe, path, first_step)
@@ -43,15 +46,34 @@ class Trackers:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Gives the numbers of one step to every tracker."""
+        self.last = (step, self.last[1] + 1 if step == self.last[0] else 1)
+        is_new = self.last > self.told
         for tracker in self.open:
-            if tracker.name == TENSORBOARD or step > self.logged:
+            if tracker.name == TENSORBOARD or is_new:
                 tracker.log(values, step=step)
+        if is_new and any(tracker.name != TENSORBOARD for tracker in self.open):
+            self.told = self.last
+            aside = self.file.with_suffix(".writing")
+            aside.write_text(json.dumps(self.told), encoding="utf-8")
+            aside.replace(self.file)
 
     def close(self) -> None:
         """Ends all trackers."""
         for tracker in self.open:
             tracker.finish()
         self.open = []
+
+
+def _read_told(path: Path) -> tuple[int, int]:
+    """The last line that trackers got: its step, and how many of that step they had then."""
+    try:
+        step, number = json.loads((path / TOLD_FILE).read_text(encoding="utf-8"))
+        return int(step), int(number)
+    except FileNotFoundError:
+        return (0, 0)
+    except (OSError, ValueError, TypeError):  # damaged: what metrics.jsonl has, they had
+        lines = [line["step"] for line in read_metrics(path / "metrics.jsonl")]
+        return max(lines, default=0), len(lines)
 
 
 def check_trackers(names: Sequence[str]) -> None:

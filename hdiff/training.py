@@ -22,6 +22,7 @@ from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption.row_noise import RowNoise
 from hdiff.data.batch import Batch
+from hdiff.data.durable_files import disk_errors
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.training_data import data_facts, open_rows, restore_rows, rows_state, verify_once
@@ -41,7 +42,7 @@ from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, l
 from hdiff.run_lock import run_lock
 from hdiff.seeds import derive_seed
 from hdiff.sharding import shard_all, shard_layers, whole
-from hdiff.skipped_steps import SkippedSteps
+from hdiff.skipped_steps import LIMIT_OF_SCALING, SkippedSteps
 from hdiff.stop_signals import stop_signals
 from hdiff.trackers import Trackers, check_trackers
 
@@ -91,7 +92,10 @@ class Trainer:
         # Adam gives them one of the usual length anyway.
         self.clipped = [p for name, p in self.loss.named_parameters() if "token_rates" not in name]
         self.skipped = SkippedSteps(
-            self.path, self.accelerator.process_index, learning_rate=self.config.learning_rate
+            self.path,
+            self.accelerator.process_index,
+            learning_rate=self.config.learning_rate,
+            vocab_size=self.prepared.tokenizer.vocab_size,
         )
         self.earlier_seconds = 0.0
         self.began = time.perf_counter()
@@ -106,11 +110,11 @@ class Trainer:
 
         Raises:
             CheckpointError: If the folder holds another run, or one that trains now, or the disk is full.
-            DataError: If the loss is not a number, three updates in a row.
+            DataError: If the loss is not a number or has exploded, three updates in a row.
             RecipeError: If memory does not suffice, or the run was started with another recipe.
             UserError: If another process is gone or does not answer.
         """
-        with process_errors(self.config.process_timeout):
+        with process_errors(self.config.process_timeout), disk_errors(self.path):
             if not self.accelerator.is_main_process:  # the main process keeps the folder for all
                 return self._train()
             with run_lock(self.path):
@@ -122,7 +126,7 @@ class Trainer:
         trackers = Trackers(self.recipe, first_step) if is_main else None
         metrics = MetricsLog(self.path, first_step, trackers=trackers, enabled=is_main)
         try:
-            with stop_signals(self._stop):
+            with stop_signals(self._stop), memory_errors(self.recipe):
                 stopped_by = self._steps(first_step, metrics)
         finally:
             metrics.close()
@@ -137,21 +141,23 @@ class Trainer:
     def _steps(self, first_step: int, metrics: MetricsLog) -> int | None:
         """Updates, logs and checkpoints up to the last step, or to the signal that it returns."""
         self.began = time.perf_counter()
-        tokens = 0
+        tokens, seconds = 0, 0.0  # of the updates since the last line
         for step in range(first_step + 1, self.config.steps + 1):
-            with memory_errors(self.recipe):
-                step_metrics = self._update(step)
+            update_began = time.perf_counter()
+            step_metrics = self._update(step)
+            seconds += time.perf_counter() - update_began
             tokens += self._rows_per_update() * self.recipe.data.sequence_length
-            seconds = time.perf_counter() - self.began
             if self.progress is not None:
                 self.progress.update(step, self.config.steps, f"loss {step_metrics['loss']:.3f}")
             if self.skipped.in_row:  # its numbers are none
                 metrics.write(step, {"skipped_steps": self.skipped.total})
             elif step % self.config.log_every == 0 or step == self.config.steps:
-                speed = {"tokens_per_second": tokens / seconds, "seconds": seconds}
+                speed = {"tokens_per_second": tokens / seconds, "seconds": self._train_seconds()}
                 metrics.write(step, {**step_metrics, **speed})
+                tokens, seconds = 0, 0.0
             if self.config.evaluate_every and step % self.config.evaluate_every == 0:
-                metrics.write(step, {"validation_bound": self._validate()})
+                with memory_errors(self.recipe, evaluating=True):
+                    metrics.write(step, {"validation_bound": self._validate()})
             stop_signal = self._agreed_signal()
             last = step == self.config.steps or stop_signal is not None
             if last or step % self.config.checkpoint_every == 0:
@@ -172,7 +178,8 @@ class Trainer:
         means: dict[str, float] = {}
         norm = math.nan
         batches: list[Batch] = []
-        is_finite = True
+        is_sound = True
+        scaler = self.accelerator.scaler  # of fp16, whose gradients may overflow until its scale is found
         for places, batch in self._batches(step):
             batches.append(batch)
             assert batch.sample_ids is not None
@@ -188,17 +195,21 @@ class Trainer:
                     means = self._agree(totals)
                     self._rescale_gradients(means[TOKENS])
                     norm = float(self.accelerator.clip_grad_norm_(self.clipped, self.config.clip_norm))
-                    is_finite = math.isfinite(means["loss"]) and (
-                        math.isfinite(norm) or self.config.mixed_precision == "fp16"
+                    is_sound = self.skipped.is_sound(means["loss"]) and (
+                        scaler is not None or math.isfinite(norm)
                     )
-                if is_finite or self.config.mixed_precision == "fp16":  # there the scaler skips, and adapts
+                if is_sound:
                     self.prepared_optimizer.step()
+                elif scaler is not None:
+                    scaler.update()
                 self.prepared_optimizer.zero_grad()
-        if is_finite:
-            self.skipped.step_was_done()
-            self.average.update(self.model, step)
-        else:
+        if not is_sound:
             self.skipped.skip(step, batches, means["loss"], norm)
+        elif not math.isfinite(norm):  # the scaler has left it out and halved its scale
+            self.skipped.skip(step, batches, means["loss"], norm, limit=LIMIT_OF_SCALING)
+        else:
+            self.skipped.step_was_done(means["loss"])
+            self.average.update(self.model, step)
         del means[TOKENS]
         return {**means, "learning_rate": rate, "grad_norm": norm}
 
@@ -314,6 +325,8 @@ class Trainer:
             load_weights(self.average.model, checkpoint, "ema")
         load_optimizer(self.optimizer, self.model, checkpoint.tensors["optimizer"])
         self.skipped.restore(checkpoint.state)
+        if self.accelerator.scaler is not None and "scaler" in checkpoint.state:
+            self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
         self.earlier_seconds = float(checkpoint.state.get("train_seconds", 0.0))
         if self.progress is not None:
             self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
@@ -342,6 +355,8 @@ class Trainer:
             **rows,
             **self.skipped.state(),
         }
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
         save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=self.config.keep_checkpoints)
 
     def _tokens_seen(self, step: int) -> int:

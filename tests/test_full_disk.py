@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from hdiff.checkpoint import load_checkpoint
+from hdiff.cli import run as run_command
 from hdiff.metrics import read_metrics
 from hdiff.recipe import load_recipe
+from hdiff.skipped_steps import SkippedSteps
 from hdiff.training import Trainer
 
 RECIPE = """
@@ -48,6 +52,21 @@ def recipe_file(tmp_path: Path, prepared_folder: Path) -> Path:
     return file
 
 
+@pytest.mark.parametrize("place", ["hdiff.run_lock.socket.gethostname", "hdiff.skipped_steps.write_synced"])
+def test_no_room_anywhere_in_a_run_folder_is_said_in_a_sentence(
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """As the lock is written, and as the batch of a skipped update is kept."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(place, full)
+    monkeypatch.setattr(SkippedSteps, "is_sound", lambda *_: False)
+    assert run_command(["train", str(recipe_file), "-q"]) == 2
+    assert "(No space left on device); free some space and start again with" in capsys.readouterr().err
+
+
 def test_a_full_disk_under_the_log_stops_the_run_and_leaves_the_checkpoint(
     recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -55,7 +74,7 @@ def test_a_full_disk_under_the_log_stops_the_run_and_leaves_the_checkpoint(
     full = subprocess.run(command, capture_output=True, text=True, check=False)
     assert full.returncode == 2, full.stderr
     (sentence,) = [line for line in full.stderr.splitlines() if line.startswith("hdiff: ")]
-    assert "no room on the disk for the log of" in sentence
+    assert "no room on the disk for" in sentence
     assert "start again with resume=auto: earlier checkpoints are intact" in sentence
     run = tmp_path / "full"
     assert load_checkpoint(run / "checkpoints").step == 4

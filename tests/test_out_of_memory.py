@@ -39,6 +39,15 @@ def test_shorter_rows_are_advised_where_a_batch_is_one_row() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
+def test_fewer_rows_at_a_time_are_advised_where_held_out_text_is_scored() -> None:
+    with (
+        pytest.raises(RecipeError, match=r"halve evaluation.batch_size \(now 32\): evaluation.batch_size=16"),
+        memory_errors(recipe()),
+        memory_errors(recipe(), evaluating=True),
+    ):
+        torch.empty(1 << 55)
+
+
 def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"), memory_errors(recipe()):
         torch.zeros(2, 3) @ torch.zeros(2, 3)

@@ -21,6 +21,7 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from hdiff import training
 from hdiff.checkpoint import load_checkpoint
 from hdiff.cli import run
 from hdiff.errors import UserError
@@ -180,6 +181,14 @@ def die() -> None:
     in_update_3_of_process_1(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def die_before_the_first_update() -> None:
+    def dying(*_: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if os.environ.get("RANK") == "1":
+        training.build_model = dying
+
+
 def say_when_gradients_are_exchanged() -> None:
     forward = DistributedDataParallel.forward
 
@@ -289,9 +298,12 @@ def test_hanging_process_ends_the_other_with_a_message(recipe: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_dead_process_ends_the_other_with_a_message(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prepare", [die, die_before_the_first_update])
+def test_dead_process_ends_the_other_with_a_message(
+    recipe: Path, tmp_path: Path, prepare: Callable[[], None]
+) -> None:
     (code, said), (killed, _) = end(
-        recipe, start(recipe, f"output={tmp_path / 'run'}", *split(2), processes=2, prepare=die)
+        recipe, start(recipe, f"output={tmp_path / 'run'}", *split(2), processes=2, prepare=prepare)
     )
     assert killed == -signal.SIGKILL
     assert code == 2, said

@@ -13,7 +13,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from shared_models import CHECKOUT, TINY
 
 from hdiff.cli import run as hdiff
-from hdiff.trackers import own_options
+from hdiff.trackers import TOLD_FILE, own_options
+from hdiff.training import Trainer
 
 event_accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="needs pip install '.[train]'"
@@ -86,6 +87,7 @@ def test_a_resumed_run_has_no_point_twice(
         shutil.rmtree(folder)
     tracked = output / "tracked.jsonl"
     tracked.write_text("".join(tracked.read_text().splitlines(keepends=True)[:5]))
+    (output / TOLD_FILE).write_text("[5, 1]")
     log = output / "metrics.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:5]))
     assert hdiff(command(prepared_folder, output, *changes, "resume=auto")) == 0
@@ -101,6 +103,52 @@ def test_a_resumed_run_has_no_point_twice(
     assert settings["train.steps"] == 6
     assert settings["train.trackers"] == '["tensorboard", "file"]'
     assert settings["head.kind"] == "product"
+
+
+def test_a_run_that_is_killed_twice_has_no_point_twice_and_none_is_missing(
+    prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second resume finds a log that the first one cut; one kill falls into the validation."""
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "file", FileTracker)
+    changes = ["train.log_every=1", "train.checkpoint_every=3", "train.steps=6", "train.evaluate_every=2"]
+    words = command(prepared_folder, tmp_path / "run", *changes, "train.trackers=[file]", "resume=auto")
+    updating, validating = Trainer._update, Trainer._validate
+
+    def killed_at(step: int) -> None:
+        def update(trainer: Trainer, number: int) -> dict[str, float]:
+            if number == step:
+                raise KeyboardInterrupt
+            return updating(trainer, number)
+
+        monkeypatch.setattr(Trainer, "_update", update)
+
+    killed_at(6)
+    assert hdiff(words) == 130
+    killed_at(5)
+    assert hdiff(words) == 130
+    monkeypatch.setattr(Trainer, "_update", updating)
+
+    def killed(trainer: Trainer) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_validate", killed)
+    assert hdiff(words) == 130
+    monkeypatch.setattr(Trainer, "_validate", validating)
+    assert hdiff(words) == 0
+    found = [json.loads(line) for line in (tmp_path / "run" / "tracked.jsonl").read_text().splitlines()]
+    told = [(line["step"], "validation_bound" in line) for line in found]
+    assert told == [
+        (1, False),
+        (2, False),
+        (2, True),
+        (3, False),
+        (4, False),
+        (4, True),
+        (5, False),
+        (6, False),
+        (6, True),
+    ]
+    assert [line["step"] for line in lines_of(tmp_path / "run")] == [step for step, _ in told]
 
 
 def test_runs_have_names_of_their_own_and_are_gone_on_with(prepared_folder: Path, tmp_path: Path) -> None:

@@ -9,19 +9,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from hdiff import training
 from hdiff.checkpoint import load_checkpoint
-from hdiff.config import Recipe
+from hdiff.config import Recipe, TrainConfig
 from hdiff.data_order import DataOrder
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.metrics import read_metrics
+from hdiff.processes import make_accelerator
 from hdiff.recipe import load_recipe
 from hdiff.run_folder import RunFolder
+from hdiff.skipped_steps import SkippedSteps, largest_sound_loss
 from hdiff.training import Trainer
 
 RECIPE = """
@@ -265,6 +271,77 @@ def test_three_updates_that_are_not_numbers_stop_the_run(recipe_file: Path, tmp_
         trainer.run()
     assert load_checkpoint(tmp_path / "run" / "checkpoints").step == 2
     assert len(list((tmp_path / "run" / "skipped").iterdir())) == 3
+
+
+def test_exploding_loss_stops_the_run(recipe_file: Path, tmp_path: Path) -> None:
+    """Finite all the way, but beyond what any sound model needs."""
+    trainer = Trainer(
+        recipe_of(recipe_file, "train.learning_rate=3", "train.steps=60", "train.schedule=constant")
+    )
+    with pytest.raises(DataError, match=r"the loss is \d+.*, the last 3 updates were skipped; lower"):
+        trainer.run()
+    assert len(list((tmp_path / "run" / "skipped").iterdir())) == 3
+
+
+def test_what_counts_as_exploded_and_survives_a_checkpoint(tmp_path: Path) -> None:
+    skipped = SkippedSteps(tmp_path, 0, learning_rate=1e-3, vocab_size=512)
+    largest = largest_sound_loss(512)
+    assert largest == pytest.approx(6 * 6.238 + 20, abs=0.01)
+    assert skipped.is_sound(1e6), "nothing is known yet: a loss of another scale"
+    for loss in (7.0, 6.0, 5.0, 30.0):
+        assert skipped.is_sound(loss)
+        skipped.step_was_done(loss)
+    assert skipped.lowest == pytest.approx(0.9 * (0.9 * 7 + 0.1 * 6) + 0.1 * 5)
+    assert skipped.is_sound(largest)
+    assert not skipped.is_sound(largest + 0.1)
+    assert not skipped.is_sound(float("nan"))
+    resumed = SkippedSteps(tmp_path, 0, learning_rate=1e-3, vocab_size=512)
+    resumed.restore(json.loads(json.dumps(skipped.state())))
+    assert resumed.state() == skipped.state()
+    for loss in (80.0, 70.0):  # a run whose losses are of another scale from its start
+        other = SkippedSteps(tmp_path, 0, learning_rate=1e-3, vocab_size=512)
+        other.step_was_done(loss)
+        assert other.is_sound(3 * loss)
+
+
+@pytest.fixture
+def scaled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """fp16 and its scaler on a CPU, beginning so high that gradients overflow at first."""
+
+    shared = AcceleratorState._shared_state  # of all accelerators of a process
+
+    def make(config: TrainConfig) -> Accelerator:
+        shared.update({"_mixed_precision": "no"} if shared else {})
+        accelerator = make_accelerator(config)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**32)
+        accelerator.native_amp = True
+        accelerator.state._mixed_precision = "fp16"
+        return accelerator
+
+    monkeypatch.setattr(training, "make_accelerator", make)
+    yield
+    shared.update({"_mixed_precision": "no"})
+
+
+def test_scaling_of_fp16_is_saved_and_its_skipped_updates_are_counted(
+    scaled: None, recipe_file: Path, tmp_path: Path
+) -> None:
+    """A resumed run goes on at the scale that was found, bit for bit."""
+    steps = ("train.steps=24", "train.checkpoint_every=8", "train.keep_checkpoints=9")
+    whole = Trainer(recipe_of(recipe_file, *steps))
+    whole.run()
+    assert 0 < whole.skipped.total < 20
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == whole.skipped.total
+    shutil.copytree(tmp_path / "run", tmp_path / "whole")
+    for step in (16, 24):
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
+    again = Trainer(recipe_of(recipe_file, *steps, "resume=auto"))
+    again.run()
+    assert again.accelerator.scaler is not None
+    assert whole.accelerator.scaler is not None
+    assert again.accelerator.scaler.state_dict() == whole.accelerator.scaler.state_dict()
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "run")[name]), name
 
 
 @pytest.mark.slow

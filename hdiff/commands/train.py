@@ -22,7 +22,7 @@ def train(
     from hdiff.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
-    from hdiff.processes import process_group
+    from hdiff.processes import process_errors, process_group
     from hdiff.progress import Progress
     from hdiff.training import Trainer
 
@@ -30,7 +30,8 @@ def train(
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
         with process_group():
-            trainer = Trainer(resolved, progress=display)
+            with process_errors(resolved.train.process_timeout):  # one may be gone before the first update
+                trainer = Trainer(resolved, progress=display)
             stopped_by = trainer.run()
     finally:
         display.close()

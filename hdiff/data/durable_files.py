@@ -5,12 +5,36 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from hdiff.errors import CheckpointError
 
 _READ_BYTES = 1 << 20
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean the disk, a quota or a size limit is full."""
+
+
+@contextmanager
+def disk_errors(run: Path) -> Iterator[None]:
+    """Says of a full disk what is lost, and what is not.
+
+    Args:
+        run: Run folder that is written to.
+
+    Raises:
+        CheckpointError: If there is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise CheckpointError(
+            f"no room on the disk for {run} ({error.strerror}); free some space and start again with "
+            f"resume=auto: earlier checkpoints are intact"
+        ) from error
 
 
 def file_sha256(path: Path) -> str:
