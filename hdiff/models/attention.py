@@ -20,6 +20,8 @@ from torch import Tensor
 from hdiff.models.document_mask import DocumentMask
 from hdiff.packed_spans import PackedSpans
 
+_BIAS_STRIDE = 8
+
 
 @cache
 def _xformers_ops() -> ModuleType | None:
@@ -216,6 +218,23 @@ def _reference(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None
     return torch.einsum("bhlm,bmhe->blhe", scores.softmax(-1), value)
 
 
+def dense_bias(query: Tensor, allowed: Tensor) -> Tensor:
+    """What xformers adds to the scores: 0 where a key may be attended, -inf elsewhere.
+
+    Args:
+        query: (B, M, H, E), which says type and device.
+        allowed: Bool, broadcast to (B, H, M, L).
+
+    Returns:
+        (B, H, M, L), a part of a wider tensor: whatever L is, xformers asks for strides of whole 16 bytes, 8
+        elements of bf16 and fp16 or 4 of fp32.
+    """
+    length = allowed.shape[-1]
+    wide = -(-length // _BIAS_STRIDE) * _BIAS_STRIDE
+    bias = query.new_full((query.shape[0], query.shape[2], allowed.shape[-2], wide), -torch.inf)
+    return bias[..., :length].masked_fill_(allowed, 0.0)
+
+
 def _attention_xformers(
     query: Tensor,
     key: Tensor,
@@ -231,9 +250,7 @@ def _attention_xformers(
     if token_mask is not None or visible is not None:
         allowed = _allowed(query.shape[1], token_mask, causal, query.device) if visible is None else visible
         assert allowed is not None
-        zero = query.new_zeros(())
-        bias = torch.where(allowed, zero, zero - torch.inf)
-        bias = bias.expand(query.shape[0], query.shape[2], -1, -1).contiguous()
+        bias = dense_bias(query, allowed)
     elif causal:
         bias = ops.LowerTriangularMask()
     return ops.memory_efficient_attention(query, key, value, attn_bias=bias)  # type: ignore[no-any-return]

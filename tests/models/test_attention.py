@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from models.attention_cases import DOCUMENTS, MASKS, B, E, H, L, largest_error
 
-from hdiff.models.attention import attention, explain_backend, select_backend
+from hdiff.models.attention import attention, dense_bias, explain_backend, select_backend
 from hdiff.models.document_mask import DocumentMask
 
 
@@ -59,3 +61,25 @@ def test_the_choice_is_explained() -> None:
     assert explain_backend(device).startswith(
         f"{select_backend(device)} is used: xformers has kernels for CUDA"
     )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("xformers") is None, reason="xformers is not installed")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("length", [12, 13, 50, 100, 128])
+def test_the_kernels_of_xformers_take_a_bias_of_any_length(length: int, dtype: torch.dtype) -> None:
+    """Asked of xformers itself, which knows it without a GPU."""
+    from xformers.ops import fmha
+
+    query = torch.randn(2, length, 2, 32, dtype=dtype)
+    allowed = torch.ones(length, length, dtype=torch.bool).tril()
+    bias = dense_bias(query, allowed)
+    assert torch.equal(bias == 0, allowed.expand(2, 2, -1, -1))
+    assert torch.equal(bias == -torch.inf, ~allowed.expand(2, 2, -1, -1))
+
+    def objections(bias: torch.Tensor) -> list[str]:
+        inputs = fmha.Inputs(query, query, query, attn_bias=bias)
+        return [reason for reason in fmha.cutlass.FwOp.not_supported_reasons(inputs) if "stride" in reason]
+
+    assert objections(bias) == []
+    if length % 4:
+        assert objections(bias.contiguous()), "xformers would have refused a bias that is not padded"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from models.attention_cases import MASKS, largest_error
 
-from hdiff.models.attention import available_backends, explain_backend, select_backend
+from hdiff.models.attention import attention, available_backends, explain_backend, select_backend
 from hdiff.models.trunk import Trunk
 
 pytestmark = [
@@ -24,6 +24,22 @@ def test_backends_equal_the_float64_reference(backend: str, mask: str, dtype: to
     if available_backends()[backend] != "ok":
         pytest.skip(f"{backend}: {available_backends()[backend]}")
     assert largest_error(MASKS[mask], backend=backend, dtype=dtype, device="cuda") < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize("length", [13, 50, 100, 128])
+def test_masked_rows_may_have_any_length(length: int, dtype: torch.dtype) -> None:
+    inputs = torch.randn(3, 2, length, 2, 32, device="cuda", dtype=dtype)
+    token_mask = torch.arange(length, device="cuda") < torch.tensor([[length], [length // 2]], device="cuda")
+    separate = [x.clone().requires_grad_() for x in inputs]
+    exact = [x.double().requires_grad_() for x in inputs]
+    found = attention(*separate, token_mask=token_mask)[token_mask]
+    expected = attention(*exact, token_mask=token_mask, backend="reference")[token_mask]
+    assert float((found.double() - expected).abs().max()) < TOLERANCE[dtype]
+    gradients = zip(
+        torch.autograd.grad(found.sum(), separate), torch.autograd.grad(expected.sum(), exact), strict=True
+    )
+    assert all(float((f.double() - e).abs().max()) < 2 * TOLERANCE[dtype] for f, e in gradients)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
