@@ -30,14 +30,11 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.run_folder import RunFolder
 from hdiff.run_sampling import sample_run
 from hdiff.samplers import Sampler
-from hdiff.samplers.draw import plain_sampler
+from hdiff.samplers.draw import STEPS, default_steps, plain_sampler
 from hdiff.trajectory import trajectory
 
 if TYPE_CHECKING:
     from hdiff.parsers.base import Parser
-
-STEPS = 16
-"""Steps T if none are asked for, fewer where there is less to fill."""
 
 SamplerOf = Callable[[int], Sampler]
 """The sampler for a number of values to fill."""
@@ -60,7 +57,7 @@ def controlled_samples(
         run: The run.
         request: What is asked of the text.
         num_samples: How many.
-        num_steps: Steps T; None takes `STEPS`, or fewer where there is less to fill.
+        num_steps: Steps T; None takes `hdiff.samplers.draw.default_steps`.
         seed: Seed.
         sampling: Temperature and truncation.
         sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes that of the recipe (free samples
@@ -115,11 +112,10 @@ def _plain(
         most = length * (1 + len(run.corruption.type_sizes))
         if num_steps is not None and num_steps > most:
             raise DataError(f"{num_steps} steps for {most} values to fill; give at most {most} steps")
-        num_steps = min(STEPS, most) if num_steps is None else num_steps
     return sample_run(
         run,
         num_samples=num_samples,
-        num_steps=STEPS if num_steps is None else num_steps,
+        num_steps=default_steps(run.corruption, length) if num_steps is None else num_steps,
         seed=seed,
         sampling=sampling,
         length=length,

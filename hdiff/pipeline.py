@@ -17,7 +17,6 @@ from hdiff.control.candidates import with_sampling
 from hdiff.control.literal import literal_tokens
 from hdiff.control.pattern import Gap, Pattern
 from hdiff.control.pattern import infill as fill_gaps
-from hdiff.controlled_samples import STEPS
 from hdiff.corruption import Cascade, Corruption, UnitMasking
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
@@ -27,7 +26,7 @@ from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import MaskedSampler, Sampler
 from hdiff.samplers.base import FillsMasks
-from hdiff.samplers.draw import draw, plain_sampler
+from hdiff.samplers.draw import STEPS, default_steps, draw, plain_sampler
 from hdiff.samplers.watched import StepCallback, WatchedSampler
 from hdiff.sharing import PretrainedModel
 
@@ -144,7 +143,8 @@ class TextDiffusionPipeline:
 
         Args:
             num_samples: Texts B.
-            num_inference_steps: Steps T; None takes 16, or fewer where there is less to fill.
+            num_inference_steps: Steps T; None takes 16, fewer where there is less to fill, and one per block
+                where there are more blocks.
             length: Tokens of each text, those of `prefix` among them.
             prefix: How each text begins.
             infill: Text with gaps, `The dog [4] in the [2-5] .`, in place of `length` and `prefix`.
@@ -173,10 +173,8 @@ class TextDiffusionPipeline:
         self, length: int, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
     ) -> PipelineOutput:
         corruption = self.corruption.unconditional()
-        most = length * (1 + len(corruption.type_sizes))
-        steps = num_steps
-        if steps is None:
-            steps = min(STEPS, most) if isinstance(corruption, (UnitMasking, Cascade)) else STEPS
+        default = default_steps(corruption, length)
+        steps = default if num_steps is None else num_steps
         is_cascade_by_units = isinstance(corruption, Cascade) and steps <= len(corruption.type_sizes)
         is_plain = self.sampler is None and self.free_sampler is None
         if is_plain and (is_cascade_by_units or plain_sampler(corruption) is None):
@@ -189,7 +187,7 @@ class TextDiffusionPipeline:
                 self.model, self.corruption, length=length, num_steps=steps, sampling=self.sampling, **given
             )
         else:
-            sampler = self._sampler(most, num_steps, callback, self.free_sampler)
+            sampler = self._sampler(default, num_steps, callback, self.free_sampler)
             samples = sampler.sample(self._denoiser(), corruption, length=length, **given)
         texts = tuple("".join(self.tokenizer.pieces(row)) for row in samples.tokens.tolist())
         return PipelineOutput(texts, tuple(samples.tokens), samples.nfe, (None,) * len(texts))
@@ -202,7 +200,7 @@ class TextDiffusionPipeline:
                 f"given words need a model of masked units (span_masking, token_masking), this one is of "
                 f"{type(self.corruption).__name__}; leave prefix and infill out"
             )
-        sampler = self._sampler(pattern.fewest_hidden, num_steps, callback)
+        sampler = self._sampler(min(STEPS, pattern.fewest_hidden), num_steps, callback)
         drawn = fill_gaps(
             self.model,
             self.corruption,
@@ -227,12 +225,12 @@ class TextDiffusionPipeline:
 
     def _sampler(
         self,
-        num_values: int,
+        default: int,
         num_steps: int | None,
         callback: StepCallback | None,
         otherwise: Mapping[str, Any] | None = None,
     ) -> Sampler:
-        """The sampler of one call, with its steps and watched if asked for."""
+        """The sampler of one call, with its steps, else `default` ones, and watched if asked for."""
         if isinstance(self.sampler, Sampler):
             if num_steps is not None:
                 raise DataError(
@@ -246,7 +244,7 @@ class TextDiffusionPipeline:
             if num_steps is None and "num_steps" not in spec:
                 parameter = steps_parameter(spec)
                 is_needed = parameter is not None and parameter.default is parameter.empty
-                num_steps = min(STEPS, num_values) if is_needed else None
+                num_steps = default if is_needed else None
             sampler = with_sampling(build_sampler(spec, num_steps=num_steps), self.sampling)
         if callback is None:
             return sampler

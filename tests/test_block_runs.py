@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
+from hdiff.pipeline import TextDiffusionPipeline
 from hdiff.progress import Progress
 from hdiff.recipe import load_recipe
 from hdiff.run_evaluation import evaluate_run
@@ -66,6 +70,49 @@ def test_samples_say_what_is_missing(run: RunFolder, capsys: pytest.CaptureFixtu
     assert "give at least 4 steps" in capsys.readouterr().err
     assert hdiff(["sample", str(run.path), "--num", "1", "--infill", "The {3} slept"]) == 2
     assert "takes no given text" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def many_blocks(recipe_file: Path) -> Path:
+    """A run of 32 blocks, more than the 16 steps of other models."""
+    folder = recipe_file.parent / "many"
+    Trainer(load_recipe(recipe_file, ["corruption.block_size=1", f"output={folder}"])).run()
+    return folder
+
+
+def test_every_block_has_a_step_where_none_are_asked_for(
+    many_blocks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hdiff(["sample", str(many_blocks), "--num", "1", "--json"]) == 0
+    sampled = json.loads(capsys.readouterr().out)
+    assert sampled["num_steps"] == sampled["nfe"] == 32
+    assert hdiff(["sample", str(many_blocks), "--num", "1", "--json", "--length", "20"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_steps"] == 20
+    pipeline = TextDiffusionPipeline.from_pretrained(many_blocks)
+    one, two = (pipeline(num, generator=torch.Generator().manual_seed(0)).texts for num in (1, 2))
+    assert one == (sampled["samples"][0]["text"],)
+    pipeline.free_sampler = {"kind": "blocks"}
+    assert pipeline(1).nfe == 32
+    assert hdiff(["export", str(many_blocks), str(tmp_path / "shared")]) == 0
+    card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    capsys.readouterr()
+    exec(snippet.replace("THIS FOLDER", str(tmp_path / "shared")), {})
+    assert capsys.readouterr().out == f"{two}\n"
+
+
+def test_the_page_writes_all_blocks_where_no_steps_are_asked_for(many_blocks: Path) -> None:
+    pytest.importorskip("starlette", reason="needs the extra serve")
+    from starlette.testclient import TestClient
+
+    from hdiff.serve.app import create_app
+    from hdiff.serve.served_run import ServedRun
+
+    client = TestClient(create_app(ServedRun.load(many_blocks)), base_url="http://127.0.0.1:8000")
+    assert client.get("/").status_code == 200
+    answer = client.post("/api/restore", json={"length": 32})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["nfe"] == 32
 
 
 def test_samplers_of_whole_rows_are_refused(run: RunFolder) -> None:

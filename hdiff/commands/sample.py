@@ -16,7 +16,9 @@ def sample(
     num: Annotated[int, typer.Option(help="Samples.")] = 8,
     steps: Annotated[
         int | None,
-        typer.Option(help="Steps T; default: 16, or fewer for fewer tokens. Hidden speeds go unit by unit."),
+        typer.Option(
+            help="Steps T; default: 16, fewer for few tokens, one per block. Hidden speeds go unit by unit."
+        ),
     ] = None,
     seed: Seed = 0,
     temperature: Annotated[

@@ -10,13 +10,13 @@ import torch
 
 from hdiff.components import nearest
 from hdiff.control.pattern import Gap, Pattern, infill
-from hdiff.controlled_samples import STEPS
 from hdiff.corruption import UnitMasking
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.heads.sampling import GREEDY, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import AncestralSampler
+from hdiff.samplers.draw import STEPS
 from hdiff.seeds import derive_seed
 
 ARGUMENTS = ("until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p", "infill")

@@ -16,6 +16,7 @@ from hdiff.corruption import (
     UniformState,
     UnitMasking,
 )
+from hdiff.corruption.block_masking import number_of_blocks
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.block_denoiser import BlockDenoiser
@@ -29,6 +30,27 @@ from hdiff.samplers.chain import chain_sample
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.gaussian import sample_gaussian
 from hdiff.samplers.uniform_state import sample_uniform_state
+
+STEPS = 16
+"""Steps T if none are asked for, fewer where there is less to fill."""
+
+
+def default_steps(corruption: Corruption, length: int) -> int:
+    """Steps T of texts if none are asked for.
+
+    Args:
+        corruption: Corruption of the model.
+        length: Tokens of each text.
+
+    Returns:
+        `STEPS`; fewer where there are fewer values to fill, more where there are more blocks, each of which
+        takes a step at least.
+    """
+    if isinstance(corruption, BlockMasking):
+        return max(STEPS, number_of_blocks(length, corruption.block_size))
+    if isinstance(corruption, (UniformState, Gaussian)):
+        return STEPS  # every step may change every token
+    return min(STEPS, length * (1 + len(corruption.type_sizes)))
 
 
 def plain_sampler(corruption: Corruption) -> dict[str, Any] | None:

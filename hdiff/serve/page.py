@@ -59,7 +59,6 @@ def page(run: ServedRun) -> str:
         has_control=not all(refused[kind] for kind in ("infill", "keywords", "skeleton")),
         labels=labels_of_skeletons(run)[:24],
         length=run.recipe.data.sequence_length,
-        steps=min(16, run.recipe.data.sequence_length),
         most={
             "characters": MOST_CHARACTERS,
             "samples": MOST_SAMPLES,

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.controlled_samples import STEPS
 from hdiff.corruption import Gaussian, UniformState
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.samplers.draw import STEPS
 from hdiff.samplers.gaussian import sample_gaussian
 from hdiff.samplers.uniform_state import sample_uniform_state
 from hdiff.serve.requests import RestoreRequest

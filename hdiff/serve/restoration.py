@@ -20,7 +20,7 @@ from hdiff.control.candidates import (
     with_sampling,
 )
 from hdiff.control.request import Request
-from hdiff.controlled_samples import STEPS, controlled_samples
+from hdiff.controlled_samples import controlled_samples
 from hdiff.corruption import (
     Corruption,
     Gaussian,
@@ -33,7 +33,7 @@ from hdiff.heads.sampling import Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
-from hdiff.samplers.draw import plain_sampler
+from hdiff.samplers.draw import STEPS, plain_sampler
 from hdiff.serve.abilities import refusals
 from hdiff.serve.refinement import refined
 from hdiff.serve.requests import ControlRequest, DrawRequest, RestoreRequest

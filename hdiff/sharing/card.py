@@ -95,7 +95,7 @@ def _use(*, is_generator: bool) -> str:
             "import torch\nfrom hdiff.pipeline import TextDiffusionPipeline\n\n"
             'pipeline = TextDiffusionPipeline.from_pretrained("THIS FOLDER")\n'
             "generator = torch.Generator().manual_seed(0)\n"
-            "print(pipeline(2, num_inference_steps=16, generator=generator).texts)"
+            "print(pipeline(2, generator=generator).texts)"
         )
     else:
         code = (
