@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
 
 import pytest
+
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.factory import build_corruption, build_model
+from hdiff.sharing import ModelDescription, PretrainedModel
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -17,10 +22,40 @@ BLOCKS = [
         re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     )
 ]
+SHARED = "shared/quickstart"
+"""What pages call the folder that `hdiff export` made of the quickstart."""
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `hdiff export` with an untrained model of the quickstart's kind."""
+    text = "The list is sorted. The old list is returned. " * 20
+    tokenizer = Tokenizer.train([text], "train:300")
+    description = ModelDescription(
+        name="quickstart",
+        vocab_size=tokenizer.vocab_size,
+        sequence_length=32,
+        model={"width": 16, "depth": 1, "num_heads": 2},
+        head={"kind": "autoregressive", "num_heads": 2},
+        corruption={"kind": "span_masking", "segmentation": "random", "lengths": {1: 0.5, 3: 0.5}},
+    )
+    corruption = build_corruption(
+        description.corruption, mask_id=tokenizer.vocab_size, unit_lengths=lambda level: [1.0]
+    )
+    model = build_model(description.recipe, tokenizer.vocab_size, corruption)
+    folder = tmp_path_factory.mktemp("docs") / SHARED
+    return PretrainedModel(description, tokenizer, model.eval(), corruption).save_pretrained(folder)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_python_blocks_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_run(
+    block: str, shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "from transformers import" in block and importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed")
+    if SHARED in block:  # folders that a block writes are named beside it
+        block = block.replace(SHARED, str(shared_folder))
+        monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))  # a block may add a package; later tests must not see it
     exec(compile(block, "<docs>", "exec"), {"__name__": "docs"})
 
