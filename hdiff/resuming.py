@@ -1,15 +1,20 @@
-"""Resuming: a run is gone on with only if recipe, data and rows per update are those it was started with."""
+"""Resuming: a run is gone on with only if recipe, data and rows per update are those it was started with.
+
+Where its folder and its data lie does not count.
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hdiff.checkpoint import write_atomically
 from hdiff.config import Recipe, TrainConfig
 from hdiff.errors import DataError, RecipeError
-from hdiff.recipe import differences, load_recipe
-from hdiff.run_folder import RECIPE_FILE, RECORD_FILE
+from hdiff.places import at_places_of, without_places
+from hdiff.recipe import differences, load_recipe, to_yaml
+from hdiff.run_folder import RECIPE_FILE
+from hdiff.run_record import read_run
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
@@ -34,8 +39,9 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
     Raises:
         RecipeError: If a key that counts has another value than at the start.
         DataError: If the text is another one.
+        CheckpointError: If the record of the run is missing or damaged.
     """
-    saved = load_recipe(path / RECIPE_FILE)
+    saved = at_places_of(load_recipe(path / RECIPE_FILE), recipe)  # of the data there are hashes, below
     changed = [
         key
         for key in differences(_with_default_workers(saved), _with_default_workers(recipe))
@@ -46,19 +52,32 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
             f"{path} was trained with another recipe (different: {', '.join(changed)}); "
             f"use the same values to resume, or output=DIR for a new run"
         )
-    record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
+    record = read_run(path)
     if record["data"]["sha256"] != prepared.fingerprint:
         raise DataError(
             f"{path} was trained on another data set than {recipe.data.path} holds now; "
-            f"prepare the same data again, or use output=DIR for a new run"
+            f"prepare the same data again, give data.path where they lie, or use output=DIR for a new run"
         )
     for name, value in rows.facts().items():
-        if record["data"].get(name) != value:
+        if without_places(record["data"].get(name)) != without_places(value):
             raise DataError(
                 f"{path} was trained on another {name} of texts than data.{name} names now "
                 f"({record['data'].get(name)} instead of {value}); give the same again, or use "
                 f"output=DIR for a new run"
             )
+
+
+def renew_places(path: Path, recipe: Recipe) -> None:
+    """Has the recipe of a run say where its folder and its prepared data lie now; else it stays as it is.
+
+    Args:
+        path: Folder of the run.
+        recipe: A recipe with the places; the data there are known to be those of the run.
+    """
+    saved = load_recipe(path / RECIPE_FILE)
+    renewed = at_places_of(saved, recipe)
+    if renewed != saved:
+        write_atomically(path / RECIPE_FILE, to_yaml(renewed))
 
 
 def check_rows_per_update(path: Path, train: TrainConfig, *, before: int | None, now: int) -> None:

@@ -76,6 +76,34 @@ class RunRecord:
         )
 
 
+def read_run(path: Path) -> dict[str, Any]:
+    """Reads the `run.json` of a run that is gone on with or used.
+
+    Args:
+        path: The run folder.
+
+    Returns:
+        Its values, with when the run began, its updates and the hash of its data among them.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged.
+    """
+    file = path / "run.json"
+    remedy = "put back a copy of it, or train again with output=DIR for a new run"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} is missing, which says what was trained on; {remedy}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); {remedy}") from error
+    data = record.get("data") if isinstance(record, dict) else None
+    if not isinstance(data, dict) or "sha256" not in data or not {"created", "steps"} <= record.keys():
+        raise CheckpointError(
+            f"{file} is damaged (it has no 'created', 'steps' or hash of its data); {remedy}"
+        )
+    return dict(record)
+
+
 def _read_json(file: Path, kind: type) -> Any:
     if not file.is_file():
         return None

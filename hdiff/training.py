@@ -37,7 +37,7 @@ from hdiff.out_of_memory import memory_errors
 from hdiff.processes import make_accelerator, process_errors
 from hdiff.recipe import to_yaml
 from hdiff.recipe_data import RecipeData
-from hdiff.resuming import check_rows_per_update, check_same_run
+from hdiff.resuming import check_rows_per_update, check_same_run, renew_places
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
 from hdiff.run_lock import run_lock
 from hdiff.seeds import derive_seed
@@ -320,6 +320,8 @@ class Trainer:
             }
             checkpoint = replace(checkpoint, tensors={**checkpoint.tensors, **weights})
         restore_rows(self.rows, checkpoint.state, self.accelerator)
+        if self.accelerator.is_main_process:
+            renew_places(self.path, self.recipe)
         load_weights(self.model, checkpoint, "model")
         if self.config.ema_decay:
             load_weights(self.average.model, checkpoint, "ema")

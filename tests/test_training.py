@@ -223,6 +223,38 @@ def test_other_recipe_or_data_is_not_resumed(recipe_file: Path, tmp_path: Path) 
         Trainer(recipe_of(recipe_file, "resume=auto")).run()
 
 
+def test_run_and_data_that_were_moved_go_on_with_the_same_numbers(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")).run()
+    stopped = Trainer(recipe_of(recipe_file))
+    stopped.stop_signal = signal.SIGTERM
+    stopped.run()
+    shutil.copytree(tmp_path / "run", tmp_path / "moved")
+    shutil.copytree(prepared_folder, tmp_path / "data")
+    places = [f"output={tmp_path / 'moved'}/", f"data.path={tmp_path / 'data'}"]
+    assert Trainer(recipe_of(recipe_file, *places, "resume=auto")).run() is None
+    assert_equal_runs(tmp_path / "whole", tmp_path / "moved")
+    renewed = load_recipe(tmp_path / "moved" / "recipe.yaml")
+    assert renewed == recipe_of(recipe_file, *places), "recipe.yaml says where they lie now, and no more"
+    assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe_of(recipe_file)
+
+
+def test_other_data_is_not_resumed_wherever_it_lies(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    Trainer(recipe_of(recipe_file, "train.steps=1")).run()
+    shutil.copytree(prepared_folder, tmp_path / "data")
+    file = tmp_path / "data" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "levels": [*manifest["levels"], "sentence"]}))
+    with pytest.raises(DataError, match="trained on another data set"):
+        Trainer(
+            recipe_of(recipe_file, "train.steps=1", f"data.path={tmp_path / 'data'}", "resume=auto")
+        ).run()
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").data.path == str(prepared_folder)
+
+
 def test_level_that_was_not_prepared_is_refused(recipe_file: Path) -> None:
     with pytest.raises(DataError, match=r"needs level 'sentence', the data set keeps .*--levels sentence"):
         Trainer(recipe_of(recipe_file, "corruption.level=sentence"))

@@ -195,6 +195,34 @@ def test_other_member_of_a_mixture_is_not_resumed(
         Trainer(mixing(recipe_file, prepared_folder, tmp_path / "run", "resume=auto")).run()
 
 
+def test_mixture_whose_members_were_moved_goes_on(
+    recipe_file: Path, tmp_path: Path, prepared_folder: Path
+) -> None:
+    assert Trainer(mixing(recipe_file, prepared_folder, tmp_path / "whole")).run() is None
+    interrupted = Trainer(mixing(recipe_file, prepared_folder, tmp_path / "parts"))
+    stop_at(interrupted, 4)
+    interrupted.run()
+    for name in ("one", "two"):
+        shutil.copytree(prepared_folder, tmp_path / name)
+
+    def moved(*weights: int) -> Recipe:
+        members = [
+            f"{{path: {tmp_path / name}, weight: {w}}}"
+            for name, w in zip(("one", "two"), weights, strict=True)
+        ]
+        places = [f"output={tmp_path / 'parts'}", f"data.mixture=[{', '.join(members)}]"]
+        return load_recipe(recipe_file, [*places, "resume=auto"])
+
+    with pytest.raises(RecipeError, match=r"another recipe \(different: data\.mixture\)"):
+        Trainer(moved(1, 1)).run()
+    assert Trainer(moved(2, 1)).run() is None
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+    recorded = json.loads((tmp_path / "parts" / "run.json").read_text())["data"]["mixture"]
+    renewed = load_recipe(tmp_path / "parts" / "recipe.yaml").data.folders()
+    places = [str(tmp_path / "one"), str(tmp_path / "two")]
+    assert renewed[1:] == [member["path"] for member in recorded] == places
+
+
 def test_damaged_member_of_a_mixture_is_not_trained_on(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:

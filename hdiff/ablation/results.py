@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.errors import RecipeError
+from hdiff.places import at_places_of, was_trained_on
 from hdiff.recipe import differences, load_recipe
 from hdiff.run_record import RunRecord
 
@@ -75,16 +76,20 @@ def check_folders(ablation: Ablation) -> None:
 
     Raises:
         RecipeError: Naming a run of another recipe and the keys in which it differs; evaluation does not
-            count, as it is done again.
+            count, as it is done again, nor does where the folder and the data it was trained on lie.
+        CheckpointError: If the record of a run is missing or damaged, and its data lie elsewhere now.
     """
     for run in ablation.all_runs:
         file = run.path / "recipe.yaml"
         if newest_checkpoint(run.path) is None or not file.is_file():
             continue
+        saved = load_recipe(file)
+        if saved.data.folders() != run.recipe.data.folders() and was_trained_on(run.path, run.recipe):
+            saved = at_places_of(saved, run.recipe)
         changed = [
             key
-            for key in differences(load_recipe(file), run.recipe)
-            if key != "resume" and not _is_of_evaluation(key)
+            for key in differences(saved, run.recipe)
+            if key not in ("output", "resume") and not _is_of_evaluation(key)
         ]
         if changed:
             raise RecipeError(

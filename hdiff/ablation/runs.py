@@ -31,6 +31,7 @@ from hdiff.ablation.specification import Ablation, Run
 from hdiff.checkpoint import write_atomically
 from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import load_recipe, to_yaml
+from hdiff.resuming import renew_places
 
 POLL_SECONDS = 0.1
 THREADS = "OMP_NUM_THREADS"
@@ -92,6 +93,7 @@ def run_ablation(
             scoring = [] if judge is None or ablation.judge is None else ["--judge", str(ablation.judge.path)]
             for run in ablation.all_runs:
                 _set_evaluation(run)
+                _set_places(run)
                 known = None if run is ablation.judge else judge
                 if is_trained(run) and not is_evaluated(run, known):
                     options = () if known is None else scoring
@@ -107,6 +109,12 @@ def _set_evaluation(run: Run) -> None:
     file = run.path / "recipe.yaml"
     recipe = load_recipe(file).model_copy(update={"evaluation": run.recipe.evaluation})
     write_atomically(file, to_yaml(recipe))
+
+
+def _set_places(run: Run) -> None:
+    """Tells a run that is trained where its data lie now, as its evaluation reads them."""
+    if is_trained(run) and (run.path / "recipe.yaml").is_file():
+        renew_places(run.path, run.recipe)
 
 
 def cores() -> int:

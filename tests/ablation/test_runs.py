@@ -26,6 +26,7 @@ from hdiff.ablation.runs import run_ablation
 from hdiff.ablation.summary import as_json, summarise
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
+from hdiff.recipe import load_recipe
 from hdiff.run_lock import LOCK_FILE
 
 
@@ -151,8 +152,6 @@ def test_other_evaluation_settings_evaluate_again_and_train_nothing(
 ) -> None:
     shutil.copytree(load_ablation(finished).output, tmp_path / "out")
     command = ["ablate", str(finished), f"output={tmp_path / 'out'}", "evaluation.steps=[1, 2]"]
-    for file in (tmp_path / "out").glob("*/recipe.yaml"):
-        file.write_text(file.read_text().replace(str(finished.parent / "out"), str(tmp_path / "out")))
     assert hdiff([*command, "--table", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["unfinished"]) == 5, (
         "what was measured is not what is asked"
@@ -163,6 +162,32 @@ def test_other_evaluation_settings_evaluate_again_and_train_nothing(
     found = json.loads(said.out)
     assert found["unfinished"] == []
     assert sorted(found["variants"]["spans"]["figures"]["L"]) == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_runs_and_data_that_were_moved_are_kept(
+    finished: Path, prepared_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, data = tmp_path / "out", tmp_path / "data"
+    shutil.copytree(load_ablation(finished).output, out)
+    shutil.copytree(prepared_folder, data)
+    command = ["ablate", str(finished), f"output={out}", f"data.path={data}"]
+    assert hdiff([*command, "--json"]) == 0
+    said = capsys.readouterr()
+    assert "done in" not in said.err, "no process was started"
+    assert json.loads(said.out)["unfinished"] == []
+    for file in out.glob("*-*/recipe.yaml"):
+        recipe = load_recipe(file)
+        assert (recipe.output, recipe.data.path) == (str(file.parent), str(data))
+
+    aside = tmp_path / "aside"
+    shutil.copytree(data, aside)
+    manifest = json.loads((aside / "manifest.json").read_text())
+    changed = {**manifest, "levels": [*manifest["levels"], "sentence"]}
+    (aside / "manifest.json").write_text(json.dumps(changed))
+    for other in (aside, tmp_path / "none"):
+        with pytest.raises(RecipeError, match=r"another recipe .*\(different: data.path\)"):
+            check_folders(load_ablation(finished, [f"output={out}", f"data.path={other}"]))
 
 
 @pytest.mark.slow
