@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,10 @@ from hdiff.corruption import Corruption, SoftMasking
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
+from hdiff.errors import CheckpointError
 from hdiff.factory import build_corruption
-from hdiff.run_folder import RECORD_FILE, RunFolder
+from hdiff.run_folder import RunFolder
+from hdiff.run_record import read_run, statistics_digest
 
 
 class RecipeData:
@@ -64,6 +65,10 @@ class RecipeData:
             token_classes=self._learn_token_classes,
         )
 
+    def statistics_digest(self) -> str:
+        """sha256 of `unit_lengths` and `token_classes`, for checkpoints."""
+        return statistics_digest({"unit_lengths": self.unit_lengths, "token_classes": self.token_classes})
+
     def _count_unit_lengths(self, level: str) -> list[float]:
         self.unit_lengths[level] = self.blocks("train", (level,)).unit_length_histogram(level)
         return self.unit_lengths[level]
@@ -71,8 +76,7 @@ class RecipeData:
     def _learn_token_classes(self, corruption: SoftMasking) -> list[int]:
         run = Path(self.recipe.output)
         if RunFolder.has_checkpoint(run):  # its weights belong to these classes
-            record = json.loads((run / RECORD_FILE).read_text(encoding="utf-8"))
-            self.token_classes = record.get("token_classes", [])
+            self.token_classes = _classes_of(run)
         if self.token_classes:
             return self.token_classes
         self.token_classes = learn_token_classes(
@@ -84,3 +88,13 @@ class RecipeData:
         if corruption.classes == "random":
             self.token_classes = shuffled_classes(self.token_classes, seed=self.recipe.seed)
         return self.token_classes
+
+
+def _classes_of(run: Path) -> list[int]:
+    classes = read_run(run).get("token_classes", [])
+    if not isinstance(classes, list) or not all(type(number) is int for number in classes):
+        raise CheckpointError(
+            f"{run / 'run.json'} is damaged (token_classes are no list of numbers); put back a copy of it, "
+            f"or use output=DIR for a new run"
+        )
+    return classes

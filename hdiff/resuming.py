@@ -5,20 +5,22 @@ Where its folder and its data lie does not count.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hdiff.checkpoint import write_atomically
 from hdiff.config import Recipe, TrainConfig
-from hdiff.errors import DataError, RecipeError
+from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.places import at_places_of, without_places
 from hdiff.recipe import differences, load_recipe, to_yaml
 from hdiff.run_folder import RECIPE_FILE
-from hdiff.run_record import read_run
+from hdiff.run_record import check_statistics, read_run
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
     from hdiff.data.training_rows import TrainingRows
+    from hdiff.recipe_data import RecipeData
 
 OF_THE_START = ("train.batch_size", "train.gradient_accumulation", "train.process_timeout")
 """Keys a run may be resumed with other values of, as long as its updates have as many rows as before."""
@@ -65,6 +67,26 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
                 f"({record['data'].get(name)} instead of {value}); give the same again, or use "
                 f"output=DIR for a new run"
             )
+
+
+def check_same_statistics(path: Path, data: RecipeData, state: Mapping[str, Any]) -> None:
+    """Refuses token classes and unit lengths that are not those the weights were trained with.
+
+    Args:
+        path: Folder of the run.
+        data: The data of this start.
+        state: State of the checkpoint; older ones have no digest of them.
+
+    Raises:
+        CheckpointError: If those in `run.json` differ, or those that the data have now.
+    """
+    check_statistics(path, read_run(path), state)
+    expected = state.get("statistics_sha256")
+    if expected is not None and data.statistics_digest() != expected:
+        raise CheckpointError(
+            f"{path} was trained with other unit_lengths or token_classes than this hdiff finds in the same "
+            f"data; go on with the version named in its run.json, or use output=DIR for a new run"
+        )
 
 
 def renew_places(path: Path, recipe: Recipe) -> None:

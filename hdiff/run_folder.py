@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.recipe import load_recipe
+from hdiff.run_record import check_statistics, read_run
 
 RECIPE_FILE = "recipe.yaml"
 RECORD_FILE = "run.json"
@@ -61,15 +61,12 @@ class RunFolder:
                 f"train one: hdiff train RECIPE.yaml output={path}"
             )
         recipe = load_recipe(path / RECIPE_FILE)
-        try:
-            record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(f"{path / RECORD_FILE} is damaged ({error}); train again") from error
+        record = read_run(path)
         tokenizer = Tokenizer.load(path / "tokenizer.json")
-        corruption = _corruption(recipe, record, tokenizer)
-        model = build_model(recipe, tokenizer.vocab_size, corruption)
         part = "ema" if recipe.train.ema_decay else "model"
         checkpoint = load_checkpoint(path / CHECKPOINTS, parts=(part,))
+        check_statistics(path, record, checkpoint.state)
+        model = build_model(recipe, tokenizer.vocab_size, _corruption(recipe, record, tokenizer))
         load_weights(model, checkpoint, part)
         return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hdiff.errors import CheckpointError
+
+_REMEDY = "put back a copy of it, or use output=DIR for a new run"
 
 
 @dataclass(frozen=True)
@@ -89,19 +93,47 @@ def read_run(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is missing or damaged.
     """
     file = path / "run.json"
-    remedy = "put back a copy of it, or train again with output=DIR for a new run"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing, which says what was trained on; {remedy}") from error
+        raise CheckpointError(f"{file} is missing, which says what was trained on; {_REMEDY}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}); {remedy}") from error
+        raise CheckpointError(f"{file} is damaged ({error}); {_REMEDY}") from error
     data = record.get("data") if isinstance(record, dict) else None
     if not isinstance(data, dict) or "sha256" not in data or not {"created", "steps"} <= record.keys():
         raise CheckpointError(
-            f"{file} is damaged (it has no 'created', 'steps' or hash of its data); {remedy}"
+            f"{file} is damaged (it has no 'created', 'steps' or hash of its data); {_REMEDY}"
         )
     return dict(record)
+
+
+def statistics_digest(values: Mapping[str, Any]) -> str:
+    """sha256 of the statistics of the text that a corruption is built with; checkpoints keep it.
+
+    Args:
+        values: `unit_lengths` and `token_classes`, as `run.json` has them; others do not count.
+    """
+    statistics = {name: values.get(name) for name in ("unit_lengths", "token_classes")}
+    return hashlib.sha256(json.dumps(statistics, sort_keys=True).encode()).hexdigest()
+
+
+def check_statistics(path: Path, record: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Compares the statistics in `run.json` with the digest that a checkpoint keeps of them.
+
+    Args:
+        path: The run folder.
+        record: Its `run.json`.
+        state: State of the checkpoint; older ones have no digest.
+
+    Raises:
+        CheckpointError: If they differ.
+    """
+    expected = state.get("statistics_sha256")
+    if expected is not None and statistics_digest(record) != expected:
+        raise CheckpointError(
+            f"{path / 'run.json'} is damaged (unit_lengths and token_classes are not those of the "
+            f"checkpoint); {_REMEDY}"
+        )
 
 
 def _read_json(file: Path, kind: type) -> Any:

@@ -37,9 +37,10 @@ from hdiff.out_of_memory import memory_errors
 from hdiff.processes import make_accelerator, process_errors
 from hdiff.recipe import to_yaml
 from hdiff.recipe_data import RecipeData
-from hdiff.resuming import check_rows_per_update, check_same_run, renew_places
+from hdiff.resuming import check_rows_per_update, check_same_run, check_same_statistics, renew_places
 from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
 from hdiff.run_lock import run_lock
+from hdiff.run_record import read_run
 from hdiff.seeds import derive_seed
 from hdiff.sharding import shard_all, shard_layers, whole
 from hdiff.skipped_steps import LIMIT_OF_SCALING, SkippedSteps
@@ -306,6 +307,7 @@ class Trainer:
     def _resume(self) -> int:
         check_same_run(self.path, self.recipe, self.prepared, self.rows)
         checkpoint = load_checkpoint(self.path / CHECKPOINTS)
+        check_same_statistics(self.path, self.data, checkpoint.state)
         check_rows_per_update(
             self.path,
             self.config,
@@ -354,6 +356,7 @@ class Trainer:
             "tokens_seen": self._tokens_seen(step),
             "rows_per_update": self._rows_per_update(),
             "train_seconds": self._train_seconds(),
+            "statistics_sha256": self.data.statistics_digest(),
             **rows,
             **self.skipped.state(),
         }
@@ -371,7 +374,7 @@ class Trainer:
     def _finish(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        record = json.loads((self.path / RECORD_FILE).read_text(encoding="utf-8"))
+        record = read_run(self.path)
         if record["steps"] == self.config.steps:  # it was finished before
             return
         facts = {

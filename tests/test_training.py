@@ -153,6 +153,21 @@ def test_run_killed_between_its_last_checkpoint_and_its_record_is_recorded(
     assert (record["steps"], record["tokens_seen"]) == (whole["steps"], whole["tokens_seen"])
 
 
+@pytest.mark.parametrize(
+    "content", [None, "", '{"name": "sma', "[]", "{}", '{"data": {"sha256": "0"}}', "\xff"]
+)
+def test_lost_or_damaged_record_is_named_with_what_to_do(
+    recipe_file: Path, tmp_path: Path, content: str | None
+) -> None:
+    Trainer(recipe_of(recipe_file, "train.steps=1")).run()
+    file = tmp_path / "run" / "run.json"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"run\.json is (missing|damaged).*; put back a copy"):
+        Trainer(recipe_of(recipe_file, "train.steps=1", "resume=auto")).run()
+
+
 def test_damaged_checkpoint_costs_time_and_nothing_else(recipe_file: Path, tmp_path: Path) -> None:
     for name in ("whole", "damaged"):
         Trainer(recipe_of(recipe_file, f"output={tmp_path / name}")).run()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from hdiff.checkpoint import load_checkpoint
+from hdiff.checkpoint import load_checkpoint, save_checkpoint
 from hdiff.cli import run as hdiff
 from hdiff.corruption import LearnedRates
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
-from hdiff.errors import DataError, RecipeError
+from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.recipe import load_recipe
 from hdiff.run_evaluation import evaluate_run
 from hdiff.run_folder import RunFolder
@@ -32,6 +33,7 @@ train: {{steps: 4, batch_size: 4, warmup_steps: 1, ema_decay: 0.5, log_every: 1,
 evaluation: {{steps: [1], blocks: 8, draws: 2, samples: 0}}
 """
 
+SPANS = ["corruption={kind: span_masking, segmentation: random, level: phrase, lengths: corpus}"]
 AUTOREGRESSIVE = "{kind: autoregressive, num_heads: 2}"
 SYSTEMS = {
     "cascade": ["corruption={kind: tree_cascade, levels: [clause, phrase, word], types: [boundary, label]}"],
@@ -89,6 +91,59 @@ def test_trains_resumes_and_gives_a_bound(system: str, prepared_folder: Path, tm
         assert bound["nats_per_token"] > 0 == bound["structure_nats_per_token"]
     else:
         assert bound["nats_per_token"] > bound["structure_nats_per_token"] > 0
+
+
+def test_altered_token_classes_are_neither_trained_on_nor_evaluated(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    Trainer(load_recipe(file, SYSTEMS["soft"])).run()
+    resumed = load_recipe(file, [*SYSTEMS["soft"], "resume=auto"])
+    record_file = tmp_path / "run" / "run.json"
+    whole = record_file.read_text()
+    record = json.loads(whole)
+    record["token_classes"][7] ^= 1
+    record_file.write_text(json.dumps(record))
+    said = (
+        r"run\.json is damaged \(unit_lengths and token_classes are not those of the checkpoint\); put back"
+    )
+    with pytest.raises(CheckpointError, match=said):
+        Trainer(resumed).run()
+    with pytest.raises(CheckpointError, match=said):
+        RunFolder.load(tmp_path / "run")
+    record_file.write_text(whole.replace('"token_classes"', '"uoken_classes"'))
+    with pytest.raises(CheckpointError, match=said):
+        Trainer(resumed).run()
+    record_file.write_text(json.dumps({**record, "token_classes": "7"}))
+    with pytest.raises(CheckpointError, match="token_classes are no list of numbers"):
+        Trainer(resumed)
+
+    record_file.write_text(whole)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    saved = load_checkpoint(checkpoints)
+    other = {**saved.state, "statistics_sha256": "0" * 64}
+    save_checkpoint(checkpoints, saved.step, saved.tensors, other, keep=2)
+    with pytest.raises(CheckpointError, match=said):
+        Trainer(resumed).run()
+    del other["statistics_sha256"]  # as checkpoints of before have none
+    save_checkpoint(checkpoints, saved.step, saved.tensors, other, keep=2)
+    assert Trainer(resumed).run() is None
+    assert RunFolder.load(tmp_path / "run").step == saved.step
+
+
+def test_unit_lengths_that_are_counted_otherwise_are_not_gone_on_with(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
+    """As if the run had been started by another version of hdiff."""
+    file = tmp_path / "small.yaml"
+    file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
+    recipe = load_recipe(file, SPANS)
+    Trainer(recipe).run()
+    trainer = Trainer(load_recipe(file, [*SPANS, "resume=auto"]))
+    trainer.data.unit_lengths["phrase"][0] += 0.5
+    with pytest.raises(CheckpointError, match="was trained with other unit_lengths or token_classes"):
+        trainer.run()
 
 
 @pytest.mark.parametrize("kind", ["uniform_state", "gaussian"])
