@@ -44,6 +44,18 @@ class PretrainedTrunk(nn.Module):
         names = {"width": "hidden_size", "depth": "num_hidden_layers", "num_heads": "num_attention_heads"}
         return {name: int(self.config_values.get(theirs, 0)) for name, theirs in names.items()}
 
+    @property
+    def num_positions(self) -> int | None:
+        """Tokens of the longest row; None if any length will do."""
+        most = self.config_values.get("max_position_embeddings")
+        if most is None:
+            return None
+        for name, module in self.encoder.named_modules():
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+                # RoBERTa counts from behind the id of its padding.
+                return int(most) - (0 if module.padding_idx is None else module.padding_idx + 1)
+        return int(most)
+
     def check_length(self, length: int) -> None:
         """Refuses rows longer than the checkpoint's positions.
 
@@ -53,7 +65,7 @@ class PretrainedTrunk(nn.Module):
         Raises:
             RecipeError: If there are more than positions.
         """
-        most = self.config_values.get("max_position_embeddings")
+        most = self.num_positions
         if most is not None and length > most:
             raise RecipeError(
                 f"data.sequence_length is {length}, the pretrained trunk has {most} positions; give at most "
@@ -69,7 +81,16 @@ class PretrainedTrunk(nn.Module):
 
         Returns:
             float (B, L, D).
+
+        Raises:
+            DataError: If rows are longer than the checkpoint's positions.
         """
+        length, most = hidden.shape[1], self.num_positions
+        if most is not None and length > most:
+            raise DataError(
+                f"a text of {length} tokens, the pretrained trunk has {most} positions; ask for at most "
+                f"{most}: --length {most}, in Python length={most}"
+            )
         embedded = hidden / math.sqrt(hidden.shape[-1])
         mask = None if token_mask is None else token_mask.long()
         found: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state

@@ -13,6 +13,7 @@ from torch import Tensor
 from hdiff.control.candidates import (
     Controlled,
     banning,
+    check_rows,
     check_steps,
     controlled,
     fill_best,
@@ -116,6 +117,8 @@ def _of_sentence(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
     corruption, notes = sentence.corruption(run)
     if corruption is None:
         raise DataError(" ".join(notes))
+    if isinstance(corruption, UnitMasking):
+        check_rows(request.samples, len(sentence.ids), run.recipe.data.sequence_length)
     state = state_at(corruption, sentence.batch(run), request.t, request.seed)
     num_hidden = int(state.is_masked.sum())
     if not num_hidden:

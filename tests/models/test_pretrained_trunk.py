@@ -19,6 +19,7 @@ from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.factory import build_model
 from hdiff.models.pretrained_checkpoint import load_trunk
 from hdiff.objectives import nelbo
+from hdiff.pipeline import TextDiffusionPipeline
 from hdiff.recipe import resolve
 from hdiff.run_folder import RunFolder
 from hdiff.samplers import AncestralSampler
@@ -192,8 +193,31 @@ def test_dropout_is_that_of_the_recipe(tmp_path: Path) -> None:
     assert not torch.equal(noisy(row), noisy(row))
 
 
+@pytest.mark.parametrize("kind", list(CLASSES))
+def test_a_text_longer_than_the_positions_is_refused_with_how_many_there_are(
+    kind: str, tmp_path: Path
+) -> None:
+    checkpoint(kind, tmp_path, words())
+    trunk, _ = load_trunk(str(tmp_path))
+    assert trunk(torch.randn(1, 64, 32)).shape == (1, 64, 32)
+    with pytest.raises(DataError, match=r"65 tokens, the pretrained trunk has 64 positions.*--length 64"):
+        trunk(torch.randn(1, 65, 32))
+
+
+def test_positions_of_roberta_are_counted_from_behind_its_padding(tmp_path: Path) -> None:
+    config = transformers.RobertaConfig(vocab_size=words().vocab_size, pad_token_id=1, **SHAPE)
+    transformers.RobertaForMaskedLM(config).save_pretrained(tmp_path)
+    words().save(tmp_path)
+    trunk, _ = load_trunk(str(tmp_path))
+    assert trunk(torch.randn(1, 62, 32)).shape == (1, 62, 32)
+    with pytest.raises(DataError, match="63 tokens, the pretrained trunk has 62 positions"):
+        trunk(torch.randn(1, 63, 32))
+    with pytest.raises(RecipeError, match="63, the pretrained trunk has 62 positions"):
+        trunk.check_length(63)
+
+
 def test_a_run_from_a_checkpoint_trains_and_is_shared_without_it(
-    tmp_path: Path, prepared_folder: Path
+    tmp_path: Path, prepared_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Train, export, take the checkpoint away: the shared folder holds all that is needed."""
     start = tmp_path / "start"
@@ -215,7 +239,11 @@ def test_a_run_from_a_checkpoint_trains_and_is_shared_without_it(
     assert hdiff(["export", str(run), str(tmp_path / "shared")]) == 0
     expected = RunFolder.load(run).model.state_dict()
     shutil.rmtree(start)
+    assert hdiff(["sample", str(tmp_path / "shared"), "--length", "100"]) == 2
+    assert "hdiff: a text of 100 tokens, the pretrained trunk has 64 positions" in capsys.readouterr().err
     loaded = PretrainedModel.from_pretrained(tmp_path / "shared")
+    with pytest.raises(DataError, match="ask for at most 64"):
+        TextDiffusionPipeline.of(loaded)(1, length=100)
     for name, value in loaded.model.state_dict().items():
         assert torch.equal(value, expected[name]), name
     config = json.loads((tmp_path / "shared" / "config.json").read_text())

@@ -119,6 +119,17 @@ def test_infilling_keeps_the_given_words(client):
         assert sum(not piece["given"] for piece in sample["pieces"]) == 3
 
 
+def test_a_sentence_that_leaves_no_room_for_its_two_ends_is_refused(client):
+    """Masked units are filled between two ends of text, which are tokens of the row too."""
+    texts = {}
+    for number in (60, 61, 62):
+        text = " ".join(["the"] * number)
+        texts[len(ask(client, "corrupt", text=text)["tokens"])] = text
+    assert ask(client, "restore", text=texts[62], t=0.5)["samples"]
+    sentence = refusal(client, "restore", text=texts[63], t=0.5)
+    assert "up to 63 tokens and two ends, the model's rows 64; make it shorter" in sentence
+
+
 def test_keywords_stand_in_their_order(client):
     text = ask(client, "control", kind="keywords", text="file, name", length=12, tries=2)["samples"][0][
         "text"
