@@ -72,3 +72,10 @@ def test_named_recipes_and_relative_links_exist(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in link:
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_nobody_is_sent_to_a_package_that_no_index_has(page: Path) -> None:
+    """hdiff is installed from its checkout; in an index another package may have its name one day."""
+    found = re.findall(r"pip install[^`\n#]*[ '\"]hdiff\b[^`\n]*", page.read_text(encoding="utf-8"))
+    assert not found, f"{found}; write pip install '.[extra]'"

@@ -26,7 +26,8 @@ def export(
 ) -> None:
     """Write a run's model as a folder to share: safetensors, configuration, tokenizer and model card.
 
-    It loads with torch, safetensors and tokenizers alone: TextDiffusionPipeline.from_pretrained(FOLDER).
+    It loads with torch, safetensors and tokenizers alone: TextDiffusionPipeline.from_pretrained(FOLDER). A
+    model that started from a checkpoint of others (model.pretrained) also needs transformers.
     """
     from hdiff.sharing.card import CardOptions
     from hdiff.sharing.export import export_run

@@ -53,7 +53,7 @@ def model_card(
         _metadata(options),
         f"# {description.name}",
         _summary(description, record),
-        "## Use\n\n" + _use(is_generator=bool(samples)),
+        "## Use\n\n" + _use(description, is_generator=bool(samples)),
         "## Data\n\n" + _list(_data_facts(record, options)),
         "## Likelihood\n\n" + _likelihood(record.evaluation),
         "## Samples\n\n" + _samples(samples),
@@ -89,7 +89,7 @@ def _summary(description: ModelDescription, record: RunRecord) -> str:
     )
 
 
-def _use(*, is_generator: bool) -> str:
+def _use(description: ModelDescription, *, is_generator: bool) -> str:
     if is_generator:
         code = (
             "import torch\nfrom hdiff.pipeline import TextDiffusionPipeline\n\n"
@@ -103,8 +103,17 @@ def _use(*, is_generator: bool) -> str:
             'pretrained = PretrainedModel.from_pretrained("THIS FOLDER")'
         )
     return (
-        f"```python\n{code}\n```\n\nNeeds `pip install hdiff` and nothing more. Weights are safetensors; no "
-        f"pickle is read and no code of this folder runs."
+        f"```python\n{code}\n```\n\n{_needs(description)} Weights are safetensors; no pickle is read and no "
+        f"code of this folder runs."
+    )
+
+
+def _needs(description: ModelDescription) -> str:
+    if description.model.pretrained is None:
+        return "Needs hdiff and nothing more; install it from its checkout: `pip install .`."
+    return (
+        "Needs hdiff, and transformers, which builds its trunk; install both from the checkout of hdiff: "
+        '`pip install ".[transformers]"`.'
     )
 
 

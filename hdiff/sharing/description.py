@@ -151,7 +151,7 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CheckpointError(
             f"{where} has format version {version!r}, this hdiff reads up to {FORMAT_VERSION}; install hdiff "
-            f"{values.get('hdiff_version')}, which wrote it, or a newer one: pip install -U hdiff"
+            f"{values.get('hdiff_version')}, which wrote it, or a newer one, from its checkout: pip install ."
         )
     try:
         description = ModelDescription.model_validate(values)

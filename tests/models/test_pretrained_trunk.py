@@ -250,6 +250,8 @@ def test_a_run_from_a_checkpoint_trains_and_is_shared_without_it(
     assert config["model"]["pretrained"] == "start"
     card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
     assert "whatever `start`, whose weights it started from, has read" in card
+    assert "Needs hdiff, and transformers" in card
+    assert 'pip install ".[transformers]"' in card
     assert str(tmp_path) not in json.dumps(config)
     with pytest.raises(CheckpointError, match=r"no folder with a config\.json"):
         RunFolder.load(run)

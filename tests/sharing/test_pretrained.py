@@ -92,6 +92,7 @@ def test_the_card_says_what_was_measured(exported: Path, families: Path) -> None
     assert run["commit"] is None or run["commit"] in text
     first = TextDiffusionPipeline.from_pretrained(exported)(2, generator=torch.Generator().manual_seed(0))
     assert first.texts[0].strip().splitlines()[0] in text
+    assert "Needs hdiff and nothing more; install it from its checkout: `pip install .`." in text
 
 
 def test_the_card_does_not_tell_where_files_lay(

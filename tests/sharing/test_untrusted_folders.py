@@ -345,7 +345,7 @@ def _script(folder: Path) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a newer format": (_newer, "format version 2, this hdiff reads up to 1; install hdiff 9.0"),
+    "a newer format": (_newer, "format version 2, this hdiff reads up to 1; install hdiff 9.0.*its checkout"),
     "a version that is none": (_no_version, "format version '1; rm -rf /'"),
     "a model of transformers": (_of_transformers, "one of transformers .'bert'.; .* model.pretrained"),
     "a configuration cut off": (_cut_off, "is not JSON"),
