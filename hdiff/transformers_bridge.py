@@ -16,14 +16,12 @@ Dimensions: B batch, L tokens, V vocabulary.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import torch
 import torch.nn.functional as F
-from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -31,19 +29,15 @@ from transformers import (
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
 from transformers.modeling_outputs import MaskedLMOutput
 
-from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, DataError
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.sharing.description import MODEL_TYPE
 from hdiff.sharing.pretrained import PretrainedModel
-
-MASK_TOKEN = "<|mask|>"
-"""How a hidden token is written in a text; its id is V, which no text of the training had."""
+from hdiff.transformers_tokenizer import HdiffTokenizer
 
 IGNORED_LABEL = -100
 
@@ -96,58 +90,6 @@ class HdiffConfig(PreTrainedConfig):
     def to_diff_dict(self) -> dict[str, Any]:
         """The same: there are no values that could be left out."""
         return self.to_dict()
-
-
-@final
-class HdiffTokenizer(PreTrainedTokenizerFast):
-    """tokenizer.json of a shared model: the ids of `hdiff.data.tokenizer.Tokenizer`, and V for the mask.
-
-    Nothing is put around a text, and no special token but the mask is read out of it. Padding has the id of
-    the end of text; `attention_mask` tells them apart.
-
-    Args:
-        tokenizer_file: tokenizer.json.
-        **options: See `PreTrainedTokenizerFast`.
-    """
-
-    model_input_names = ["input_ids", "attention_mask"]  # noqa: RUF012
-
-    def __init__(self, tokenizer_file: str | None = None, **options: Any) -> None:
-        if tokenizer_file is None:
-            raise CheckpointError("there is no tokenizer.json; give a folder that hdiff export wrote")
-        self.plain = Tokenizer.load(tokenizer_file)
-        backend = Tokenizer.load(tokenizer_file).backend
-        # Not special: special tokens are split here when a text spells them.
-        backend.add_tokens([AddedToken(MASK_TOKEN, lstrip=True, normalized=False, special=False)])
-        if backend.token_to_id(MASK_TOKEN) != self.plain.vocab_size:
-            raise CheckpointError(
-                f"{tokenizer_file} has a token '{MASK_TOKEN}' of its own, which is no mask of hdiff; train "
-                f"with a tokenizer without it"
-            )
-        backend.post_processor = None
-        end = backend.id_to_token(self.plain.eos_id)
-        named = {"mask_token": MASK_TOKEN, "eos_token": end, "pad_token": end, "padding_side": "right"}
-        super().__init__(tokenizer_object=backend, **{**options, **named, "split_special_tokens": True})
-
-    @classmethod
-    def convert_to_native_format(cls, trust_remote_code: bool = False, **options: Any) -> dict[str, Any]:
-        """Arguments of `__init__` as they are: the file is read whole there."""
-        return options
-
-    def save_pretrained(self, save_directory: str | Path, **_options: Any) -> tuple[str, ...]:
-        """Writes tokenizer.json without the mask, as `PretrainedModel` does, and the name of this class.
-
-        Args:
-            save_directory: The folder; made if it is not there.
-
-        Returns:
-            The files.
-        """
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        own = folder / "tokenizer_config.json"
-        own.write_text(json.dumps({"tokenizer_class": type(self).__name__}) + "\n", encoding="utf-8")
-        return str(self.plain.save(folder)), str(own)
 
 
 @final

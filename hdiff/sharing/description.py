@@ -135,6 +135,24 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
     Raises:
         CheckpointError: If it is no hdiff model, of a newer version, damaged, or names another class.
     """
+    description = read_description(text, where=where)
+    _check_components(description, where, components)
+    return description
+
+
+def read_description(text: str, *, where: str) -> ModelDescription:
+    """Reads config.json for those who build nothing of it: classes of others may be named in it.
+
+    Args:
+        text: Contents.
+        where: The folder, for errors.
+
+    Returns:
+        The description.
+
+    Raises:
+        CheckpointError: If it is no hdiff model, of a newer version or damaged.
+    """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -167,7 +185,6 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
             f"{where}/config.json: packing has the key '{unknown[0]}' (known: {', '.join(packed_by)}); "
             f"download or export it again"
         )
-    _check_components(description, where, components)
     if set(description.sha256) != set(HASHED_FILES):
         raise CheckpointError(
             f"{where}/config.json names the files {sorted(description.sha256)}, expected "

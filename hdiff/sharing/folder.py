@@ -139,17 +139,18 @@ def check_kinds(folder: Path, components: Sequence[str]) -> None:
             waiting += value
 
 
-def check_hashes(folder: Path, sha256: Mapping[str, str]) -> None:
+def check_hashes(folder: Path, sha256: Mapping[str, str], *, names: Sequence[str] = HASHED_FILES) -> None:
     """Compares the files of a folder with their hashes.
 
     Args:
         folder: The folder.
         sha256: File name -> SHA-256.
+        names: The files.
 
     Raises:
         CheckpointError: If a file is missing, unsafe, or another one.
     """
-    for name in HASHED_FILES:
+    for name in names:
         path = checked_file(folder, name)
         if name == WEIGHTS_FILE:
             tensor_shapes(path)  # before a file of a size that no tensor backs is read to its end

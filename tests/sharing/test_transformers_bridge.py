@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,39 @@ def test_the_tokenizer_gives_the_ids_of_hdiff_and_the_mask_as_v(exported: Path) 
     ids = tokenizer("The list <|mask|> sorted.").input_ids
     assert ids.count(own.vocab_size) == 1
     assert tokenizer.mask_token_id == own.vocab_size
+
+
+def test_texts_are_cut_to_the_rows_of_the_model(exported: Path, tmp_path: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
+    assert tokenizer.model_max_length == 32
+    assert len(tokenizer("The list is sorted. " * 20, truncation=True).input_ids) == 32
+    tokenizer.save_pretrained(tmp_path)  # without the model
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path).model_max_length == 32
+    assert transformers.AutoTokenizer.from_pretrained(exported, model_max_length=8).model_max_length == 8
+
+
+def test_another_tokenizer_than_that_of_the_model_is_refused(copied: Path) -> None:
+    file = copied / "tokenizer.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = values["model"]["vocab"]
+    first, second = list(vocabulary)[-2:]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    file.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"is not the tokenizer that config\.json describes"):
+        transformers.AutoTokenizer.from_pretrained(copied)
+    (copied / "config.json").unlink()  # alone it is a tokenizer like any other
+    (copied / "tokenizer_config.json").write_text('{"tokenizer_class": "HdiffTokenizer"}')
+    tokenizer = transformers.AutoTokenizer.from_pretrained(copied)
+    assert tokenizer.convert_tokens_to_ids(first) == vocabulary[first]
+
+
+def test_the_tokenizer_of_a_model_with_a_class_of_yours_needs_no_word_of_yours(copied: Path) -> None:
+    """Nothing is built of what config.json names."""
+    change_config(copied, corruption={"kind": "nowhere.to.be.found:Mine"})
+    assert transformers.AutoTokenizer.from_pretrained(copied).model_max_length == 32
+    change_config(copied, sequence_length="many")
+    with pytest.raises(CheckpointError, match=r"sequence_length: .*export it again"):
+        transformers.AutoTokenizer.from_pretrained(copied)
 
 
 def test_logits_are_the_one_token_marginals_of_the_head(exported: Path) -> None:
