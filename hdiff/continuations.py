@@ -88,6 +88,8 @@ class ContinuationScorer:
         for name, value in (("draws", self.draws), ("rows_per_call", self.rows_per_call)):
             if value < 1:
                 raise DataError(f"{name} is {value}; give at least 1")
+        if self.num_steps is not None and self.num_steps < 1:
+            raise DataError(f"num_steps is {self.num_steps}; give at least 1, or None to fill unit by unit")
         units = self._units()
         if self.num_steps is not None and not isinstance(units, UnitMasking):
             raise DataError(

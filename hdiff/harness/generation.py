@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from hdiff.components import nearest
 from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.corruption import UnitMasking
 from hdiff.data.tokenizer import Tokenizer
-from hdiff.errors import DataError
+from hdiff.harness.arguments import GenerationArguments
 from hdiff.heads.sampling import GREEDY, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import AncestralSampler
 from hdiff.samplers.draw import STEPS
 from hdiff.seeds import derive_seed
-
-ARGUMENTS = ("until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p", "infill")
-"""What a task may ask for; `infill: true` reads the context as `The dog [4] .`."""
-
-_MAX_NEW_TOKENS = 256  # the default of the harness
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class Writer:
     steps: int | None = None
     seed: int = 0
 
-    def __call__(self, context: str, arguments: Mapping[str, Any]) -> str:
+    def __call__(self, context: str, arguments: GenerationArguments) -> str:
         """Continues a context up to a stop text.
 
         The length is set before: `max_gen_toks`, at most a row; what follows a stop is cut off. A context
@@ -53,25 +46,18 @@ class Writer:
 
         Args:
             context: The context; with `infill` a text with gaps.
-            arguments: Of `ARGUMENTS`.
+            arguments: What the task asks for.
 
         Returns:
             What follows the context; with `infill` the whole text.
 
         Raises:
-            DataError: If an argument has no meaning for diffusion, or gaps are malformed.
+            DataError: If gaps are malformed.
         """
-        for name in arguments:
-            if name not in ARGUMENTS:
-                raise DataError(
-                    f"a task asks for '{name}', which diffusion has not{nearest(name, ARGUMENTS)} "
-                    f"(known: {', '.join(ARGUMENTS)}); set other --gen_kwargs"
-                )
-        is_infill = bool(arguments.get("infill", False))
-        if is_infill:
+        if arguments.infill:
             pattern = Pattern.parse(context, self.tokenizer)
         else:
-            pattern = self._continuation(context, int(arguments.get("max_gen_toks", _MAX_NEW_TOKENS)))
+            pattern = self._continuation(context, arguments.max_gen_toks)
         device = self.model.head.embedding.weight.device
         drawn = infill(
             self.model,
@@ -81,15 +67,13 @@ class Writer:
             pattern,
             generator=torch.Generator(device).manual_seed(derive_seed(self.seed, "generate", context)),
         )
-        if is_infill:
+        if arguments.infill:
             return drawn.texts[0]
         num_given = sum(len(part) for part in pattern.parts if not isinstance(part, Gap))
         pieces = self.tokenizer.pieces(drawn.tokens[0].tolist())
-        return _until("".join(pieces[num_given:]), arguments.get("until") or ())
+        return _until("".join(pieces[num_given:]), arguments.until or ())
 
     def _continuation(self, context: str, wanted: int) -> Pattern:
-        if wanted < 1:
-            raise DataError(f"max_gen_toks is {wanted}; give at least 1")
         given, _ = self.tokenizer.encode(context.rstrip())
         num_new = min(wanted, self.max_tokens)
         num_kept = min(len(given), self.max_tokens - num_new)
@@ -97,12 +81,14 @@ class Writer:
         return Pattern((tuple(given[len(given) - num_kept :]), gap) if num_kept else (gap,))
 
 
-def _sampling(arguments: Mapping[str, Any]) -> Sampling:
+def _sampling(arguments: GenerationArguments) -> Sampling:
     """As in transformers: greedy, unless a task asks for samples."""
-    temperature = float(arguments.get("temperature", 1.0))
-    if not arguments.get("do_sample", temperature not in (0.0, 1.0)) or temperature == 0:
+    temperature, is_drawn = arguments.temperature, arguments.do_sample
+    if is_drawn is None:
+        is_drawn = temperature not in (0.0, 1.0)
+    if not is_drawn or temperature == 0:
         return GREEDY
-    return Sampling(temperature, top_k=arguments.get("top_k"), top_p=arguments.get("top_p"))
+    return Sampling(temperature, top_k=arguments.top_k, top_p=arguments.top_p)
 
 
 def _until(text: str, stops: str | Sequence[str]) -> str:

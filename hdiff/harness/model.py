@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
+from lm_eval.utils import simple_parse_args_string
 
-from hdiff.components import nearest
 from hdiff.continuations import ContinuationScorer
 from hdiff.corruption import UnitMasking
 from hdiff.errors import DataError
+from hdiff.harness.arguments import GenerationArguments, ModelArguments, checked
 from hdiff.harness.generation import Writer
 from hdiff.harness.rows import rows_of
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.sharing import PretrainedModel
 
-ARGUMENTS = ("run", "draws", "steps", "seed", "revision")
-"""What `--model_args` takes."""
-
 NUM_ENDS = 2
 """A row is an end-of-text token, the text, and another one."""
 
 _AUTO_BATCH = 64
+_NO_CHAT = "hdiff's models have no chat template; leave --apply_chat_template out"
 
 logger = logging.getLogger(__name__)
 
@@ -37,52 +36,63 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
     """A run or shared model.
 
     Args:
-        run: Run folder, folder of `hdiff export`, or repository of the hub.
-        draws: Orders (or states) that a likelihood averages over.
-        steps: Steps T of scoring and of generating; None scores unit by unit and generates in 16.
-        seed: Seed of everything random.
-        revision: Of a repository.
-        batch_size: Texts scored together; `auto` takes 64.
-        max_batch_size: Not used.
-        device: Where the model runs; None is the CPU, which also takes the place of a GPU that is not there.
-        **unknown: Refused.
+        **arguments: Of `ModelArguments`.
 
     Raises:
         CheckpointError: If the model cannot be loaded.
-        DataError: If an argument is unknown or the model has no likelihood without parsed structure.
+        DataError: If an argument is unknown or wrong, or the model has no likelihood of unparsed text.
     """
 
-    def __init__(
-        self,
-        run: str | None = None,
-        draws: int = 4,
-        steps: int | None = None,
-        seed: int = 0,
-        revision: str | None = None,
-        batch_size: int | str | None = None,
-        max_batch_size: int | None = None,
-        device: str | None = None,
-        **unknown: Any,
-    ) -> None:
+    def __init__(self, /, **arguments: Any) -> None:
         super().__init__()
-        for name in unknown:
-            known = f"{nearest(name, ARGUMENTS)} (known: {', '.join(ARGUMENTS)})"
-            raise DataError(f"--model hdiff has no argument '{name}'{known}")
-        if run is None:
+        given = checked(ModelArguments, arguments)
+        if given.run is None:
             raise DataError("--model hdiff needs a model; give --model_args run=FOLDER")
-        self.pretrained = PretrainedModel.from_pretrained(run, revision=revision)
-        self.steps, self.seed = steps, seed
-        self._device = _device(device)
+        self._device = _device(given.device)
+        self.pretrained = PretrainedModel.from_pretrained(given.run, revision=given.revision)
+        self.steps, self.seed = given.steps, given.seed
         self.pretrained.model.to(self._device)
         is_chain = isinstance(self.pretrained.model, Autoregressive)
         self.score = ContinuationScorer(
             self.pretrained.model,
             None if is_chain else self.pretrained.corruption,
-            draws=draws,
-            num_steps=steps,
-            rows_per_call=_rows(batch_size),
-            seed=seed,
+            draws=given.draws,
+            num_steps=given.steps,
+            rows_per_call=given.batch_size if isinstance(given.batch_size, int) else _AUTO_BATCH,
+            seed=given.seed,
         )
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: Mapping[str, Any] | None = None
+    ) -> HdiffLM:
+        """As `create_from_arg_obj`.
+
+        Args:
+            arg_string: Arguments as `run=FOLDER,draws=4`.
+            additional_config: Options of the harness.
+
+        Returns:
+            The model.
+        """
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: Mapping[str, Any], additional_config: Mapping[str, Any] | None = None
+    ) -> HdiffLM:
+        """Builds the model as the harness does, except that an option may also stand among the arguments.
+
+        Args:
+            arg_dict: Arguments; they go before options.
+            additional_config: Options of the harness, `batch_size`, `max_batch_size` and `device`; None is
+                one that was not given.
+
+        Returns:
+            The model.
+        """
+        options = {name: value for name, value in (additional_config or {}).items() if value is not None}
+        return cls(**{**options, **arg_dict})
 
     @property
     def eot_token_id(self) -> int:
@@ -116,6 +126,11 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         """
         return self.pretrained.tokenizer.encode(string)[0]
 
+    @property
+    def tokenizer_name(self) -> str:
+        """Refuses: the harness asks for it where it is about to apply a chat template, and nowhere else."""
+        raise DataError(_NO_CHAT)
+
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
@@ -131,7 +146,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         Raises:
             DataError: Always.
         """
-        raise DataError("hdiff's models have no chat template; leave --apply_chat_template out")
+        raise DataError(_NO_CHAT)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
@@ -177,7 +192,11 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         generate = Writer(
             model, corruption, self.pretrained.tokenizer, self.max_tokens, steps=self.steps, seed=self.seed
         )
-        return [generate(*request.args) for request in requests]
+        asked = [
+            (context, checked(GenerationArguments, values))
+            for context, values in (one.args for one in requests)
+        ]
+        return [generate(context, arguments) for context, arguments in asked]
 
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation given its context, and whether it is the greedy one."""
@@ -213,14 +232,19 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
 
 def _device(name: str | None) -> torch.device:
     """The device asked for; the harness asks for a GPU if it is asked for nothing."""
-    if name is not None and name.startswith("cuda") and not torch.cuda.is_available():
+    remedy = "give cpu, cuda, cuda:0 or another device of PyTorch"
+    try:
+        device = torch.device("cpu" if name is None else name)
+    except RuntimeError:
+        raise DataError(f"--model hdiff: device is {name!r:.80}; {remedy}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
         logger.warning("no %s here, the model runs on the CPU", name)
         return torch.device("cpu")
-    return torch.device(name or "cpu")
-
-
-def _rows(batch_size: int | str | None) -> int:
-    """Rows scored together."""
-    if batch_size is None or str(batch_size).startswith("auto"):
-        return _AUTO_BATCH
-    return int(batch_size)
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each kind of device has errors of its own
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"--model hdiff: device is {name!r:.80}, which is not here ({reason:.200}); {remedy}"
+        ) from error
+    return device

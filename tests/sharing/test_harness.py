@@ -96,7 +96,9 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
 
 
-def evaluate(tasks: Path, task: str, run: Path, **arguments: Any) -> dict[str, Any]:
+def evaluate(
+    tasks: Path, task: str, run: Path, *, options: dict[str, Any] | None = None, **arguments: Any
+) -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -110,6 +112,7 @@ def evaluate(tasks: Path, task: str, run: Path, **arguments: Any) -> dict[str, A
         log_samples=True,
         bootstrap_iters=0,
         limit=4,
+        **(options or {}),
     )
     return found
 
@@ -315,14 +318,13 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
         {},
         "An autoregressive model of hdiff does not",
     ),
-    "beams": ("spans", "local_beams", {}, "'num_beams', which diffusion has not"),
+    "beams": ("spans", "local_beams", {}, "no argument 'num_beams'"),
     "an unknown argument": (
         "spans",
         "local_blimp",
         {"drwas": 3},
-        "no argument 'drwas'; did you mean 'draws'",
+        "--model hdiff: no argument 'drwas'; did you mean 'draws'",
     ),
-    "no draws": ("spans", "local_blimp", {"draws": 0}, "draws is 0; give at least 1"),
     "steps of a chain": ("judge", "local_blimp", {"steps": 4}, "leave steps out"),
 }
 
@@ -332,6 +334,123 @@ def test_what_a_model_cannot_give_is_refused(case: str, families: Path, tasks: P
     family, task, arguments, expected = REFUSED[case]
     with pytest.raises(DataError, match=expected):
         evaluate(tasks, task, families / family, **arguments)
+
+
+WRONG_ARGUMENTS: list[tuple[str, Any, str]] = [
+    *(("draws", value, "a whole number of at least 1") for value in ("abc", "", None, 1.5, 0, True)),
+    *(("steps", value, "a whole number of at least 1, or leave it out") for value in ("abc", 0, 2.5, True)),
+    *(("seed", value, "a whole number") for value in ("x", None, 0.5)),
+    *(("run", value, "a folder or repository") for value in ("", 1.1, True)),
+    *(("revision", value, "a branch, tag or commit") for value in ("", 1e5)),
+    *(("batch_size", value, "a whole number of at least 1, or auto") for value in ("abc", "0", 0, "autos")),
+    ("max_batch_size", "abc", "a whole number of at least 1"),
+    ("device", 5, "cpu, cuda, cuda:0 or another"),
+    *(("device", value, "cpu, cuda, cuda:0 or another") for value in ("bogus", "cuda:x", "meta", "")),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), WRONG_ARGUMENTS)
+def test_wrong_arguments_are_named_before_a_model_is_loaded(name: str, value: Any, expected: str) -> None:
+    from hdiff.harness import HdiffLM
+
+    with pytest.raises(DataError) as refused:
+        HdiffLM.create_from_arg_obj({"run": "/nowhere", name: value})
+    message = str(refused.value)
+    assert message.startswith(f"--model hdiff: {name} is {value!r}")
+    assert f"give {expected}" in message
+
+
+WRONG_OPTIONS = [
+    ({"batch_size": "abc"}, "batch_size is 'abc'; give a whole number of at least 1, or auto"),
+    ({"batch_size": "0"}, "batch_size is '0'; give a whole number of at least 1, or auto"),
+    ({"device": "bogus"}, "device is 'bogus'"),
+    ({"apply_chat_template": True}, "no chat template; leave --apply_chat_template out"),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), WRONG_OPTIONS)
+@pytest.mark.parametrize("task", ["local_blimp", "local_perplexity", "local_continuation"])
+def test_wrong_options_of_the_harness_are_refused(
+    task: str, options: dict[str, Any], expected: str, exported: Path, tasks: Path
+) -> None:
+    with pytest.raises(DataError, match=expected):
+        evaluate(tasks, task, exported, options=options)
+
+
+def test_all_wrong_arguments_are_named_at_once() -> None:
+    from hdiff.harness import HdiffLM
+
+    with pytest.raises(DataError, match=r"draws is 'abc'; .*; seed is 'x'; .*; no argument 'sede'; did you"):
+        HdiffLM.create_from_arg_string("run=/nowhere,draws=abc,seed=x,sede=1")
+
+
+@pytest.mark.parametrize("batch_size", ["auto", "auto:4", "3", 3])
+def test_arguments_go_before_options(batch_size: int | str, exported: Path) -> None:
+    from hdiff.harness import HdiffLM
+
+    model = HdiffLM.create_from_arg_string(
+        f"run={exported},device=cpu,batch_size={batch_size},seed=-1",
+        {"device": "bogus", "batch_size": 1, "max_batch_size": None},
+    )
+    assert model.device == torch.device("cpu")
+    assert model.score.rows_per_call == (3 if str(batch_size) == "3" else 64)
+    assert model.seed == -1
+
+
+def test_a_run_may_be_named_by_digits(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hdiff.harness import HdiffLM
+
+    for name in ("5", "007"):
+        (tmp_path / name).symlink_to(exported)
+    monkeypatch.chdir(tmp_path)
+    HdiffLM.create_from_arg_string("run=5")
+    HdiffLM.create_from_arg_string('run="007"')
+
+
+WRONG_GENERATION: list[tuple[str, Any, str]] = [
+    *(("max_gen_toks", value, "a whole number of at least 1") for value in ("abc", None, 1.5, 0, True)),
+    *(("temperature", value, "a number of at least 0") for value in ("abc", None, -1, math.nan, True)),
+    *(("until", value, "a text or a list of texts") for value in (5, [5], True, {"a": 1})),
+    *(("top_k", value, "a whole number of at least 1, or leave it out") for value in ("x", 0, 1.5, True)),
+    *(("top_p", value, "a probability in (0, 1], or leave it out") for value in ("x", 0, 2)),
+    *(("do_sample", value, "true or false") for value in ("abc", 2)),
+    *(("infill", value, "true or false") for value in ("abc", None)),
+]
+
+
+@pytest.fixture(scope="module")
+def spans(families: Path) -> Any:
+    """A model of spans that would say so if it wrote anything."""
+    from hdiff.harness import HdiffLM
+
+    model = HdiffLM(run=families / "spans")
+    model.pretrained.model.trunk.register_forward_pre_hook(lambda *_: pytest.fail("the model ran"))
+    return model
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), WRONG_GENERATION)
+def test_wrong_generation_arguments_are_named_before_a_text_is_written(
+    name: str, value: Any, expected: str, spans: Any
+) -> None:
+    from lm_eval.api.instance import Instance
+
+    right, wrong = ({"until": ["\n"], "max_gen_toks": 2}, {"until": [], name: value})
+    requests = [
+        Instance("generate_until", {}, ("The list", arguments), place)
+        for place, arguments in enumerate((right, wrong))
+    ]
+    with pytest.raises(DataError) as refused:
+        spans.generate_until(requests)
+    assert str(refused.value).startswith(
+        f"generation_kwargs (--gen_kwargs): {name} is {value!r}; give {expected}"
+    )
+
+
+def test_arguments_of_the_command_line_reach_the_check(exported: Path, tasks: Path) -> None:
+    with pytest.raises(DataError, match="max_gen_toks is 'abc'; give a whole number of at least 1"):
+        evaluate(tasks, "local_continuation", exported, options={"gen_kwargs": "max_gen_toks=abc"})
 
 
 def test_other_refusals(exported: Path) -> None:
@@ -344,3 +463,5 @@ def test_other_refusals(exported: Path) -> None:
     model = hdiff.harness.HdiffLM(run=str(exported))
     with pytest.raises(DataError, match="no chat template"):
         model.apply_chat_template([])
+    with pytest.raises(DataError, match="num_steps is 0; give at least 1"):
+        ContinuationScorer(model.pretrained.model, model.pretrained.corruption, num_steps=0)
