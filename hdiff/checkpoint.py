@@ -1,7 +1,8 @@
 """Checkpoint: atomic, hashed folders of safetensors and JSON; nothing is pickled.
 
 A checkpoint is written aside, synced and renamed; older ones are pruned only afterwards. So whatever
-kills the process, the newest complete checkpoint loads.
+kills the process, the newest complete checkpoint loads. Damaged ones are set aside by the training that goes
+on, so that they do not take the place of good ones; who only reads writes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +81,7 @@ def save_checkpoint(
     aside = folder / f".writing-step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".writing-step-*"):  # by a process that was killed while saving
-            shutil.rmtree(left, ignore_errors=True)
+        _remove_remains(folder)
         aside.mkdir()
         contents = {
             f"{part}.safetensors": save({name: t.detach().cpu().contiguous() for name, t in values.items()})
@@ -93,7 +94,7 @@ def save_checkpoint(
             write_synced(aside / name, content)
         _sync_folder(aside)
         if target.exists():
-            shutil.rmtree(target)
+            _remove(target)
         aside.rename(target)
         _sync_folder(folder)
     except OSError as error:
@@ -106,18 +107,23 @@ def save_checkpoint(
         raise
     complete = _complete(folder)
     kept = [path for path in complete if path <= target][-keep:]
-    for old in complete:  # later ones were found damaged, or training would have gone on from them
+    for old in complete:  # training did not go on from later ones
         if old not in kept:
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
     return target
 
 
-def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
+def load_checkpoint(
+    folder: Path, *, parts: tuple[str, ...] | None = None, trains: bool = False
+) -> Checkpoint:
     """Loads the newest checkpoint whose hashes are right; warns of newer ones that are damaged.
 
     Args:
-        folder: Folder of checkpoints.
+        folder: Folder of checkpoints; a training may save and prune there meanwhile.
         parts: Parts to read; None reads all.
+        trains: Whether this process goes on from it, and so may write there: once a good one is found, the
+            damaged ones are renamed to `.damaged-step-NNNNNNNN`, kept for inspection only, and what a kill
+            has left is removed.
 
     Returns:
         The checkpoint.
@@ -125,21 +131,30 @@ def load_checkpoint(folder: Path, *, parts: tuple[str, ...] | None = None) -> Ch
     Raises:
         CheckpointError: If there is none, or all are damaged (each is named).
     """
-    damage: list[str] = []
-    for candidate in reversed(_complete(folder)):
+    damage: dict[Path, str] = {}
+    # Listed twice before there are none: the only one may be pruned, and a newer one saved, during a listing.
+    while candidate := _newest(folder, damage) or _newest(folder, damage):
         try:
             checkpoint = _load(candidate, parts)
         except _DAMAGE as error:
-            damage.append(f"{candidate.name}: {error}")
+            if _is_complete(candidate):  # else it was pruned, and newer ones are there
+                damage[candidate] = f"{candidate.name}: {error}"
         else:
+            if trains:
+                _set_aside(damage)
+                _remove_remains(folder)
             if damage:
+                kept = "; kept there as .damaged-step-*" if trains else ""
                 warnings.warn(
-                    f"damaged in {folder}: {'; '.join(damage)}; {candidate.name} is used instead",
+                    f"damaged in {folder}: {'; '.join(damage.values())}{kept}; {candidate.name} is used "
+                    f"instead",
                     stacklevel=2,
                 )
             return checkpoint
     if damage:
-        raise CheckpointError(f"every checkpoint in {folder} is damaged ({'; '.join(damage)}); train again")
+        raise CheckpointError(
+            f"every checkpoint in {folder} is damaged ({'; '.join(damage.values())}); train again"
+        )
     raise CheckpointError(f"no checkpoint in {folder}; train first: hdiff train RECIPE.yaml output=DIR")
 
 
@@ -197,10 +212,40 @@ def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:
     return Checkpoint(step=int(state["step"]), tensors=tensors, state=state)
 
 
+def _set_aside(damaged: Iterable[Path]) -> None:
+    for path in damaged:
+        aside = path.with_name(f".damaged-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)  # of an earlier damage of the same step
+        path.rename(aside)
+        _sync_folder(path.parent)
+
+
 def _complete(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.glob("step-*") if (path / "manifest.json").is_file())
+    return sorted(path for path in folder.glob("step-*") if _is_complete(path))
+
+
+def _newest(folder: Path, damaged: Collection[Path]) -> Path | None:
+    return max((path for path in _complete(folder) if path not in damaged), default=None)
+
+
+def _is_complete(path: Path) -> bool:
+    return (path / "manifest.json").is_file()
+
+
+def _remove(path: Path) -> None:
+    """Removes a checkpoint, renamed first: no reader takes one that is half removed for a damaged one."""
+    aside = path.with_name(f".removing-{path.name}")
+    with suppress(OSError):
+        path.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_remains(folder: Path) -> None:
+    """Removes what a process that was killed while saving or pruning has left."""
+    for left in (*folder.glob(".writing-step-*"), *folder.glob(".removing-step-*")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -306,7 +306,7 @@ class Trainer:
 
     def _resume(self) -> int:
         check_same_run(self.path, self.recipe, self.prepared, self.rows)
-        checkpoint = load_checkpoint(self.path / CHECKPOINTS)
+        checkpoint = load_checkpoint(self.path / CHECKPOINTS, trains=self.accelerator.is_main_process)
         check_same_statistics(self.path, self.data, checkpoint.state)
         check_rows_per_update(
             self.path,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hdiff.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from hdiff.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 from hdiff.errors import CheckpointError
 
 
@@ -81,9 +81,109 @@ def test_damaged_later_checkpoint_does_not_push_out_the_new_one(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
 
 
+def test_damaged_checkpoint_is_kept_aside_and_pushes_no_good_one_out(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    damaged = save(tmp_path, 5)
+    (damaged / "model.safetensors").write_bytes(b"half")
+    with pytest.warns(UserWarning, match=r"kept there as \.damaged-step-\*; step-00000003 is used instead"):
+        assert load_checkpoint(tmp_path, trains=True).step == 3
+    save(tmp_path, 6)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".damaged-step-00000005", "step-00000003", "step-00000006"]
+    assert (tmp_path / ".damaged-step-00000005" / "model.safetensors").read_bytes() == b"half"
+    assert load_checkpoint(tmp_path).step == 6
+
+
+def test_step_that_is_damaged_twice_is_kept_aside_once(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    for content in (b"one", b"two"):
+        (save(tmp_path, 5) / "model.safetensors").write_bytes(content)
+        with pytest.warns(UserWarning, match="step-00000003 is used instead"):
+            assert load_checkpoint(tmp_path, trains=True).step == 3
+    assert (tmp_path / ".damaged-step-00000005" / "model.safetensors").read_bytes() == b"two"
+
+
+def test_reader_of_damaged_checkpoints_writes_nothing(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    (save(tmp_path, 5) / "model.safetensors").write_bytes(b"")
+    (tmp_path / ".removing-step-00000001").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.warns(UserWarning, match="step-00000003 is used instead"):
+        load_checkpoint(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_checkpoints_that_are_all_damaged_stay_where_they_are(tmp_path: Path) -> None:
+    """Or the next start would find none, and train from the beginning over what is left."""
+    (save(tmp_path, 1) / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(tmp_path, trains=True)
+    assert has_checkpoint(tmp_path)
+
+
+def test_reader_takes_the_new_checkpoint_if_the_one_it_reads_is_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training saves step 6 and prunes step 3 after the reader has listed it, before or while it reads."""
+    read_text, read_bytes = Path.read_text, Path.read_bytes
+
+    def save_once(path: Path) -> None:
+        if path.parent.name == "step-00000003" and path.exists():
+            save(tmp_path / method, 6, keep=1)
+
+    def text(path: Path, encoding: str | None = None) -> str:
+        if method == "read_text":
+            save_once(path)
+        return read_text(path, encoding=encoding)
+
+    def content(path: Path) -> bytes:
+        if method == "read_bytes":
+            save_once(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_text", text)
+    monkeypatch.setattr(Path, "read_bytes", content)
+    for method in ("read_text", "read_bytes"):
+        save(tmp_path / method, 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert load_checkpoint(tmp_path / method).step == 6
+
+
+READING = """
+import sys
+from pathlib import Path
+from hdiff.checkpoint import load_checkpoint
+steps = set()
+while len(steps) < 20:
+    steps.add(load_checkpoint(Path(sys.argv[1])).step)
+"""
+
+
+def test_reader_beside_a_training_that_keeps_one_checkpoint_finds_each_time_one(tmp_path: Path) -> None:
+    save(tmp_path, 1, keep=1)
+    words = [sys.executable, "-W", "error:damaged in", "-c", READING, str(tmp_path)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as reader:
+        step = 1
+        while reader.poll() is None:
+            step += 1
+            save(tmp_path, step, keep=1)
+        assert reader.stderr is not None
+        assert reader.returncode == 0, reader.stderr.read()
+
+
 def test_remains_of_a_killed_save_are_removed_by_the_next(tmp_path: Path) -> None:
-    (tmp_path / ".writing-step-00000007").mkdir()
+    for left in (".writing-step-00000007", ".removing-step-00000006"):
+        (tmp_path / left).mkdir()
     save(tmp_path, 8)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000008"]
+
+
+def test_remains_of_a_killed_pruning_are_removed_by_the_next_start(tmp_path: Path) -> None:
+    """There may be no save any more: the run was killed while it pruned after its last update."""
+    save(tmp_path, 8)
+    (tmp_path / ".removing-step-00000006").mkdir()
+    load_checkpoint(tmp_path, trains=True)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000008"]
 
 

@@ -172,9 +172,15 @@ def test_damaged_checkpoint_costs_time_and_nothing_else(recipe_file: Path, tmp_p
     for name in ("whole", "damaged"):
         Trainer(recipe_of(recipe_file, f"output={tmp_path / name}")).run()
     (tmp_path / "damaged" / "checkpoints" / "step-00000008" / "ema.safetensors").write_bytes(b"")
+    checkpoints = tmp_path / "damaged" / "checkpoints"
+    with pytest.warns(UserWarning, match="step-00000008: ema.safetensors .* step-00000004 is used instead"):
+        RunFolder.load(tmp_path / "damaged")
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step-00000004", "step-00000008"]
     with pytest.warns(UserWarning, match="step-00000008: ema.safetensors .* step-00000004 is used instead"):
         Trainer(recipe_of(recipe_file, f"output={tmp_path / 'damaged'}", "resume=auto")).run()
     assert_equal_runs(tmp_path / "whole", tmp_path / "damaged")
+    names = sorted(path.name for path in checkpoints.iterdir())
+    assert names == [".damaged-step-00000008", "step-00000004", "step-00000008"]
 
 
 FULL_DISK = """
