@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -136,6 +137,8 @@ def run(arguments: Sequence[str]) -> int:
             return _say(error.format_message(), 2)
         if debug:
             raise
+        if isinstance(error, OSError) and _is_full(error):
+            return _say(f"no room to write ({error.strerror}); free some space, or write elsewhere", 2)
         return _say(
             f"internal error, {type(error).__name__}: {error} "
             f"(--debug shows the traceback; please report it)",
@@ -143,6 +146,13 @@ def run(arguments: Sequence[str]) -> int:
         )
 
 
+def _is_full(error: OSError) -> bool:
+    from hdiff.data.durable_files import NO_ROOM
+
+    return error.errno in NO_ROOM
+
+
 def _say(message: str, code: int) -> int:
-    typer.echo(f"hdiff: {message}", err=True)
+    with suppress(OSError):  # stderr may be full, too; the exit code still tells
+        typer.echo(f"hdiff: {message}", err=True)
     return code

@@ -8,10 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from hdiff.data.tokenizer import Tokenizer
-from hdiff.factory import build_corruption, build_model
-from hdiff.sharing import ModelDescription, PretrainedModel
+from shared_models import save_untrained
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -29,22 +26,7 @@ SHARED = "shared/quickstart"
 @pytest.fixture(scope="module")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of `hdiff export` with an untrained model of the quickstart's kind."""
-    text = "The list is sorted. The old list is returned. " * 20
-    tokenizer = Tokenizer.train([text], "train:300")
-    description = ModelDescription(
-        name="quickstart",
-        vocab_size=tokenizer.vocab_size,
-        sequence_length=32,
-        model={"width": 16, "depth": 1, "num_heads": 2},
-        head={"kind": "autoregressive", "num_heads": 2},
-        corruption={"kind": "span_masking", "segmentation": "random", "lengths": {1: 0.5, 3: 0.5}},
-    )
-    corruption = build_corruption(
-        description.corruption, mask_id=tokenizer.vocab_size, unit_lengths=lambda level: [1.0]
-    )
-    model = build_model(description.recipe, tokenizer.vocab_size, corruption)
-    folder = tmp_path_factory.mktemp("docs") / SHARED
-    return PretrainedModel(description, tokenizer, model.eval(), corruption).save_pretrained(folder)
+    return save_untrained(tmp_path_factory.mktemp("docs") / SHARED)
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,7 @@ def sample(
     from hdiff.controlled_samples import controlled_samples
     from hdiff.heads.sampling import Sampling
     from hdiff.sharing.shared_run import is_shared, load_model
+    from hdiff.terminal_text import visible_controls
 
     request = Request(
         infill=infill,
@@ -93,7 +95,8 @@ def sample(
             title = f"--- sample {number} of {num}, {record['num_steps']} steps, seed {seed}"
             bound = "bound on -log p(filled | given)"
             score = f", {bound} {drawn['score']:.3f} nats/token" if "score" in drawn else ""
-            typer.echo(f"{title}{score}\n{drawn['text'].strip()}")
+            text = drawn["text"].strip()
+            typer.echo(f"{title}{score}\n{visible_controls(text) if sys.stdout.isatty() else text}")
     if trajectory is not None:
         from hdiff.pages import trajectory_page
 
