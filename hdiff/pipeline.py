@@ -172,6 +172,8 @@ class TextDiffusionPipeline:
     def _free(
         self, length: int, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
     ) -> PipelineOutput:
+        if length < 1:
+            raise DataError(f"samples of {length} tokens; give at least 1")
         corruption = self.corruption.unconditional()
         default = default_steps(corruption, length)
         steps = default if num_steps is None else num_steps

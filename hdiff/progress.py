@@ -1,6 +1,6 @@
 """Progress: what a long command is doing, on stderr; a bar on a terminal, plain lines in a log.
 
-rich obeys NO_COLOR and, where the output is no terminal, writes no escape codes.
+rich writes no escape codes to what is no terminal or a dumb one; NO_COLOR takes its colours, not its bold.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from hdiff.run_record import check_statistics, read_run
 RECIPE_FILE = "recipe.yaml"
 RECORD_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
+_SHARED_FILE = "config.json"
+_SHARED = re.compile(r'"format"\s*:\s*"hdiff"')
+_READ_CHARACTERS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class RunFolder:
         """
         path = Path(path)
         if not (path / RECIPE_FILE).is_file() or not (path / RECORD_FILE).is_file():
+            if _is_shared(path / _SHARED_FILE):
+                raise CheckpointError(
+                    f"{path} is a shared model (hdiff export), not a run folder; give the run folder that it "
+                    f"was exported from"
+                )
             raise CheckpointError(
                 f"{path} is not a run folder (no {RECIPE_FILE} and {RECORD_FILE} in it); "
                 f"train one: hdiff train RECIPE.yaml output={path}"
@@ -93,6 +102,14 @@ class RunFolder:
     def has_checkpoint(path: Path | str) -> bool:
         """Whether the folder holds a checkpoint to go on from."""
         return has_checkpoint(Path(path) / CHECKPOINTS)
+
+
+def _is_shared(config: Path) -> bool:
+    """Whether a file is the configuration of a shared model, by its beginning."""
+    if not config.is_file():
+        return False
+    with config.open(encoding="utf-8", errors="replace") as file:
+        return _SHARED.search(file.read(_READ_CHARACTERS)) is not None
 
 
 def _corruption(recipe: Recipe, record: dict[str, Any], tokenizer: Tokenizer) -> Corruption:

@@ -62,6 +62,12 @@ def test_a_terminal_is_sent_no_control_characters_of_a_text(tmp_path: Path) -> N
     assert b"\x1b" * 4 in done.stdout, "a file gets the text as it is"
 
 
+def test_a_dumb_terminal_is_sent_no_escape_codes() -> None:
+    arguments = command("inspect", "The old dog slept.", "--parser", "plain", "--level", "sentence")
+    assert b"\x1b" in on_a_terminal(arguments)
+    assert b"\x1b" not in on_a_terminal(arguments, TERM="dumb")
+
+
 def test_newlines_and_tabs_stay_and_other_controls_are_written_out() -> None:
     text = "a\tb\nc \u00e9\u4e2d \x1b[2J\x08\r\x00\x7f\x9b"
     assert visible_controls(text) == "a\tb\nc \u00e9\u4e2d " + r"\x1b[2J\x08\x0d\x00\x7f\x9b"

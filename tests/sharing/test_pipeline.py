@@ -193,6 +193,7 @@ BAD_CALLS: dict[str, tuple[str, dict[str, object], str]] = {
     "no gap": ("spans", {"infill": "The list"}, "has no gap"),
     "a prefix as long as the text": ("spans", {"prefix": "The list", "length": 2}, "at least one to fill"),
     "longer than the rows": ("spans", {"prefix": "The", "length": 40}, "the model's rows 32"),
+    "texts of nothing": ("spans", {"length": 0}, "samples of 0 tokens; give at least 1"),
     "no text": ("spans", {"num_samples": 0}, "at least 1"),
     "no step": ("spans", {"num_inference_steps": 0}, "at least 1 step"),
     "a prefix of a cascade": ("cascade", {"prefix": "The"}, "need a model of masked units"),

@@ -53,6 +53,17 @@ def test_a_shared_model_has_no_data_set_of_its_own(
     assert f"--tokenizer {exported}/tokenizer.json" in error
 
 
+@pytest.mark.parametrize("command", [["diagnose"], ["export"], ["eval", "--judge"]])
+def test_commands_that_need_the_run_say_that_it_is_a_shared_model(
+    command: list[str], exported: Path, families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {"diagnose": [], "export": [str(tmp_path / "out")], "eval": [str(families / "spans"), "-q"]}
+    assert hdiff([*command, str(exported), *others[command[0]]]) == 2
+    error = capsys.readouterr().err
+    assert f"{exported} is a shared model (hdiff export), not a run folder; give the run folder" in error
+    assert "hdiff train" not in error
+
+
 @pytest.mark.parametrize("command", ["sample", "eval"])
 def test_other_folders_are_refused_with_what_to_do(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
