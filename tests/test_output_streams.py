@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from shared_models import save_untrained
+from terminals import on_a_terminal
 
 from hdiff.terminal_text import visible_controls
 
@@ -21,22 +22,6 @@ def command(*arguments: str) -> list[str]:
 
 def sample(folder: Path) -> list[str]:
     return command("sample", str(folder), "--num", "1", "--length", "4")
-
-
-def on_a_terminal(arguments: list[str], **environment: str) -> bytes:
-    """What a terminal of its own is sent."""
-    pty = pytest.importorskip("pty", reason="no terminals here")
-    terminal, inner = pty.openpty()
-    try:
-        environment = {**os.environ, "TERM": "xterm-256color", **environment}
-        done = subprocess.run(
-            arguments, stdin=inner, stdout=inner, stderr=inner, env=environment, timeout=300, check=False
-        )
-        assert done.returncode == 0
-        return os.read(terminal, 1 << 16)
-    finally:
-        os.close(terminal)
-        os.close(inner)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
@@ -60,12 +45,6 @@ def test_a_terminal_is_sent_no_control_characters_of_a_text(tmp_path: Path) -> N
     assert rb"\x1b\x1b\x1b\x1b" in shown
     done = subprocess.run(sample(folder), capture_output=True, timeout=300, check=False)
     assert b"\x1b" * 4 in done.stdout, "a file gets the text as it is"
-
-
-def test_a_dumb_terminal_is_sent_no_escape_codes() -> None:
-    arguments = command("inspect", "The old dog slept.", "--parser", "plain", "--level", "sentence")
-    assert b"\x1b" in on_a_terminal(arguments)
-    assert b"\x1b" not in on_a_terminal(arguments, TERM="dumb")
 
 
 def test_newlines_and_tabs_stay_and_other_controls_are_written_out() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from terminals import on_a_terminal
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*[34][0-9]m|\x1b\[[0-9;]*9[0-9]m")
 SHOW_PROGRESS = """
@@ -41,29 +42,6 @@ def cpu_seconds(*command: str) -> float:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def on_a_terminal(command: list[str], **environment: str) -> bytes:
-    """What a command writes to a terminal of its own."""
-    pty = pytest.importorskip("pty", reason="pseudo terminals are those of Unix")
-    leader, follower = pty.openpty()
-    values = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
-    process = subprocess.Popen(
-        command, stdout=follower, stderr=follower, env={**values, "TERM": "xterm-256color", **environment}
-    )
-    os.close(follower)
-    written = b""
-    while True:
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # Linux: the other end is closed
-            part = b""
-        if not part:
-            break
-        written += part
-    os.close(leader)
-    assert process.wait(timeout=600) == 0, written
-    return written
 
 
 def test_importing_hdiff_takes_under_0_3_seconds() -> None:
