@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,27 +24,28 @@ from hdiff.data.batch import Batch
 from hdiff.data.durable_files import disk_errors
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.data.training_data import data_facts, open_rows, restore_rows, rows_state, verify_once
+from hdiff.data.training_data import data_facts, open_rows, verify_once
 from hdiff.errors import CheckpointError
 from hdiff.evaluation import evaluate_bound, evaluate_exact
 from hdiff.factory import build_model, count_parameters, required_levels
 from hdiff.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.metrics import MetricsLog
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.optimisation import Average, load_optimizer, make_optimizer, optimizer_tensors, rate_factor
+from hdiff.optimisation import Average, make_optimizer, rate_factor
 from hdiff.out_of_memory import memory_errors
 from hdiff.processes import make_accelerator, process_errors
 from hdiff.recipe import to_yaml
 from hdiff.recipe_data import RecipeData
 from hdiff.resuming import check_rows_per_update, check_same_run, check_same_statistics, renew_places
-from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder, load_weights
+from hdiff.run_folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder
 from hdiff.run_lock import run_lock
 from hdiff.run_record import read_run
 from hdiff.seeds import derive_seed
-from hdiff.sharding import shard_all, shard_layers, whole
+from hdiff.sharding import shard_layers, whole
 from hdiff.skipped_steps import LIMIT_OF_SCALING, SkippedSteps
 from hdiff.stop_signals import stop_signals
 from hdiff.trackers import Trackers, check_trackers
+from hdiff.training_state import TrainingState
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress
@@ -97,6 +97,15 @@ class Trainer:
             self.accelerator.process_index,
             learning_rate=self.config.learning_rate,
             vocab_size=self.prepared.tokenizer.vocab_size,
+        )
+        self.state = TrainingState(
+            self.model,
+            self.average,
+            bool(self.config.ema_decay),
+            self.optimizer,
+            self.rows,
+            self.skipped,
+            self.accelerator,
         )
         self.earlier_seconds = 0.0
         self.began = time.perf_counter()
@@ -314,23 +323,9 @@ class Trainer:
             before=checkpoint.state.get("rows_per_update"),
             now=self._rows_per_update(),
         )
-        if self.accelerator.is_fsdp2:
-            weights = {
-                p: shard_all(checkpoint.tensors[p], self.model)
-                for p in checkpoint.tensors
-                if p != "optimizer"
-            }
-            checkpoint = replace(checkpoint, tensors={**checkpoint.tensors, **weights})
-        restore_rows(self.rows, checkpoint.state, self.accelerator)
+        self.state.restore(checkpoint)
         if self.accelerator.is_main_process:
             renew_places(self.path, self.recipe)
-        load_weights(self.model, checkpoint, "model")
-        if self.config.ema_decay:
-            load_weights(self.average.model, checkpoint, "ema")
-        load_optimizer(self.optimizer, self.model, checkpoint.tensors["optimizer"])
-        self.skipped.restore(checkpoint.state)
-        if self.accelerator.scaler is not None and "scaler" in checkpoint.state:
-            self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
         self.earlier_seconds = float(checkpoint.state.get("train_seconds", 0.0))
         if self.progress is not None:
             self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
@@ -338,15 +333,7 @@ class Trainer:
 
     def _save(self, step: int) -> None:
         self.accelerator.wait_for_everyone()
-        tensors = {
-            "model": self.model.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer, self.model),
-        }
-        if self.config.ema_decay:
-            tensors["ema"] = self.average.model.state_dict()
-        keep = self.accelerator.is_main_process
-        tensors = {part: whole(values, keep=keep) for part, values in tensors.items()}
-        rows = rows_state(self.rows, self.accelerator)
+        tensors, values = self.state.tensors(), self.state.values()
         if not self.accelerator.is_main_process:
             return
         if self.skipped.in_row and not all(bool(t.isfinite().all()) for t in tensors["model"].values()):
@@ -357,11 +344,8 @@ class Trainer:
             "rows_per_update": self._rows_per_update(),
             "train_seconds": self._train_seconds(),
             "statistics_sha256": self.data.statistics_digest(),
-            **rows,
-            **self.skipped.state(),
+            **values,
         }
-        if self.accelerator.scaler is not None:
-            state["scaler"] = self.accelerator.scaler.state_dict()
         save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=self.config.keep_checkpoints)
 
     def _tokens_seen(self, step: int) -> int:
