@@ -56,6 +56,10 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
         found: Any = importlib.import_module(module_name)
         for name in class_name.split("."):
             found = getattr(found, name)
+    except ModuleNotFoundError as error:
+        raise RecipeError(
+            f"{section}.kind '{kind}' cannot be imported: {error}; install the package that offers it"
+        ) from error
     except Exception as error:  # the module is the user's, and so is what it raises
         raise RecipeError(f"{section}.kind '{kind}' cannot be imported: {error}") from error
     base = _base(family)

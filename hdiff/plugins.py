@@ -44,6 +44,12 @@ def is_plugin(name: str) -> bool:
     return any(name in plugin_names(purpose) for purpose in GROUPS)
 
 
+def plugin_packages(name: str) -> list[str]:
+    """Installed packages that offer a component of this name, for any purpose, sorted."""
+    points = [point for group in GROUPS.values() for point in entry_points(group=group, name=name)]
+    return sorted({point.dist.name for point in points if point.dist is not None})
+
+
 def load_plugin(purpose: str, name: str, base: type, *, error: type[UserError]) -> Any:
     """The class that an installed package offers.
 

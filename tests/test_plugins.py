@@ -133,6 +133,47 @@ def test_a_recipe_names_it_and_the_run_is_trained_and_sampled(prepared_folder: P
     assert hdiff(["sample", str(tmp_path / "run"), "--num", "1", "--steps", "2"]) == 0
 
 
+def test_a_shared_model_with_a_component_of_others_is_used_by_commands_that_name_it(
+    stranger: str,
+    site: Path,
+    prepared_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from shared_models import CHECKOUT, TINY
+
+    run, shared = tmp_path / "run", str(tmp_path / "shared")
+    recipe = str(CHECKOUT / "recipes" / "e2e_control.yaml")
+    own = [*TINY, f"data.path={prepared_folder}", f"output={run}", "corruption={kind: pairs}"]
+    assert hdiff(["train", recipe, *own, "head={kind: product}", "planner=null", "-q"]) == 0
+    assert hdiff(["export", str(run), shared]) == 0
+
+    card = (tmp_path / "shared" / "README.md").read_text(encoding="utf-8")
+    assert f"`pairs` (offered by {stranger}), which is not part of hdiff" in card
+    assert "nothing more" not in card
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert 'from_pretrained("THIS FOLDER", components=["pairs"])' in snippet
+    exec(snippet.replace("THIS FOLDER", shared), {})
+
+    evaluation = ["--data", str(prepared_folder), "--steps", "1", "-q"]
+    for words in (["sample", shared, "--num", "1", "--steps", "2"], ["eval", shared, *evaluation]):
+        capsys.readouterr()
+        assert hdiff(words) == 2
+        assert "components=['pairs'], on the command line with --component pairs" in capsys.readouterr().err
+        assert hdiff([*words, "--component", "other", "--component", "pairs"]) == 0
+
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder != str(site)])
+    assert hdiff(["sample", shared, "--component", "pairs"]) == 2
+    message = "uses the corruption 'pairs', which neither hdiff nor an installed package offers"
+    assert f"{message}; install the package that offers it" in capsys.readouterr().err
+
+
+def test_a_class_whose_package_is_missing_says_to_install_it() -> None:
+    with pytest.raises(RecipeError, match=r"No module named 'not_there'; install the package that offers it"):
+        build({"kind": "not_there.noise:Mine"}, CORRUPTIONS, section="corruption")
+
+
 @pytest.mark.usefixtures("stranger")
 def test_names_of_hdiff_cannot_be_taken_over() -> None:
     assert isinstance(build({"kind": "token_masking"}, CORRUPTIONS, section="corruption"), TokenMasking)

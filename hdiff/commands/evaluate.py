@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Model, Quiet, Seed, sampler_spec
+from hdiff.commands.options import AsJson, Component, Model, Quiet, Seed, sampler_spec
 from hdiff.errors import DataError
 
 
@@ -42,6 +42,7 @@ def evaluate(
     max_pairs: Annotated[
         int | None, typer.Option(help="At most so many pairs of each paradigm, spread evenly; default: all.")
     ] = None,
+    component: Component = None,
     seed: Seed = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -58,7 +59,7 @@ def evaluate(
     pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
     if agreement:
         pairs["agreement"] = agreement_pairs()
-    loaded = load_model(run)
+    loaded = load_model(run, components=component or ())
     if is_shared(run) and data is None:
         raise DataError(
             f"{run} is a shared model, which has no data set; give one with --data, prepared with "

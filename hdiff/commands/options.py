@@ -13,6 +13,13 @@ Model = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Component = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Class of another package that a shared model may use, module:Class or a name; may be repeated.",
+        metavar="NAME",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Model, Seed, optional_parser, sampler_spec
+from hdiff.commands.options import AsJson, Component, Model, Seed, optional_parser, sampler_spec
 
 
 def sample(
@@ -55,6 +55,7 @@ def sample(
     trajectory: Annotated[
         Path | None, typer.Option(help="Also write a page that shows the filling step by step.")
     ] = None,
+    component: Component = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw samples from a trained model: freely, around given words, or along given labels."""
@@ -75,7 +76,7 @@ def sample(
         length=length,
         tries=tries,
     )
-    loaded = load_model(run)
+    loaded = load_model(run, components=component or ())
     record = controlled_samples(
         loaded,
         request,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hdiff.commands.options import Component
 from hdiff.errors import UserError
 
 
@@ -18,6 +19,7 @@ def serve(
         str, typer.Option(help="Address to listen at; the default is reached from this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
+    component: Component = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Show one trained model as a web page: corrupt a sentence, watch it restored, give words."""
@@ -34,7 +36,7 @@ def serve(
         from hdiff.serve.app import create_app
         from hdiff.serve.served_run import ServedRun
 
-        app = create_app(ServedRun.load(run), names=[host])
+        app = create_app(ServedRun.load(run, components=component or ()), names=[host])
         if not is_local(host):
             typer.echo(
                 f"warning: other machines may reach {host}, and there is no password: whoever reaches the "

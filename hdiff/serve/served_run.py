@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,11 +49,12 @@ class ServedRun:
     notes: tuple[str, ...]
 
     @classmethod
-    def load(cls, path: Path) -> ServedRun:
+    def load(cls, path: Path, *, components: Sequence[str] = ()) -> ServedRun:
         """Loads a model.
 
         Args:
             path: A run folder, or one of `hdiff export`.
+            components: Classes of other packages that an exported model may name.
 
         Returns:
             The model, with parser and data set as far as they are at hand.
@@ -62,7 +63,7 @@ class ServedRun:
             CheckpointError: If it is neither, or damaged.
         """
         if (path / "config.json").is_file() and not (path / RECORD_FILE).is_file():
-            folder, record, bound = _exported(path)
+            folder, record, bound = _exported(path, components)
         elif path.is_dir():
             folder, record, bound = _trained(path)
         else:
@@ -120,10 +121,12 @@ def _trained(path: Path) -> tuple[RunFolder, dict[str, Any], tuple[str, str] | N
     return folder, record.run, bound
 
 
-def _exported(path: Path) -> tuple[RunFolder, dict[str, Any], tuple[str, str] | None]:
+def _exported(
+    path: Path, components: Sequence[str]
+) -> tuple[RunFolder, dict[str, Any], tuple[str, str] | None]:
     from hdiff.sharing import PretrainedModel
 
-    pretrained = PretrainedModel.from_pretrained(path)
+    pretrained = PretrainedModel.from_pretrained(path, components=components)
     description = pretrained.description
     data: dict[str, Any] = {"labels": description.labels}
     if description.parser is not None:

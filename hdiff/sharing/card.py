@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from hdiff.plugins import plugin_packages
 from hdiff.run_record import RunRecord
-from hdiff.sharing.description import ModelDescription
+from hdiff.sharing.description import ModelDescription, classes_of_others, loading_arguments
 
 _DATA_LICENCES = {
     "builtin:pydoc": "PSF-2.0 (the manual of Python, which ships inside CPython)",
@@ -90,17 +91,18 @@ def _summary(description: ModelDescription, record: RunRecord) -> str:
 
 
 def _use(description: ModelDescription, *, is_generator: bool) -> str:
+    arguments = loading_arguments(description, "THIS FOLDER")
     if is_generator:
         code = (
             "import torch\nfrom hdiff.pipeline import TextDiffusionPipeline\n\n"
-            'pipeline = TextDiffusionPipeline.from_pretrained("THIS FOLDER")\n'
+            f"pipeline = TextDiffusionPipeline.from_pretrained({arguments})\n"
             "generator = torch.Generator().manual_seed(0)\n"
             "print(pipeline(2, generator=generator).texts)"
         )
     else:
         code = (
             "from hdiff.sharing import PretrainedModel\n\n"
-            'pretrained = PretrainedModel.from_pretrained("THIS FOLDER")'
+            f"pretrained = PretrainedModel.from_pretrained({arguments})"
         )
     return (
         f"```python\n{code}\n```\n\n{_needs(description)} Weights are safetensors; no pickle is read and no "
@@ -109,12 +111,26 @@ def _use(description: ModelDescription, *, is_generator: bool) -> str:
 
 
 def _needs(description: ModelDescription) -> str:
-    if description.model.pretrained is None:
-        return "Needs hdiff and nothing more; install it from its checkout: `pip install .`."
+    others = ", ".join(_with_package(kind) for kind in classes_of_others(description))
+    if description.model.pretrained is not None:
+        needs = (
+            "Needs hdiff, and transformers, which builds its trunk; install both from the checkout of hdiff: "
+            '`pip install ".[transformers]"`.'
+        )
+    else:
+        alone = "" if others else " and nothing more"
+        needs = f"Needs hdiff{alone}; install it from its checkout: `pip install .`."
+    if not others:
+        return needs
     return (
-        "Needs hdiff, and transformers, which builds its trunk; install both from the checkout of hdiff: "
-        '`pip install ".[transformers]"`.'
+        f"{needs} It also needs {others}, which is not part of hdiff: install the package that offers it, if "
+        f"you trust its author, and give commands of hdiff `--component NAME`."
     )
+
+
+def _with_package(kind: str) -> str:
+    packages = plugin_packages(kind)
+    return f"`{kind}` (offered by {' and '.join(packages)})" if packages else f"`{kind}`"
 
 
 def _data_facts(record: RunRecord, options: CardOptions) -> list[tuple[str, Any]]:

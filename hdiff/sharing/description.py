@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from hdiff import __version__
+from hdiff.components import nearest
 from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe, Section
 from hdiff.errors import CheckpointError
-from hdiff.plugins import is_plugin
+from hdiff.plugins import is_plugin, plugin_names
 
 FORMAT_VERSION = 1
 """Version of the folder that this hdiff writes, and the newest that it reads."""
@@ -23,6 +25,9 @@ WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
 HASHED_FILES = (WEIGHTS_FILE, TOKENIZER_FILE)
 """Files whose SHA-256 config.json holds; there are no others to name."""
+
+NAMING_KEYS = ("kind", "schedule")
+"""Keys under which a text names a class: a schedule without arguments is its name alone."""
 
 LARGEST_ARGUMENT = 1_000_000
 """Largest whole number that a component may be given: more is damage or an attack."""
@@ -193,32 +198,81 @@ def read_description(text: str, *, where: str) -> ModelDescription:
     return description
 
 
-def _check_components(description: ModelDescription, where: str, components: Sequence[str]) -> None:
+def classes_of_others(description: ModelDescription) -> list[str]:
+    """Classes that are not part of hdiff, `module:Class` or names of plugins, as loading must name them.
+
+    Args:
+        description: The model.
+
+    Returns:
+        Each once, in the order of the sections.
+    """
+    kinds = [str(value) for key, value in _leaves(_sections(description)) if key in NAMING_KEYS]
+    return list(dict.fromkeys(kind for kind in kinds if _is_of_others(kind)))
+
+
+def loading_arguments(description: ModelDescription, name: str) -> str:
+    """Arguments of `from_pretrained`: the folder, and the classes of other packages that its user must name.
+
+    Args:
+        description: The model.
+        name: How the folder is written.
+
+    Returns:
+        Python.
+    """
+    others = ", ".join(json.dumps(kind) for kind in classes_of_others(description))
+    return f'"{name}", components=[{others}]' if others else f'"{name}"'
+
+
+def _sections(description: ModelDescription) -> list[Any]:
     sections = [description.head, description.type_head, description.planner, description.corruption]
     sections += [description.packing, description.model.model_dump(), description.evaluation.model_dump()]
-    for key, value in _leaves(sections):
-        if key == "kind" and _is_of_others(str(value)) and value not in components:
+    return sections
+
+
+def _check_components(description: ModelDescription, where: str, components: Sequence[str]) -> None:
+    for kind in classes_of_others(description):
+        if kind not in components:
             raise CheckpointError(
-                f"{where} uses the class '{value}', which is not part of hdiff; if you trust it, load with "
-                f"components=['{value}']"
+                f"{where} uses the class '{kind}', which is not part of hdiff; if you trust it, load with "
+                f"components=['{kind}'], on the command line with --component {shlex.quote(kind)}"
             )
+    for key, value in _leaves(_sections(description)):
         if isinstance(value, int) and abs(value) > LARGEST_ARGUMENT:
             raise CheckpointError(
                 f"{where}/config.json has {key}: {value}, more than {LARGEST_ARGUMENT}; it is damaged, "
                 f"download or export it again"
             )
+    _check_names(description, where)
+
+
+def _check_names(description: ModelDescription, where: str) -> None:
+    """Refuses names that nobody offers here, which are most likely those of a package that is missing."""
+    families = _families()
+    named = {"head": description.head, "type_head": description.type_head}
+    named |= {"corruption": description.corruption, "sampler": description.evaluation.sampler or {}}
+    for purpose, spec in named.items():
+        kind, family = spec.get("kind"), families[purpose.removeprefix("type_")]
+        if isinstance(kind, str) and ":" not in kind and kind not in {*family, *plugin_names(purpose)}:
+            raise CheckpointError(
+                f"{where} uses the {purpose} '{kind[:80]}', which neither hdiff nor an installed package "
+                f"offers{nearest(kind[:80], family)}; install the package that offers it"
+            )
 
 
 def _is_of_others(kind: str) -> bool:
     """Whether a kind is a class of others, by its path or as a plugin; hdiff's own names stay its own."""
-    if ":" in kind:
-        return True
+    return ":" in kind or (kind not in set().union(*_families().values()) and is_plugin(kind))
+
+
+def _families() -> dict[str, Mapping[str, type]]:
     from hdiff.corruption import CORRUPTIONS
     from hdiff.heads import HEADS
     from hdiff.samplers import SAMPLERS
     from hdiff.schedules import SCHEDULES
 
-    return kind not in {**CORRUPTIONS, **HEADS, **SAMPLERS, **SCHEDULES} and is_plugin(kind)
+    return {"corruption": CORRUPTIONS, "head": HEADS, "sampler": SAMPLERS, "schedule": SCHEDULES}
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

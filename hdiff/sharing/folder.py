@@ -17,7 +17,7 @@ from typing import Any
 from hdiff.data.durable_files import NO_ROOM, file_sha256, write_synced
 from hdiff.errors import CheckpointError
 from hdiff.recipe import read_yaml
-from hdiff.sharing.description import HASHED_FILES, WEIGHTS_FILE
+from hdiff.sharing.description import HASHED_FILES, NAMING_KEYS, WEIGHTS_FILE
 
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
@@ -128,12 +128,12 @@ def check_kinds(folder: Path, components: Sequence[str]) -> None:
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            kind = str(value.get("kind", ""))
-            if ":" in kind and kind not in components:
-                raise CheckpointError(
-                    f"{folder} uses the class '{kind[:200]}', which is not part of hdiff; if you trust it, "
-                    f"load with components=['{kind[:200]}']"
-                )
+            for kind in (str(value[key]) for key in NAMING_KEYS if isinstance(value.get(key), str)):
+                if ":" in kind and kind not in components:
+                    raise CheckpointError(
+                        f"{folder} uses the class '{kind[:200]}', which is not part of hdiff; if you trust "
+                        f"it, load with components=['{kind[:200]}']"
+                    )
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value

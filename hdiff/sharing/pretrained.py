@@ -26,6 +26,7 @@ from hdiff.sharing.description import (
     WEIGHTS_FILE,
     ModelDescription,
     SharedParser,
+    loading_arguments,
     parse_description,
 )
 from hdiff.sharing.hub import find_folder, push_folder
@@ -196,9 +197,10 @@ class PretrainedModel:
             return push_folder(folder, repository, files=files.FILES, private=private)
 
     def _short_card(self) -> str:
+        arguments = loading_arguments(self.description, "...")
         return (
             f"---\nlibrary_name: hdiff\n---\n# {self.description.name}\n\nA diffusion language model. Load "
-            f'it with `hdiff.sharing.PretrainedModel.from_pretrained("...")`.\n'
+            f"it with `hdiff.sharing.PretrainedModel.from_pretrained({arguments})`.\n"
         )
 
 

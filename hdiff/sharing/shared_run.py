@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hdiff.run_folder import RECORD_FILE, RunFolder
@@ -14,11 +15,12 @@ def is_shared(path: Path) -> bool:
     return (path / CONFIG_FILE).is_file() and not (path / RECORD_FILE).is_file()
 
 
-def load_model(path: Path) -> RunFolder:
+def load_model(path: Path, *, components: Sequence[str] = ()) -> RunFolder:
     """Loads a run, or a shared model as a run that knows neither its data set nor its parser.
 
     Args:
         path: Folder of `hdiff train` or of `hdiff export`.
+        components: Classes of other packages that a shared model may name; a run may name any.
 
     Returns:
         The run; of a shared model its record holds what sampling and scoring ask for.
@@ -28,7 +30,7 @@ def load_model(path: Path) -> RunFolder:
     """
     if not is_shared(path):
         return RunFolder.load(path)
-    pretrained = PretrainedModel.from_pretrained(path)
+    pretrained = PretrainedModel.from_pretrained(path, components=components)
     description = pretrained.description
     record = {
         "unit_lengths": description.unit_lengths,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import suppress
 
 import pytest
 from serve.conftest import SENTENCE
+from shared_models import change_config
 
 from hdiff.cli import run as hdiff
 
@@ -53,6 +55,18 @@ def _ignored(address, body):
 def test_an_exported_folder_is_served(start_server, exported):
     server = start_server(str(exported), "--port", "0", "--host", "localhost")
     assert server.address.startswith("http://localhost:")
+    assert post(server.address, "restore", length=8)["samples"][0]["text"]
+
+
+def test_an_exported_folder_with_a_class_of_others_is_served_if_it_is_named(
+    start_server, exported, tmp_path, capsys
+):
+    kind = "hdiff.corruption:TokenMasking"
+    folder = shutil.copytree(exported, tmp_path / "copied")
+    change_config(folder, corruption={"kind": kind})
+    assert hdiff(["serve", str(folder), "--port", "0"]) == 2
+    assert f"on the command line with --component {kind}" in capsys.readouterr().err
+    server = start_server(str(folder), "--port", "0", "--component", kind)
     assert post(server.address, "restore", length=8)["samples"][0]["text"]
 
 

@@ -447,6 +447,26 @@ def test_a_run_of_a_stranger_imports_no_class_of_its_choice(
     assert not (tmp_path / MARK).exists()
 
 
+@pytest.mark.parametrize("shape", ["run", "shared"])
+def test_a_schedule_that_is_its_name_alone_is_no_way_around(
+    shape: str, families: Path, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harmful_schedule.py").write_text(f"import pathlib\npathlib.Path({MARK!r}).touch()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    corruption = {"kind": "token_masking", "schedule": "harmful_schedule:Mine"}
+    if shape == "shared":
+        folder = copied
+        change_config(folder, corruption=corruption)
+    else:
+        folder = Path(shutil.copytree(families / "spans", tmp_path / "run"))
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+        (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "corruption": corruption}))
+    with pytest.raises(CheckpointError, match=r"uses the class 'harmful_schedule:Mine'.*components="):
+        PretrainedModel.from_pretrained(folder)
+    assert not (tmp_path / MARK).exists()
+
+
 def test_a_run_of_a_stranger_calls_nothing_that_is_no_component(
     families: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
