@@ -39,7 +39,8 @@ def sample_run(
             word only.
 
     Returns:
-        `title`, `num_steps`, `nfe`, `seed` and `samples`: text and pieces {text, step, unit, level}.
+        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `seed` and `samples`: text and pieces
+        {text, step, unit, level}.
     """
     length = run.recipe.data.sequence_length if length is None else length
     generator = torch.Generator().manual_seed(seed)
@@ -54,6 +55,7 @@ def sample_run(
     )
     if isinstance(run.corruption, (Cascade, RateMatched, LearnedRates)):
         num_steps = samples.nfe
-    return trajectory(
+    record = trajectory(
         samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed
     )
+    return {**record, "step": run.step}

@@ -45,7 +45,7 @@ def sampled(capsys: pytest.CaptureFixture[str], run: Path, *options: str) -> dic
     capsys.readouterr()
     assert hdiff(["sample", str(run), "--num", "2", "--json", *options]) == 0, capsys.readouterr().err
     record: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert set(record) == {"title", "num_steps", "nfe", "seed", "samples"}
+    assert set(record) == {"title", "num_steps", "step", "nfe", "seed", "samples"}
     assert len(record["samples"]) == 2
     for sample in record["samples"]:
         assert set(sample["pieces"][0]) == {"text", "step", "unit", "level"}
