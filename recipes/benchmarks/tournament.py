@@ -141,7 +141,7 @@ def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
         "bound, 95 % interval",
         "verdict",
         "better judged at",
-        "entropy less at most",
+        "entropy lower by at most",
     )
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for corpus, figures in found.items():
