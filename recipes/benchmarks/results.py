@@ -66,7 +66,7 @@ TABLES: dict[str, Table] = {
     "families": Table("ablations/families", ablation_table.table),
     "known_answers": Table("known", _known_answers),
     "parallel": Table("parallel", _parallel),
-    "phrase_gaps": Table("tournament_spans", phrase_gaps.table),
+    "phrase_gaps": Table("tournament_spans", phrase_gaps.table, ("wikitext2", "e2e")),
     "plain": Table("plain", plain_transformer.table),
     "tournament": _of_tournament("tournament", "tinystories", "wikitext2"),
     "tournament_e2e": _of_tournament("tournament", "e2e"),
