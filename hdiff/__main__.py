@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import suppress
+from typing import Any, NoReturn
 
 
 def main() -> None:
@@ -11,7 +14,26 @@ def main() -> None:
     from hdiff.cli import run
 
     _set_encodings()
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process; at once, if it was connected to others by gloo.
+
+    A thread of gloo that frees a tensor while Python ends aborts the process now and then, after all is done,
+    and a launcher takes that for a failure. Closing the group does not end its threads: models that were
+    trained together hold on to it.
+    """
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        if distributed.get_backend() == "gloo":
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
+            os._exit(code)
+        if code == 0:
+            distributed.destroy_process_group()
+    sys.exit(code)
 
 
 def _set_encodings() -> None:

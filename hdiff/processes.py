@@ -63,28 +63,6 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Closes what connects the processes of a run at its end, as PyTorch asks for.
-
-    Threads of gloo that are still there when Python ends abort it now and then, after all is done: the exit
-    code is then not 0, and a launcher takes it for a failure. Other errors than this package's own may come
-    amid an exchange, which closing would wait for: the process ends as it is.
-    """
-    try:
-        yield
-    except UserError:
-        if _is_connected() and torch.distributed.get_backend() == "gloo":
-            torch.distributed.destroy_process_group()
-        raise
-    if _is_connected():
-        torch.distributed.destroy_process_group()
-
-
-def _is_connected() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-@contextmanager
 def process_errors(timeout: int) -> Iterator[None]:
     """Turns the silence or death of another process into an error that says so.
 

@@ -22,17 +22,16 @@ def train(
     from hdiff.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
-    from hdiff.processes import process_errors, process_group
+    from hdiff.processes import process_errors
     from hdiff.progress import Progress
     from hdiff.training import Trainer
 
     is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
-        with process_group():
-            with process_errors(resolved.train.process_timeout):  # one may be gone before the first update
-                trainer = Trainer(resolved, progress=display)
-            stopped_by = trainer.run()
+        with process_errors(resolved.train.process_timeout):  # one may be gone before the first update
+            trainer = Trainer(resolved, progress=display)
+        stopped_by = trainer.run()
     finally:
         display.close()
     if stopped_by is not None:
