@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from hdiff.data.durable_files import NO_ROOM, write_synced
+from hdiff.data.durable_files import NO_ROOM, disk_errors, write_synced
 from hdiff.errors import CheckpointError
 
 _DAMAGE = (
@@ -79,32 +79,28 @@ def save_checkpoint(
     """
     target = folder / f"step-{step:08d}"
     aside = folder / f".writing-step-{step:08d}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_remains(folder)
-        aside.mkdir()
-        contents = {
-            f"{part}.safetensors": save({name: t.detach().cpu().contiguous() for name, t in values.items()})
-            for part, values in tensors.items()
-        }
-        contents["state.json"] = json.dumps({"step": step, **state}, indent=1).encode()
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        contents["manifest.json"] = json.dumps({"step": step, "sha256": hashes}, indent=1).encode()
-        for name, content in contents.items():
-            write_synced(aside / name, content)
-        _sync_folder(aside)
-        if target.exists():
-            _remove(target)
-        aside.rename(target)
-        _sync_folder(folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        if error.errno in NO_ROOM:
-            raise CheckpointError(
-                f"no room on the disk for checkpoint {target} ({error.strerror}); free some space and "
-                f"start again with resume=auto: earlier checkpoints are intact"
-            ) from error
-        raise
+    contents = {
+        f"{part}.safetensors": save({name: t.detach().cpu().contiguous() for name, t in values.items()})
+        for part, values in tensors.items()
+    }
+    contents["state.json"] = json.dumps({"step": step, **state}, indent=1).encode()
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents["manifest.json"] = json.dumps({"step": step, "sha256": hashes}, indent=1).encode()
+    with disk_errors(f"checkpoint {target}"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_remains(folder)
+            aside.mkdir()
+            for name, content in contents.items():
+                write_synced(aside / name, content)
+            _sync_folder(aside)
+            if target.exists():
+                _remove(target)
+            aside.rename(target)
+            _sync_folder(folder)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
     complete = _complete(folder)
     kept = [path for path in complete if path <= target][-keep:]
     for old in complete:  # training did not go on from later ones

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from shared_models import CHECKOUT
+from benchmark_scripts import benchmark_script
 
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -17,16 +15,10 @@ from hdiff.heads import AutoregressiveHead
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.trunk import Trunk
 
-BENCHMARKS = CHECKOUT / "recipes" / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module("phrase_gaps")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return benchmark_script("phrase_gaps")
 
 
 @pytest.fixture(scope="module")

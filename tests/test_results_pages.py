@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
@@ -10,18 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "recipes" / "benchmarks"
+from benchmark_scripts import benchmark_script
 
 
 @pytest.fixture(scope="module")
 def results() -> ModuleType:
-    """The script; its siblings are imported as it imports them."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module("results")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return benchmark_script("results")
 
 
 def _runs(folder: Path, bounds: dict[str, float]) -> Path:

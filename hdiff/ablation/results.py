@@ -89,7 +89,7 @@ def check_folders(ablation: Ablation) -> None:
         changed = [
             key
             for key in differences(saved, run.recipe)
-            if key not in ("output", "resume") and not _is_of_evaluation(key)
+            if key.split(".")[0] not in ("output", "resume", "evaluation")
         ]
         if changed:
             raise RecipeError(
@@ -109,16 +109,6 @@ def _result(run: Run, failed: Mapping[str, str], judge: str | None) -> RunResult
     return RunResult(run, "done", None, figures, record.evaluation.get("reference") or {}, record.run)
 
 
-def _is_of_evaluation(key: str) -> bool:
-    return key.partition(".")[0] == "evaluation"
-
-
-def has_evaluation(run: Run) -> bool:
-    """Whether a run's folder has the evaluation settings that the ablation asks for; true of none."""
-    file = run.path / "recipe.yaml"
-    return not file.is_file() or not any(map(_is_of_evaluation, differences(load_recipe(file), run.recipe)))
-
-
 def is_trained(run: Run) -> bool:
     """Whether the newest checkpoint is that of the last update."""
     newest = newest_checkpoint(run.path)
@@ -135,7 +125,8 @@ def is_evaluated(run: Run, judge: str | None) -> bool:
     Returns:
         False also if somebody else wrote eval.json since, or the ablation asks for other settings now.
     """
-    if not has_evaluation(run):
+    file = run.path / "recipe.yaml"
+    if file.is_file() and load_recipe(file).evaluation != run.recipe.evaluation:
         return False
     try:
         stamp = json.loads((run.path / STAMP_FILE).read_text(encoding="utf-8"))

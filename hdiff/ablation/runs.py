@@ -20,7 +20,6 @@ from typing import Any, Literal
 from hdiff.ablation.results import (
     FAILED_FILE,
     STAMP_FILE,
-    has_evaluation,
     is_evaluated,
     is_trained,
     judge_weights,
@@ -30,8 +29,8 @@ from hdiff.ablation.results import (
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.checkpoint import write_atomically
 from hdiff.errors import DataError, RecipeError
+from hdiff.places import at_places_of
 from hdiff.recipe import load_recipe, to_yaml
-from hdiff.resuming import renew_places
 
 POLL_SECONDS = 0.1
 THREADS = "OMP_NUM_THREADS"
@@ -92,8 +91,7 @@ def run_ablation(
             judge = judge_weights(ablation)
             scoring = [] if judge is None or ablation.judge is None else ["--judge", str(ablation.judge.path)]
             for run in ablation.all_runs:
-                _set_evaluation(run)
-                _set_places(run)
+                _renew_recipe(run)
                 known = None if run is ablation.judge else judge
                 if is_trained(run) and not is_evaluated(run, known):
                     options = () if known is None else scoring
@@ -101,20 +99,23 @@ def run_ablation(
         return runner.stopped_by
 
 
-def _set_evaluation(run: Run) -> None:
-    """Gives a run the evaluation settings of the ablation; what was evaluated with others is void."""
-    if has_evaluation(run):
-        return
-    (run.path / STAMP_FILE).unlink(missing_ok=True)
+def _renew_recipe(run: Run) -> None:
+    """Gives a run the evaluation settings of the ablation, and one that is trained the places of its data.
+
+    What was evaluated with other settings is void.
+    """
     file = run.path / "recipe.yaml"
-    recipe = load_recipe(file).model_copy(update={"evaluation": run.recipe.evaluation})
-    write_atomically(file, to_yaml(recipe))
-
-
-def _set_places(run: Run) -> None:
-    """Tells a run that is trained where its data lie now, as its evaluation reads them."""
-    if is_trained(run) and (run.path / "recipe.yaml").is_file():
-        renew_places(run.path, run.recipe)
+    if not file.is_file():
+        return
+    saved = load_recipe(file)
+    renewed = saved.model_copy(update={"evaluation": run.recipe.evaluation})
+    if is_trained(run):
+        renewed = at_places_of(renewed, run.recipe)
+    if renewed == saved:
+        return
+    if renewed.evaluation != saved.evaluation:
+        (run.path / STAMP_FILE).unlink(missing_ok=True)
+    write_atomically(file, to_yaml(renewed))
 
 
 def cores() -> int:

@@ -17,11 +17,11 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def disk_errors(run: Path) -> Iterator[None]:
+def disk_errors(what: object) -> Iterator[None]:
     """Says of a full disk what is lost, and what is not.
 
     Args:
-        run: Run folder that is written to.
+        what: Run folder that is written to, or a part of it.
 
     Raises:
         CheckpointError: If there is no room.
@@ -32,7 +32,7 @@ def disk_errors(run: Path) -> Iterator[None]:
         if error.errno not in NO_ROOM:
             raise
         raise CheckpointError(
-            f"no room on the disk for {run} ({error.strerror}); free some space and start again with "
+            f"no room on the disk for {what} ({error.strerror}); free some space and start again with "
             f"resume=auto: earlier checkpoints are intact"
         ) from error
 

@@ -26,6 +26,9 @@ class PretrainedTrunk(nn.Module):
         encoder: A model that takes `inputs_embeds`.
         transform: Layer between it and the token table; None if there is none.
         config_values: Configuration that builds both again.
+
+    Attributes:
+        num_positions: Tokens of the longest row; None if any length will do.
     """
 
     causal = False
@@ -37,24 +40,13 @@ class PretrainedTrunk(nn.Module):
         self.encoder = encoder
         self.transform = transform
         self.config_values = config_values
+        self.num_positions = _num_positions(encoder, config_values)
 
     @property
     def shape(self) -> dict[str, int]:
         """Width, depth and heads, under the names of a recipe's section `model`."""
         names = {"width": "hidden_size", "depth": "num_hidden_layers", "num_heads": "num_attention_heads"}
         return {name: int(self.config_values.get(theirs, 0)) for name, theirs in names.items()}
-
-    @property
-    def num_positions(self) -> int | None:
-        """Tokens of the longest row; None if any length will do."""
-        most = self.config_values.get("max_position_embeddings")
-        if most is None:
-            return None
-        for name, module in self.encoder.named_modules():
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-                # RoBERTa counts from behind the id of its padding.
-                return int(most) - (0 if module.padding_idx is None else module.padding_idx + 1)
-        return int(most)
 
     def check_length(self, length: int) -> None:
         """Refuses rows longer than the checkpoint's positions.
@@ -110,3 +102,14 @@ class PretrainedTrunk(nn.Module):
             DataError: Always.
         """
         raise DataError("a pretrained trunk keeps no cache; use a sampler with refresh: 1")
+
+
+def _num_positions(encoder: nn.Module, config_values: dict[str, Any]) -> int | None:
+    most = config_values.get("max_position_embeddings")
+    if most is None:
+        return None
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa counts from behind the id of its padding.
+            return int(most) - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(most)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def unchanged(finished: Path) -> Iterator[Path]:
     before = times()
     yield finished
     assert times() == before
+
+
+@contextmanager
+def changed(file: Path, old: str, new: str) -> Iterator[None]:
+    """The file with other words, for a while."""
+    text = file.read_text()
+    file.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        file.write_text(text)
 
 
 @pytest.mark.slow
@@ -120,16 +132,12 @@ def test_an_evaluation_by_somebody_else_does_not_count(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_runs_of_another_recipe_are_not_mixed_in(unchanged: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = unchanged.read_text()
-    try:
-        unchanged.write_text(text.replace("train.steps: 8", "train.steps: 9"))
+    with changed(unchanged, "train.steps: 8", "train.steps: 9"):
         with pytest.raises(
             RecipeError, match=r"another recipe .*\(different: train.steps\); delete that folder"
         ):
             check_folders(load_ablation(unchanged))
         assert hdiff(["ablate", str(unchanged), "--table"]) == 2
-    finally:
-        unchanged.write_text(text)
     assert "give the ablation another output" in capsys.readouterr().err
 
 
@@ -137,12 +145,8 @@ def test_runs_of_another_recipe_are_not_mixed_in(unchanged: Path, capsys: pytest
 def test_a_typo_is_called_one_although_runs_are_there(
     unchanged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = unchanged.read_text()
-    try:
-        unchanged.write_text(text.replace("spans: {}", "spans: {corruption.segmentatoin: random}"))
+    with changed(unchanged, "spans: {}", "spans: {corruption.segmentatoin: random}"):
         assert hdiff(["ablate", str(unchanged), "--table"]) == 2
-    finally:
-        unchanged.write_text(text)
     assert "did you mean 'segmentation'?" in capsys.readouterr().err
 
 
