@@ -2,7 +2,20 @@
 
 
 class UserError(Exception):
-    """Something the user can put right: the message gives the value, the expectation and the remedy."""
+    """Something the user can put right: the message gives the value, the expectation and the remedy.
+
+    Args:
+        message: Value and expectation, and the words that lead to the remedies.
+        *remedies: What can be typed, any one of them: a command, options or `key=value`. They are printed behind
+            the message; a word in capitals stands for what only the user knows.
+    """
+
+    def __init__(self, message: str = "", *remedies: str) -> None:
+        super().__init__(message, *remedies)  # all of it: an exception travels between processes by its args
+        self.remedies = remedies
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} {' or '.join(self.remedies)}".rstrip()
 
 
 class RecipeError(UserError):
