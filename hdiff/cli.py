@@ -41,7 +41,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from hdiff import __version__, provenance
+        from hdiff import __version__
+        from hdiff.runs import provenance
 
         typer.echo(f"hdiff {__version__} ({provenance.commit() or 'installed package'})")
         raise typer.Exit
@@ -147,7 +148,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _is_full(error: OSError) -> bool:
-    from hdiff.data.durable_files import NO_ROOM
+    from hdiff.files import NO_ROOM
 
     return error.errno in NO_ROOM
 

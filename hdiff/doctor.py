@@ -171,7 +171,7 @@ def _attention() -> Iterator[Check]:
         return
     import torch
 
-    from hdiff.models.attention import available_backends, explain_backend
+    from hdiff.layers.attention import available_backends, explain_backend
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     yield Check("attention", "ok", explain_backend(device))

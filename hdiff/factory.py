@@ -24,13 +24,13 @@ from hdiff.corruption import (
 )
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.planner import Planner
 from hdiff.models.pretrained_checkpoint import TokenTable, build_trunk, load_trunk
-from hdiff.models.trunk import Trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers import SAMPLERS, Sampler
 from hdiff.schedules import SCHEDULES

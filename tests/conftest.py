@@ -31,7 +31,7 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="session")
 def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set, prepared for real: Python's manual, parsed by spaCy."""
-    from hdiff.data.prepare import prepare
+    from hdiff.data.prepare.run import prepare
 
     out = tmp_path_factory.mktemp("prepared") / "pydoc"
     prepare("builtin:pydoc", out, limit=14, validation_fraction=0.3, tokenizer="train:512")

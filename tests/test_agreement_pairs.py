@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from hdiff.agreement_pairs import agreement_pairs
-from hdiff.minimal_pair_files import MinimalPair
+from hdiff.evaluation.agreement_pairs import agreement_pairs
+from hdiff.evaluation.minimal_pair_files import MinimalPair
 
 PAIRS = agreement_pairs()
 

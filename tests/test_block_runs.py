@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from hdiff.cli import run as hdiff
+from hdiff.control.free_samples import sample_run
 from hdiff.errors import DataError, RecipeError
-from hdiff.pipeline import TextDiffusionPipeline
+from hdiff.evaluation.run import evaluate_run
 from hdiff.progress import Progress
 from hdiff.recipe import load_recipe
-from hdiff.run_evaluation import evaluate_run
-from hdiff.run_folder import RunFolder
-from hdiff.run_sampling import sample_run
-from hdiff.training import Trainer
+from hdiff.runs.folder import RunFolder
+from hdiff.sharing.pipeline import TextDiffusionPipeline
+from hdiff.training.trainer import Trainer
 
 RECIPE = """
 name: blocks
@@ -129,8 +129,8 @@ def test_a_planner_is_refused(recipe_file: Path) -> None:
 
 
 def test_minimal_pairs_are_scored_by_states(run: RunFolder) -> None:
-    from hdiff.agreement_pairs import agreement_pairs
-    from hdiff.minimal_pairs import evaluate_minimal_pairs
+    from hdiff.evaluation.agreement_pairs import agreement_pairs
+    from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
 
     found = evaluate_minimal_pairs(run, agreement_pairs()[:3], draws=1)
     assert found["pairs"] == 3

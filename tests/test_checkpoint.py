@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hdiff.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 from hdiff.errors import CheckpointError
+from hdiff.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint, write_atomically
 
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:
@@ -153,7 +153,7 @@ def test_reader_takes_the_new_checkpoint_if_the_one_it_reads_is_pruned(
 READING = """
 import sys
 from pathlib import Path
-from hdiff.checkpoint import load_checkpoint
+from hdiff.runs.checkpoint import load_checkpoint
 steps = set()
 while len(steps) < 20:
     steps.add(load_checkpoint(Path(sys.argv[1])).step)
@@ -221,7 +221,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import torch
-from hdiff.checkpoint import save_checkpoint
+from hdiff.runs.checkpoint import save_checkpoint
 from hdiff.errors import CheckpointError
 folder = Path(sys.argv[1])
 save_checkpoint(folder, 1, {"model": {"w": torch.zeros(64)}}, {}, keep=2)
@@ -248,7 +248,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import torch
-from hdiff.checkpoint import save_checkpoint
+from hdiff.runs.checkpoint import save_checkpoint
 for step in range(1, 10_000):
     save_checkpoint(Path(sys.argv[1]), step, {"model": {"w": torch.full((5000,), float(step))}}, {}, keep=1)
     print(step, flush=True)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hdiff.corrupted_words import corrupt_words
 from hdiff.corruption import (
     BlockMasking,
     Gaussian,
@@ -16,6 +15,7 @@ from hdiff.corruption import (
     TreeCascade,
     UniformState,
 )
+from hdiff.pages.corrupted_words import corrupt_words
 from hdiff.parsers import SpacyParser
 from hdiff.parsers.buckets import Buckets
 from hdiff.schedules import CosineSchedule

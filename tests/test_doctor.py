@@ -30,7 +30,7 @@ def test_torch_and_its_attention_are_tried(checks):
 def test_it_says_which_attention_is_chosen_and_why(checks):
     import torch
 
-    from hdiff.models.attention import select_backend
+    from hdiff.layers.attention import select_backend
 
     detail = {check.name: check for check in checks}["attention"].detail
     device = "cuda" if torch.cuda.is_available() else "cpu"

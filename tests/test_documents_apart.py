@@ -16,8 +16,8 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives.t_step import t_step_corrupted
 from hdiff.samplers import AncestralSampler
 

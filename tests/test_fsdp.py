@@ -15,9 +15,9 @@ from test_processes import (
 
 from hdiff.config import TrainConfig
 from hdiff.errors import RecipeError
-from hdiff.metrics import read_metrics
-from hdiff.processes import make_accelerator
-from hdiff.training import Trainer
+from hdiff.training.metrics import read_metrics
+from hdiff.training.processes import make_accelerator
+from hdiff.training.trainer import Trainer
 
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 """What `accelerate launch --use_fsdp --fsdp_version 2` sets."""

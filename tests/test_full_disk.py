@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hdiff.checkpoint import load_checkpoint
 from hdiff.cli import run as run_command
-from hdiff.metrics import read_metrics
 from hdiff.recipe import load_recipe
-from hdiff.skipped_steps import SkippedSteps
-from hdiff.training import Trainer
+from hdiff.runs.checkpoint import load_checkpoint
+from hdiff.training.metrics import read_metrics
+from hdiff.training.skipped_steps import SkippedSteps
+from hdiff.training.trainer import Trainer
 
 RECIPE = """
 name: small
@@ -33,7 +33,7 @@ evaluation: {{steps: [1], blocks: 4, draws: 1, samples: 0}}
 FULL_DISK = """
 import resource, sys
 from hdiff.cli import run
-from hdiff.metrics import MetricsLog
+from hdiff.training.metrics import MetricsLog
 written = MetricsLog.write
 def write(log, step, values):
     written(log, step, values)
@@ -52,7 +52,9 @@ def recipe_file(tmp_path: Path, prepared_folder: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("place", ["hdiff.run_lock.socket.gethostname", "hdiff.skipped_steps.write_synced"])
+@pytest.mark.parametrize(
+    "place", ["hdiff.runs.lock.socket.gethostname", "hdiff.training.skipped_steps.write_synced"]
+)
 def test_no_room_anywhere_in_a_run_folder_is_said_in_a_sentence(
     recipe_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:

@@ -14,23 +14,23 @@ import pytest
 
 from hdiff.ablation.folder import find_ablation
 from hdiff.ablation.specification import load_ablation
-from hdiff.checkpoint import load_checkpoint
 from hdiff.components import build, component_class
 from hdiff.control.pattern import Pattern
 from hdiff.control.skeleton import Skeleton
 from hdiff.corruption import CORRUPTIONS
-from hdiff.data.documents import Documents, read_texts
-from hdiff.data.output_folder import read_manifest
+from hdiff.data.prepare.documents import Documents, read_texts
+from hdiff.data.prepare.output_folder import read_manifest
 from hdiff.data.prepared import PreparedData
-from hdiff.data.text_files import read_file
+from hdiff.data.sources.text_files import read_file
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, DataError, ParserError, RecipeError, UserError
-from hdiff.metrics import read_metrics
 from hdiff.parsers.brackets import from_brackets, parse_brackets, unescape
 from hdiff.parsers.conllu import read_conllu
 from hdiff.parsers.treebank import TreebankParser, gold_sentences
 from hdiff.recipe import LARGEST_FILE, load_recipe, parse_yaml
+from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.schedules import SCHEDULES
+from hdiff.training.metrics import read_metrics
 
 MOST_SECONDS = 20.0
 MOST_KILOBYTES = 500_000

@@ -33,14 +33,14 @@ HEAVY = (
 )
 
 LIGHT_MODULES = ["hdiff", "hdiff.structure", "hdiff.errors", "hdiff.parsers", "hdiff.recipes", "hdiff.cli"]
-LIGHT_MODULES += ["hdiff.config", "hdiff.recipe", "hdiff.pages", "hdiff.report", "hdiff.doctor"]
+LIGHT_MODULES += ["hdiff.config", "hdiff.recipe", "hdiff.pages.page", "hdiff.pages.report", "hdiff.doctor"]
 TORCH_MODULES = ["hdiff.corruption", "hdiff.heads", "hdiff.objectives", "hdiff.models", "hdiff.samplers"]
-TORCH_MODULES += ["hdiff.sharing", "hdiff.pipeline", "hdiff.continuations"]
+TORCH_MODULES += ["hdiff.sharing", "hdiff.sharing.pipeline", "hdiff.evaluation.continuations"]
 TORCH_MODULES += [
     "hdiff.audit",
     "hdiff.data.batch",
     "hdiff.models.denoiser",
-    "hdiff.models.attention",
+    "hdiff.layers.attention",
     "hdiff.schedules",
 ]
 

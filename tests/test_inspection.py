@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hdiff.errors import DataError
-from hdiff.inspection import draw, explore, inspect_sentence
-from hdiff.pages import inspection_page
+from hdiff.pages.inspection import draw, explore, inspect_sentence
+from hdiff.pages.page import inspection_page
 from hdiff.parsers import InverseDocumentFrequency, PlainParser, SpacyParser
 from hdiff.structure import LEVELS
 

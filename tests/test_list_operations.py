@@ -18,16 +18,16 @@ from torch import Tensor, nn
 
 from hdiff.corruption import SpanMasking, TokenMasking
 from hdiff.data.batch import Batch
-from hdiff.data.builtin import read_builtin
 from hdiff.data.packing import PackedBlocks
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
+from hdiff.data.sources.builtin import read_builtin
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
+from hdiff.evaluation.list_evaluation import evaluate_answers, evaluate_list_operations
 from hdiff.factory import build_corruption
 from hdiff.heads import AS_IT_IS, Sampling
-from hdiff.list_evaluation import evaluate_answers, evaluate_list_operations
-from hdiff.list_operations import (
+from hdiff.languages.list_operations import (
     ITEMS,
     LIST_LENGTH,
     OPERATIONS,
@@ -44,10 +44,10 @@ from hdiff.list_operations import (
 )
 from hdiff.packed_spans import PackedSpans
 from hdiff.recipe import differences, load_recipe
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, ConfidenceSampler, RemaskingSampler
 from hdiff.samplers.selection import cut
-from hdiff.training import Trainer
+from hdiff.training.trainer import Trainer
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 PROMPT = ("vopo", "tine", "libu", "supa")

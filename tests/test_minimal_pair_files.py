@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hdiff.errors import DataError
-from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs, spread_pairs
+from hdiff.evaluation.minimal_pair_files import MinimalPair, read_minimal_pairs, spread_pairs
 
 FIXTURES = Path(__file__).parent / "fixtures" / "blimp"
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from hdiff.agreement_pairs import agreement_pairs
 from hdiff.corruption import (
     Gaussian,
     RateMatched,
@@ -26,19 +25,20 @@ from hdiff.corruption import (
 from hdiff.data.batch import Batch
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
+from hdiff.evaluation.agreement_pairs import agreement_pairs
+from hdiff.evaluation.minimal_pair_files import MinimalPair, read_minimal_pairs
+from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs, score_pairs
 from hdiff.heads import AutoregressiveHead, ProductHead
-from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs
-from hdiff.minimal_pairs import evaluate_minimal_pairs, score_pairs
+from hdiff.layers.trunk import Trunk
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
-from hdiff.models.trunk import Trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.objectives import nelbo
 from hdiff.recipe import load_recipe
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, ConfidenceSampler
-from hdiff.training import Trainer
+from hdiff.training.trainer import Trainer
 
 FIXTURES = Path(__file__).parent / "fixtures" / "blimp"
 SCRIPT = Path(__file__).resolve().parents[1] / "recipes" / "benchmarks" / "blimp.py"

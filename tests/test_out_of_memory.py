@@ -9,8 +9,8 @@ import torch
 
 from hdiff.config import Recipe
 from hdiff.errors import RecipeError
-from hdiff.out_of_memory import memory_errors
 from hdiff.recipe import load_recipe
+from hdiff.training.out_of_memory import memory_errors
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ import pytest
 from shared_models import save_untrained
 from terminals import on_a_terminal
 
-from hdiff.terminal_text import visible_controls
+from hdiff.pages.terminal_text import visible_controls
 
 FULL = Path("/dev/full")
 

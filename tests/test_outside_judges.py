@@ -8,7 +8,7 @@ import random
 import pytest
 
 from hdiff.errors import DataError
-from hdiff.outside_judges import NgramJudge, has_link_grammar, link_grammar_rate, whole_sentences
+from hdiff.evaluation.outside_judges import NgramJudge, has_link_grammar, link_grammar_rate, whole_sentences
 
 pytest.importorskip("nltk")
 

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from hdiff.data.builtin import PHRASES
-from hdiff.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
+from hdiff.data.sources.builtin import PHRASES
+from hdiff.languages.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
 
 PAIRS = (("a", "x"), ("b", "y"))
 

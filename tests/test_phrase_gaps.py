@@ -12,8 +12,8 @@ from benchmark_scripts import benchmark_script
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.heads import AutoregressiveHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 
 
 @pytest.fixture(scope="module")

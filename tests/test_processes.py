@@ -21,11 +21,11 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from hdiff import training
-from hdiff.checkpoint import load_checkpoint
 from hdiff.cli import run
-from hdiff.losses import DiffusionLoss
-from hdiff.metrics import read_metrics
+from hdiff.runs.checkpoint import load_checkpoint
+from hdiff.training import trainer as training
+from hdiff.training.losses import DiffusionLoss
+from hdiff.training.metrics import read_metrics
 
 RECIPE = """
 name: many
@@ -40,7 +40,7 @@ train: {{steps: 16, batch_size: 8, warmup_steps: 4, ema_decay: 0.9, log_every: 1
 """16 updates of 8 rows are more than an epoch, whose last row is padded."""
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["accelerate", "hdiff.cli", "hdiff.training", "torch"])
+FORKS.set_forkserver_preload(["accelerate", "hdiff.cli", "hdiff.training.trainer", "torch"])
 """Processes that find the libraries loaded: loading them takes longer than such a training."""
 
 

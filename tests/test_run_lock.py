@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from hdiff.errors import CheckpointError
-from hdiff.run_lock import run_lock
+from hdiff.runs.lock import run_lock
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from hdiff.run_lock import run_lock
+from hdiff.runs.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

@@ -13,8 +13,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from shared_models import CHECKOUT, TINY
 
 from hdiff.cli import run as hdiff
-from hdiff.trackers import TOLD_FILE, own_options
-from hdiff.training import Trainer
+from hdiff.training.trackers import TOLD_FILE, own_options
+from hdiff.training.trainer import Trainer
 
 event_accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="needs pip install '.[train]'"

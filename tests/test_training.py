@@ -18,17 +18,17 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from hdiff import training
-from hdiff.checkpoint import load_checkpoint
 from hdiff.config import Recipe, TrainConfig
-from hdiff.data_order import DataOrder
+from hdiff.data.rows.data_order import DataOrder
 from hdiff.errors import CheckpointError, DataError, RecipeError
-from hdiff.metrics import read_metrics
-from hdiff.processes import make_accelerator
 from hdiff.recipe import load_recipe
-from hdiff.run_folder import RunFolder
-from hdiff.skipped_steps import SkippedSteps, largest_sound_loss
-from hdiff.training import Trainer
+from hdiff.runs.checkpoint import load_checkpoint
+from hdiff.runs.folder import RunFolder
+from hdiff.training import trainer as training
+from hdiff.training.metrics import read_metrics
+from hdiff.training.processes import make_accelerator
+from hdiff.training.skipped_steps import SkippedSteps, largest_sound_loss
+from hdiff.training.trainer import Trainer
 
 RECIPE = """
 name: small

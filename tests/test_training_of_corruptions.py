@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from hdiff.checkpoint import load_checkpoint, save_checkpoint
 from hdiff.cli import run as hdiff
+from hdiff.control.free_samples import sample_run
 from hdiff.corruption import LearnedRates
 from hdiff.data.packing import PackedBlocks
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import learn_token_classes, shuffled_classes
 from hdiff.errors import CheckpointError, DataError, RecipeError
+from hdiff.evaluation.run import evaluate_run
 from hdiff.recipe import load_recipe
-from hdiff.run_evaluation import evaluate_run
-from hdiff.run_folder import RunFolder
-from hdiff.run_sampling import sample_run
-from hdiff.training import Trainer
+from hdiff.runs.checkpoint import load_checkpoint, save_checkpoint
+from hdiff.runs.folder import RunFolder
+from hdiff.training.trainer import Trainer
 
 RECIPE = """
 name: small

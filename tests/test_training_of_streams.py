@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from hdiff.checkpoint import load_checkpoint
 from hdiff.config import Recipe
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError, DataError, RecipeError
-from hdiff.metrics import read_metrics
 from hdiff.recipe import load_recipe
-from hdiff.training import Trainer
+from hdiff.runs.checkpoint import load_checkpoint
+from hdiff.training.metrics import read_metrics
+from hdiff.training.trainer import Trainer
 
 RECIPE = """
 name: streamed

@@ -13,7 +13,7 @@ import pytest
 from test_processes import train
 from torch import Tensor
 
-from hdiff.losses import DiffusionLoss
+from hdiff.training.losses import DiffusionLoss
 
 RECIPE = """
 name: two

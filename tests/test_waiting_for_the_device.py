@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hdiff.recipe import load_recipe
-from hdiff.training import Trainer
+from hdiff.training.trainer import Trainer
 
 RECIPE = """
 name: waiting

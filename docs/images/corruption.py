@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from hdiff.corrupted_words import corrupt_words
 from hdiff.corruption import SpanMasking
+from hdiff.pages.corrupted_words import corrupt_words
+from hdiff.pages.svg import FILE, svg, text
 from hdiff.parsers import Buckets, load_parser
 from hdiff.structure import SpanTree
-from hdiff.svg import FILE, svg, text
 
 SENTENCE = "The old fisherman who lived by the sea mended his nets before the storm came."
 LEVELS = ("word", "phrase", "clause")

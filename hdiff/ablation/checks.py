@@ -22,7 +22,7 @@ from hdiff.errors import DataError, RecipeError, UserError
 from hdiff.factory import build_corruption, build_model, build_sampler, count_parameters, required_levels
 from hdiff.heads import HEADS
 from hdiff.recipe import differences
-from hdiff.run_record import RunRecord
+from hdiff.runs.record import RunRecord
 from hdiff.samplers import SAMPLERS
 
 

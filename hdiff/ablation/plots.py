@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hdiff.ablation.statistics import Spread
 from hdiff.ablation.summary import Summary
-from hdiff.svg import FILE, Palette, dot, line, svg, text, ticks
+from hdiff.pages.svg import FILE, Palette, dot, line, svg, text, ticks
 
 WIDTH, ROW, HEIGHT = 760, 26, 320
 MARGIN_TOP, MARGIN_BOTTOM, MARGIN_RIGHT = 34, 46, 16

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.errors import RecipeError
-from hdiff.places import at_places_of, was_trained_on
 from hdiff.recipe import differences, load_recipe
-from hdiff.run_record import RunRecord
+from hdiff.runs.places import at_places_of, was_trained_on
+from hdiff.runs.record import RunRecord
 
 STAMP_FILE = "ablation.json"
 FAILED_FILE = "failed.json"

@@ -27,10 +27,10 @@ from hdiff.ablation.results import (
     stamp_of,
 )
 from hdiff.ablation.specification import Ablation, Run
-from hdiff.checkpoint import write_atomically
 from hdiff.errors import DataError, RecipeError
-from hdiff.places import at_places_of
 from hdiff.recipe import load_recipe, to_yaml
+from hdiff.runs.checkpoint import write_atomically
+from hdiff.runs.places import at_places_of
 
 POLL_SECONDS = 0.1
 THREADS = "OMP_NUM_THREADS"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hdiff.ablation.statistics import Spread
 from hdiff.ablation.summary import Comparison, Summary
-from hdiff.text_table import DASH, Table
+from hdiff.pages.text_table import DASH, Table
 
 TITLES = {
     "bound": "bound, nats/token",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hdiff.analysis.groups import Grouping, by_length
 from hdiff.analysis.states import State
-from hdiff.evaluation import ratio_estimate
+from hdiff.evaluation.bounds import ratio_estimate
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 from hdiff.audit.checks import BERNOULLI_ROWS, Check, Draw, Subject, draw, mean_and_error
 from hdiff.corruption import BlockMasking, Corrupted, LearnedRates, SoftMasking
 from hdiff.heads import HEADS, Head
+from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 from hdiff.packed_spans import PackedSpans
 

@@ -17,6 +17,7 @@ from hdiff.corruption import Corrupted, Gaussian, UniformState, sample_times
 from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
 from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.heads import ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.gaussian_denoiser import (
     GaussianDenoiser,
     GaussianOutput,
@@ -24,7 +25,6 @@ from hdiff.models.gaussian_denoiser import (
     log_probs_at_zero,
     token_log_likelihood,
 )
-from hdiff.models.trunk import Trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser, UniformOutput
 from hdiff.objectives import nelbo
 from hdiff.samplers.gaussian import sample_gaussian

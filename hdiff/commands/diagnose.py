@@ -67,7 +67,7 @@ def diagnose(
 def _run(model: str, text: Path | None) -> tuple[Subject, HeldOut]:
     from hdiff.diagnosis import HeldOut
     from hdiff.diagnosis.run_model import subject_of_run
-    from hdiff.run_folder import RunFolder
+    from hdiff.runs.folder import RunFolder
 
     run = RunFolder.load(model)
     subject = subject_of_run(run)

@@ -48,12 +48,12 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Bound on -log p, T-step bounds and sample quality on held-out text."""
-    from hdiff.agreement_pairs import agreement_pairs
-    from hdiff.checkpoint import write_atomically
-    from hdiff.minimal_pair_files import read_minimal_pairs
-    from hdiff.minimal_pairs import evaluate_minimal_pairs
+    from hdiff.evaluation.agreement_pairs import agreement_pairs
+    from hdiff.evaluation.minimal_pair_files import read_minimal_pairs
+    from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
+    from hdiff.evaluation.run import evaluate_run
     from hdiff.progress import Progress
-    from hdiff.run_evaluation import evaluate_run
+    from hdiff.runs.checkpoint import write_atomically
     from hdiff.sharing.shared_run import is_shared, load_model
 
     pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
@@ -94,7 +94,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        from hdiff.evaluation_table import print_evaluation
+        from hdiff.evaluation.table import print_evaluation
 
         print_evaluation(result, title=str(run))
 

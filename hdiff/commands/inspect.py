@@ -45,7 +45,7 @@ def inspect(
         raise DataError("--data brings its own salience; give --data or --salience")
     from rich.console import Console
 
-    from hdiff.inspection import draw, inspect_sentence
+    from hdiff.pages.inspection import draw, inspect_sentence
     from hdiff.parsers import WordStatistics, load_parser, salience_class
 
     if data is not None:
@@ -68,8 +68,8 @@ def inspect(
     ]
     draw(*explorations, console=Console())
     if html is not None:
-        from hdiff.checkpoint import write_atomically
-        from hdiff.pages import inspection_page
+        from hdiff.pages.page import inspection_page
+        from hdiff.runs.checkpoint import write_atomically
 
         write_atomically(html, inspection_page(*explorations))
         typer.echo(f"page: {html}", err=True)

@@ -61,8 +61,8 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Parse text into nested spans and store it as an Arrow data set."""
-    from hdiff.data.prepare import prepare as prepare_data
-    from hdiff.data.prepare import prepare_share
+    from hdiff.data.prepare.run import prepare as prepare_data
+    from hdiff.data.prepare.run import prepare_share
     from hdiff.progress import Progress
 
     display = Progress("prepare", quiet=quiet)

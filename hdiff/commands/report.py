@@ -34,9 +34,9 @@ def report(target: Target) -> None:
 
 
 def _report_run(run: Path) -> None:
-    from hdiff.checkpoint import has_checkpoint, write_atomically
-    from hdiff.report import build_report
-    from hdiff.run_record import RunRecord
+    from hdiff.pages.report import build_report
+    from hdiff.runs.checkpoint import has_checkpoint, write_atomically
+    from hdiff.runs.record import RunRecord
 
     record = RunRecord.read(run)
     if has_checkpoint(run / "checkpoints"):
@@ -49,10 +49,10 @@ def _report_run(run: Path) -> None:
 
 def _explore(run: Path, found: list[dict[str, Any]] | None) -> None:
     """Adds explorations of validation sentences to a run, where its data set and parser are at hand."""
-    from hdiff.checkpoint import write_atomically
     from hdiff.data.prepared import PreparedData
-    from hdiff.run_exploration import explore_run, is_current
-    from hdiff.run_folder import RunFolder
+    from hdiff.pages.exploration import explore_run, is_current
+    from hdiff.runs.checkpoint import write_atomically
+    from hdiff.runs.folder import RunFolder
 
     if is_current(found):
         return
@@ -72,9 +72,9 @@ def _explore(run: Path, found: list[dict[str, Any]] | None) -> None:
 def _analyse(run: Path, found: dict[str, Any] | None) -> None:
     """Adds losses per label and calibration of the weights that are there, where the data set is at hand."""
     from hdiff.ablation.results import weights_of
-    from hdiff.checkpoint import write_atomically
-    from hdiff.run_analysis import analyse_run, is_current
-    from hdiff.run_folder import RunFolder
+    from hdiff.analysis.run import analyse_run, is_current
+    from hdiff.runs.checkpoint import write_atomically
+    from hdiff.runs.folder import RunFolder
 
     weights = weights_of(run)
     if is_current(found, weights):

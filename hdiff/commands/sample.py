@@ -59,12 +59,12 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Draw samples from a trained model: freely, around given words, or along given labels."""
-    from hdiff.checkpoint import write_atomically
     from hdiff.control.request import Request
-    from hdiff.controlled_samples import controlled_samples
+    from hdiff.control.samples import controlled_samples
     from hdiff.heads.sampling import Sampling
+    from hdiff.pages.terminal_text import visible_controls
+    from hdiff.runs.checkpoint import write_atomically
     from hdiff.sharing.shared_run import is_shared, load_model
-    from hdiff.terminal_text import visible_controls
 
     request = Request(
         infill=infill,
@@ -99,7 +99,7 @@ def sample(
             text = drawn["text"].strip()
             typer.echo(f"{title}{score}\n{visible_controls(text) if sys.stdout.isatty() else text}")
     if trajectory is not None:
-        from hdiff.pages import trajectory_page
+        from hdiff.pages.page import trajectory_page
 
         write_atomically(trajectory, trajectory_page(record))
         typer.echo(f"trajectory: {trajectory}", err=True)

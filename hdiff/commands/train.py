@@ -22,9 +22,9 @@ def train(
     from hdiff.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
-    from hdiff.processes import process_errors
     from hdiff.progress import Progress
-    from hdiff.training import Trainer
+    from hdiff.training.processes import process_errors
+    from hdiff.training.trainer import Trainer
 
     is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)

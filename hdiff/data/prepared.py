@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hdiff.data.durable_files import file_sha256
-from hdiff.data.output_folder import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, read_manifest
+from hdiff.data.prepare.output_folder import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, read_manifest
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
+from hdiff.files import file_sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,7 +94,7 @@ class PreparedData:
         Raises:
             DataError: If there is no such split.
         """
-        from hdiff.data.arrow import open_split
+        from hdiff.data.sources.arrow import open_split
 
         if not (self.path / name).is_dir():
             raise DataError(f"{self.path} has no split '{name}'; it has {sorted(self.manifest['counts'])}")

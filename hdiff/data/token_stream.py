@@ -58,7 +58,7 @@ class TokenStream:
         """Puts documents end to end.
 
         Args:
-            rows: Documents, with the columns of `hdiff.data.arrow.features`.
+            rows: Documents, with the columns of `hdiff.data.sources.arrow.features`.
             tokenizer: Their tokenizer.
             separator: Whether an end-of-text token follows each document.
             levels: Levels whose units are needed, `token` not among them.

@@ -1,8 +1,9 @@
 """Agreement: the marginal trap on sentences where two hidden words must agree. Torch only.
 
-Sentences are those of `hdiff.agreement_pairs`, taken two by two: "He likes tennis." and "I like tennis." give
-a frame with two hidden words and four fillings, two of which agree. All figures are about these four fillings
-alone (probabilities are scaled to sum to 1 over them). Dimensions: F frames, V vocabulary.
+Sentences are those of `hdiff.evaluation.agreement_pairs`, taken two by two: "He likes tennis." and
+"I like tennis." give a frame with two hidden words and four fillings, two of which agree. All figures are
+about these four fillings alone (probabilities are scaled to sum to 1 over them).
+Dimensions: F frames, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.agreement_pairs import agreement_pairs
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.diagnosis.frequency_collapse import cross, stderr
 from hdiff.diagnosis.masked_model import Subject, between, log_probs_at
-from hdiff.minimal_pair_files import MinimalPair
+from hdiff.evaluation.agreement_pairs import agreement_pairs
+from hdiff.evaluation.minimal_pair_files import MinimalPair
 
 
 @dataclass(frozen=True)

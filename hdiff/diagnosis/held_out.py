@@ -17,7 +17,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 
 UNIFORM_SHARE = 1e-3
 """Share of the uniform distribution in the unigram one, so that a token the text lacks has finite cost."""

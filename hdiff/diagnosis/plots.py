@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hdiff.diagnosis.diagnosis import Diagnosis
-from hdiff.svg import FILE, Palette, line, svg, text, ticks
+from hdiff.pages.svg import FILE, Palette, line, svg, text, ticks
 
 WIDTH, HEIGHT, ROW = 640, 320, 26
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 34, 40

@@ -16,7 +16,7 @@ from hdiff.errors import DataError
 from hdiff.heads import ProductHead
 from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.packed_spans import PackedSpans
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdiff.diagnosis.diagnosis import Diagnosis
-from hdiff.text_table import DASH, Table
+from hdiff.pages.text_table import DASH, Table
 
 _MANY = 9
 

@@ -12,9 +12,9 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import simple_parse_args_string
 
-from hdiff.continuations import ContinuationScorer
 from hdiff.corruption import UnitMasking
 from hdiff.errors import DataError
+from hdiff.evaluation.continuations import ContinuationScorer
 from hdiff.harness.arguments import GenerationArguments, ModelArguments, checked
 from hdiff.harness.generation import Writer
 from hdiff.harness.rows import rows_of

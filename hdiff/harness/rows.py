@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hdiff.continuations import Continuation
+from hdiff.evaluation.continuations import Continuation
 
 
 def rows_of(

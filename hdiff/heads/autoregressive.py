@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from hdiff.errors import RecipeError
 from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.attention import span_attention
-from hdiff.models.trunk import FeedForward, initialise, rotary_angles, rotate
+from hdiff.layers.attention import span_attention
+from hdiff.layers.trunk import FeedForward, initialise, rotary_angles, rotate
 from hdiff.packed_spans import PackedSpans
 
 

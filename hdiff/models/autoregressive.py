@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hdiff.data.batch import Batch
 from hdiff.heads.product import ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import padding_mask
-from hdiff.models.trunk import Trunk
 
 
 @final

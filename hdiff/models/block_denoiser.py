@@ -13,10 +13,10 @@ from torch import Tensor
 from hdiff.corruption.block_masking import BlockCorrupted, blocks_of, check_block_size
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
+from hdiff.layers.trunk import Trunk
+from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.denoiser import DenoiserOutput, padding_mask
 from hdiff.models.headed import Headed
-from hdiff.models.trunk import Trunk
-from hdiff.models.trunk_cache import TrunkCache
 
 
 @final

@@ -16,11 +16,11 @@ from hdiff.corruption.base import Corrupted
 from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
-from hdiff.models.document_mask import DocumentMask
+from hdiff.layers.document_mask import DocumentMask
+from hdiff.layers.trunk import Trunk
+from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.headed import Headed
 from hdiff.models.planner import Plan, Planner
-from hdiff.models.trunk import Trunk
-from hdiff.models.trunk_cache import TrunkCache
 from hdiff.packed_spans import PackedSpans
 
 

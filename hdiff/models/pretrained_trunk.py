@@ -11,7 +11,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from hdiff.errors import DataError, RecipeError
-from hdiff.models.trunk_cache import TrunkCache
+from hdiff.layers.trunk_cache import TrunkCache
 
 
 @final

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.heads.base import Head
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import padding_mask
 from hdiff.models.headed import Headed
-from hdiff.models.trunk import Trunk
 
 NUM_WAVES = 16
 

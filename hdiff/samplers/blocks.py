@@ -17,8 +17,8 @@ from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.block_denoiser import BlockDenoiser, check_same_blocks
-from hdiff.models.trunk_cache import TrunkCache
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, Reader, View

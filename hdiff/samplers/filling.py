@@ -21,9 +21,9 @@ from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.models.planner import Plan
-from hdiff.models.trunk_cache import TrunkCache
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score, starting_tokens
 from hdiff.samplers.selection import first_positions

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hdiff import __version__
 from hdiff.control.literal import literal_tokens
 from hdiff.errors import DataError
-from hdiff.pages import TEMPLATES, embed_json
-from hdiff.report_text import count
+from hdiff.pages.page import TEMPLATES, embed_json
+from hdiff.pages.report_text import count
 from hdiff.samplers.draw import plain_sampler
 from hdiff.serve.abilities import labels_of_skeletons, refusals
 from hdiff.serve.requests import MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS, MOST_TRIES

@@ -21,7 +21,7 @@ from hdiff.control.candidates import (
     with_sampling,
 )
 from hdiff.control.request import Request
-from hdiff.controlled_samples import controlled_samples
+from hdiff.control.samples import controlled_samples
 from hdiff.corruption import (
     Corruption,
     Gaussian,
@@ -32,6 +32,7 @@ from hdiff.errors import DataError
 from hdiff.factory import build_sampler, steps_parameter
 from hdiff.heads.sampling import Sampling
 from hdiff.models.denoiser import Denoiser
+from hdiff.pages.trajectory import trajectory
 from hdiff.samplers import Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.draw import STEPS, plain_sampler
@@ -41,7 +42,6 @@ from hdiff.serve.requests import ControlRequest, DrawRequest, RestoreRequest
 from hdiff.serve.sentence import Sentence
 from hdiff.serve.served_run import ServedRun
 from hdiff.serve.states import state_at
-from hdiff.trajectory import trajectory
 
 
 def restore(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, UserError
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.run_folder import RECORD_FILE, RunFolder
+from hdiff.runs.folder import RECORD_FILE, RunFolder
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
@@ -111,8 +111,8 @@ class ServedRun:
 
 
 def _trained(path: Path) -> tuple[RunFolder, dict[str, Any], tuple[str, str] | None]:
-    from hdiff.report_text import headlines
-    from hdiff.run_record import RunRecord
+    from hdiff.pages.report_text import headlines
+    from hdiff.runs.record import RunRecord
 
     folder = RunFolder.load(path)
     record = RunRecord.read(path)

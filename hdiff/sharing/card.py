@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hdiff.plugins import plugin_packages
-from hdiff.run_record import RunRecord
+from hdiff.runs.record import RunRecord
 from hdiff.sharing.description import ModelDescription, classes_of_others, loading_arguments
 
 _DATA_LICENCES = {
@@ -94,7 +94,7 @@ def _use(description: ModelDescription, *, is_generator: bool) -> str:
     arguments = loading_arguments(description, "THIS FOLDER")
     if is_generator:
         code = (
-            "import torch\nfrom hdiff.pipeline import TextDiffusionPipeline\n\n"
+            "import torch\nfrom hdiff.sharing.pipeline import TextDiffusionPipeline\n\n"
             f"pipeline = TextDiffusionPipeline.from_pretrained({arguments})\n"
             "generator = torch.Generator().manual_seed(0)\n"
             "print(pipeline(2, generator=generator).texts)"

@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 """Version of the folder that this hdiff writes, and the newest that it reads."""
 
 MODEL_TYPE = "hdiff"
-"""Name of hdiff's models in transformers, which looks for it in config.json (`hdiff.transformers_bridge`)."""
+"""Name of hdiff's models in transformers, which looks for it in config.json."""
 
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"

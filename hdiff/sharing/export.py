@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.pipeline import TextDiffusionPipeline
-from hdiff.run_folder import RunFolder
-from hdiff.run_record import RunRecord
+from hdiff.runs.folder import RunFolder
+from hdiff.runs.record import RunRecord
 from hdiff.sharing.card import CardOptions, model_card
 from hdiff.sharing.folder import FILES
 from hdiff.sharing.hub import push_folder
+from hdiff.sharing.pipeline import TextDiffusionPipeline
 from hdiff.sharing.pretrained import PretrainedModel
 
 NUM_SAMPLES = 2

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hdiff.data.durable_files import NO_ROOM, file_sha256, write_synced
 from hdiff.errors import CheckpointError
+from hdiff.files import NO_ROOM, file_sha256, write_synced
 from hdiff.recipe import read_yaml
 from hdiff.sharing.description import HASHED_FILES, NAMING_KEYS, WEIGHTS_FILE
 

@@ -19,7 +19,7 @@ from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.run_folder import RECORD_FILE, RunFolder
+from hdiff.runs.folder import RECORD_FILE, RunFolder
 from hdiff.sharing import folder as files
 from hdiff.sharing.description import (
     TOKENIZER_FILE,

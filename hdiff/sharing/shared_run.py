@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hdiff.run_folder import RECORD_FILE, RunFolder
+from hdiff.runs.folder import RECORD_FILE, RunFolder
 from hdiff.sharing.folder import CONFIG_FILE
 from hdiff.sharing.pretrained import PretrainedModel
 

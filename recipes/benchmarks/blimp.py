@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hdiff.agreement_pairs import agreement_pairs
 from hdiff.errors import DataError
+from hdiff.evaluation.agreement_pairs import agreement_pairs
+from hdiff.evaluation.minimal_pair_files import MinimalPair, read_minimal_pairs
+from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
 from hdiff.factory import build_sampler
-from hdiff.minimal_pair_files import MinimalPair, read_minimal_pairs
-from hdiff.minimal_pairs import evaluate_minimal_pairs
 from hdiff.recipe import parse_yaml
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 
 
 def evaluate(path: Path, blimp: Sequence[MinimalPair], arguments: argparse.Namespace) -> dict[str, Any]:

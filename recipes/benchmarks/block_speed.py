@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hdiff.corruption import BlockMasking
 from hdiff.heads import ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.models.trunk import Trunk
 from hdiff.samplers import BlockSampler, FillsMasks
 
 VOCAB = 4096

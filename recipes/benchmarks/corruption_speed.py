@@ -24,8 +24,8 @@ from hdiff.corruption import (
 )
 from hdiff.data.batch import Batch
 from hdiff.heads import ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 
 VOCAB = 4096

@@ -25,7 +25,7 @@ from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.parsers import load_parser
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, CoarseToFineSampler
 from hdiff.seeds import derive_seed
 

@@ -15,7 +15,7 @@ from hdiff.corruption import Corruption, SpanMasking, TokenMasking, sample_times
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.objectives import nelbo
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 
 LENGTHS = {1: 0.5, 2: 0.2, 3: 0.15, 4: 0.1, 6: 0.05}
 

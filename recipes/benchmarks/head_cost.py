@@ -17,8 +17,8 @@ import torch
 from hdiff.corruption import SpanMasking
 from hdiff.data.batch import Batch
 from hdiff.heads import HEADS
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 
 LENGTHS = {1: 0.5, 2: 0.25, 3: 0.15, 5: 0.1}

@@ -15,7 +15,7 @@ import torch
 from hdiff.factory import build_sampler
 from hdiff.models.denoiser import Denoiser
 from hdiff.recipe import parse_yaml
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 
 CASES = [
     ("baseline", "{kind: ancestral}", (8, 64)),

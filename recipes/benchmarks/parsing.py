@@ -91,7 +91,7 @@ def bare(texts: list[str], processes: int) -> tuple[int, float]:
 
 def prepared(texts: list[str], workers: int, folder: Path) -> float:
     """Seconds of a preparation, from reading to the manifest, without start-up."""
-    from hdiff.data.prepare import prepare
+    from hdiff.data.prepare.run import prepare
 
     def seconds(some: list[str], name: str) -> float:
         source = write(some[NUM_HELD_OUT:], folder / f"{name}.jsonl")
@@ -113,7 +113,7 @@ def peak_memory(path: Path, megabytes: float, parser: str) -> dict[str, Any]:
 
     program = (
         "import sys\n"
-        "from hdiff.data.prepare import prepare\n"
+        "from hdiff.data.prepare.run import prepare\n"
         "if __name__ == '__main__':\n"
         "    prepare(sys.argv[1], sys.argv[2], parser=sys.argv[3], levels=('sentence',), workers=2)\n"
     )

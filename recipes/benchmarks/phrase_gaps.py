@@ -22,7 +22,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 
 LEVEL = "phrase"
 LONGEST = 16

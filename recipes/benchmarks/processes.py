@@ -31,7 +31,7 @@ def work(
     import torch
 
     from hdiff.recipe import load_recipe
-    from hdiff.training import Trainer
+    from hdiff.training.trainer import Trainer
 
     torch.set_num_threads(1)
     trainer = Trainer(load_recipe(recipe, overrides))

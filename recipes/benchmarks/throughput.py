@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from throughput_loops import SYSTEMS, Case, Hdiff, Parts, Plain
 
-from hdiff import provenance
 from hdiff.ablation.results import FLOPS_PER_PARAMETER_AND_TOKEN
+from hdiff.runs import provenance
 
 SIZES = {"tiny": (192, 4), "small": (384, 6), "medium": (512, 8)}
 """Width and depth by name."""

@@ -22,7 +22,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.factory import count_parameters
 from hdiff.recipe import resolve
-from hdiff.training import Trainer
+from hdiff.training.trainer import Trainer
 
 HEAD_WIDTH = 48
 SPANS = {"kind": "span_masking", "segmentation": "mixture", "level": "phrase", "lengths": "corpus"}

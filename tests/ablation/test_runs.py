@@ -28,7 +28,7 @@ from hdiff.ablation.summary import as_json, summarise
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import load_recipe
-from hdiff.run_lock import LOCK_FILE
+from hdiff.runs.lock import LOCK_FILE
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hdiff.recipe import resolve
-from hdiff.run_folder import RunFolder
-from hdiff.training import Trainer
+from hdiff.runs.folder import RunFolder
+from hdiff.training.trainer import Trainer
 
 KINDS: dict[str, dict[str, Any]] = {
     "token": {"corruption": {"kind": "token_masking"}},

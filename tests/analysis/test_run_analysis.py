@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hdiff.analysis.run import analyse_run, is_current
 from hdiff.analysis.states import TIMES
 from hdiff.errors import DataError
-from hdiff.run_analysis import analyse_run, is_current
 
 MASKED = ("token", "planned", "cascade", "soft", "rates", "blocks")
 
@@ -118,7 +118,7 @@ def test_an_analysis_belongs_to_its_weights_and_format(trained):
 
 
 def test_data_of_another_tokenizer_is_refused(trained, tmp_path):
-    from hdiff.data.prepare import prepare
+    from hdiff.data.prepare.run import prepare
 
     prepare("builtin:phrase_bank", tmp_path / "other", limit=40, tokenizer="words", validation_fraction=0.3)
     run = trained("token")

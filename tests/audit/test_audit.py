@@ -25,8 +25,8 @@ from hdiff.corruption import (
 )
 from hdiff.errors import DataError
 from hdiff.heads import HEADS, ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.chain import chain_sample, visible_streams
 from hdiff.schedules import SCHEDULES

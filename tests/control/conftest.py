@@ -8,8 +8,8 @@ import torch
 from hdiff.corruption import SpanMasking
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.heads import AutoregressiveHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 
 TEXTS = ["the old dog sleeps in the park .", "a cat [ grey ] sees the young dog ."]
 

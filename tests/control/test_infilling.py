@@ -13,8 +13,8 @@ from hdiff.corruption import SpanMasking, TokenMasking, TreeCascade
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, Sampling
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers import AncestralSampler, ConfidenceSampler, RemaskingSampler, Sampler
 

@@ -14,9 +14,9 @@ from hdiff.corruption import BlockCorrupted, BlockMasking, Corruption, TokenMask
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, Head, ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import SCHEDULES, CosineSchedule, LinearSchedule, LogLinearSchedule, PolynomialSchedule

@@ -20,6 +20,7 @@ from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.gaussian_denoiser import (
     GaussianDenoiser,
     GaussianOutput,
@@ -27,7 +28,6 @@ from hdiff.models.gaussian_denoiser import (
     log_probs_at_zero,
     token_log_likelihood,
 )
-from hdiff.models.trunk import Trunk
 from hdiff.objectives.gaussian import gaussian_nelbo, prior_term
 from hdiff.samplers.gaussian import reverse_step, sample_gaussian
 from hdiff.schedules import CosineSchedule, LinearSchedule, LogLinearSchedule, PolynomialSchedule, Schedule

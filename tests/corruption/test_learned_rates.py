@@ -13,8 +13,8 @@ from hdiff.corruption import LearnedRates, RateMatched, TokenMasking, TokenRates
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 from hdiff.samplers.chain import chain_sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.tokenizer import Tokenizer
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdiff.data.builtin import PHRASES
-from hdiff.data.corpus import MAX_DOCUMENT_CHARACTERS, cut, read_documents
+from hdiff.data.sources.builtin import PHRASES
+from hdiff.data.sources.corpus import MAX_DOCUMENT_CHARACTERS, cut, read_documents
 from hdiff.errors import DataError
 
 ROWS = ["One fish.", 'Two "fish",\nred fish.', "Drei Fische: ä ö ü 🐟."]

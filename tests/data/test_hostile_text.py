@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hdiff.data.corpus import MAX_DOCUMENT_CHARACTERS
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
+from hdiff.data.sources.corpus import MAX_DOCUMENT_CHARACTERS
 
 FINE = [f"The {word} dog slept in the garden." for word in ("old", "red", "big", "sad", "new", "wet")]
 HOSTILE = {

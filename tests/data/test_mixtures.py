@@ -13,13 +13,13 @@ import torch
 from pydantic import ValidationError
 
 from hdiff.config import DataConfig
-from hdiff.data.mixture import Corpus, MixedRows
-from hdiff.data.mixture_order import WINDOW, MixtureOrder
 from hdiff.data.packing import PackedBlocks
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
+from hdiff.data.rows.mixture import Corpus, MixedRows
+from hdiff.data.rows.mixture_order import WINDOW, MixtureOrder
+from hdiff.data.rows.training_rows import PreparedRows, RowTerms
 from hdiff.data.token_stream import label_numbers
-from hdiff.data.training_rows import PreparedRows, RowTerms
 from hdiff.errors import DataError
 
 QUESTIONS = [

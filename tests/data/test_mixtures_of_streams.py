@@ -11,14 +11,14 @@ import torch
 from pydantic import ValidationError
 
 from hdiff.config import DataConfig
-from hdiff.data import stream_documents
 from hdiff.data.batch import Batch
-from hdiff.data.mixture import MixedRows
-from hdiff.data.mixture_order import MixtureOrder
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.data.streaming import StreamedRows
-from hdiff.data.training_rows import PreparedRows, RowTerms
+from hdiff.data.rows import stream_documents
+from hdiff.data.rows.mixture import MixedRows
+from hdiff.data.rows.mixture_order import MixtureOrder
+from hdiff.data.rows.streaming import StreamedRows
+from hdiff.data.rows.training_rows import PreparedRows, RowTerms
 from hdiff.errors import DataError
 
 LENGTH = 16

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdiff.data import documents
-from hdiff.data.documents import Selection
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare import documents
+from hdiff.data.prepare.run import prepare
+from hdiff.data.prepare.documents import Selection
 from hdiff.data.prepared import PreparedData
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError, ParserError
@@ -226,8 +226,8 @@ def test_two_workers_give_the_same_data_as_one(
 
 RUN = """
 import os, signal, sys
-from hdiff.data import documents
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare import documents
+from hdiff.data.prepare.run import prepare
 documents.SHARD_CHARACTERS = 500
 stage, number = sys.argv[3], int(sys.argv[4])
 def progress(name, done, total):
@@ -303,7 +303,7 @@ def test_two_processes_cannot_prepare_into_one_folder(source: str, tmp_path: Pat
 
 FULL_DISK = """
 import resource, sys
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.errors import DataError
 def progress(stage, done, total):
     if stage == sys.argv[3]:

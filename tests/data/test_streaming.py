@@ -17,14 +17,14 @@ import pytest
 import torch
 
 from hdiff.config import DataConfig, StreamConfig
-from hdiff.data import stream_documents
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.data.stream_documents import DocumentStream, Place
-from hdiff.data.stream_source import Source
-from hdiff.data.streaming import StreamedRows
-from hdiff.data.training_rows import RowTerms
+from hdiff.data.rows import stream_documents
+from hdiff.data.rows.stream_documents import DocumentStream, Place
+from hdiff.data.rows.streaming import StreamedRows
+from hdiff.data.rows.training_rows import RowTerms
+from hdiff.data.sources.stream_source import Source
 from hdiff.errors import DataError, ParserError
 
 PARSER = '''

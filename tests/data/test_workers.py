@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from hdiff.cli import run as main
-from hdiff.data import documents
-from hdiff.data.prepare import prepare, prepare_share
+from hdiff.data.prepare import documents
+from hdiff.data.prepare.run import prepare, prepare_share
 from hdiff.errors import DataError
 
 PARSER = '''
@@ -57,8 +57,8 @@ class Dangerous(Parser):
 
 SCRIPT = """
 import sys
-from hdiff.data import documents
-from hdiff.data.prepare import prepare, prepare_share
+from hdiff.data.prepare import documents
+from hdiff.data.prepare.run import prepare, prepare_share
 from hdiff.errors import DataError
 
 if __name__ == "__main__":
@@ -215,7 +215,7 @@ def test_a_cache_spares_the_parser(texts: list[str], tmp_path: Path, monkeypatch
     shards = {path: path.stat().st_mtime_ns for path in cache.rglob("*.jsonl")}
     assert len(shards) > 3
     without = prepare(source, tmp_path / "two", **options, tokenizer="train:300")
-    monkeypatch.setattr("hdiff.data.parse_step.parse_texts", _must_not_run)
+    monkeypatch.setattr("hdiff.data.prepare.parse_step.parse_texts", _must_not_run)
     cached = prepare(source, tmp_path / "three", **options, tokenizer="train:300", cache=cache)
     assert cached["sha256"] == without["sha256"]
     damaged = next(iter(shards))
@@ -243,7 +243,7 @@ def test_shares_parsed_apart_give_the_same_data(
         prepare_share(source, out, share=(0, 2), **{**options, "tokenizer": "words:9"})
     with pytest.raises(DataError, match="share 2 of 2 does not exist"):
         prepare_share(source, out, share=(2, 2), **options)
-    monkeypatch.setattr("hdiff.data.parse_step.parse_texts", _must_not_run)
+    monkeypatch.setattr("hdiff.data.prepare.parse_step.parse_texts", _must_not_run)
     prepare(source, out, **options)
     assert digests(out) == expected
     with pytest.raises(DataError, match="holds a finished data set"):
@@ -255,7 +255,7 @@ def test_an_executor_of_datatrove_parses_shares(texts: list[str], tmp_path: Path
     pytest.importorskip("datatrove", reason="pip install 'hdiff[datatrove]'")
     from datatrove.executor import LocalPipelineExecutor
 
-    from hdiff.data.datatrove_engine import ShareStep
+    from hdiff.data.prepare.datatrove_engine import ShareStep
 
     source, out = write(tmp_path, texts), tmp_path / "out"
     options: dict[str, Any] = {"parser": "plain", "levels": ("sentence",), "tokenizer": "words"}

@@ -15,9 +15,9 @@ from hdiff.cli import run as hdiff
 from hdiff.diagnosis import Diagnosis, HeldOut, diagnose
 from hdiff.diagnosis.marginal_trap import Example
 from hdiff.diagnosis.page import diagnosis_page, json_of, markdown, write_diagnosis
+from hdiff.pages.svg import ticks
 from hdiff.recipe import load_recipe
-from hdiff.svg import ticks
-from hdiff.training import Trainer
+from hdiff.training.trainer import Trainer
 
 FILES = {
     "diagnosis.json",

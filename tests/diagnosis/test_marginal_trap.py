@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from toy_masked_models import Everywhere, Pairs, Sentences, subject_of
 
-from hdiff.agreement_pairs import agreement_pairs
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.diagnosis import Subject, measure_pairs
 from hdiff.diagnosis.adjacent_words import AdjacentPair, choose_pairs, whole_word_flags
 from hdiff.diagnosis.agreement import frames_of, measure_agreement
 from hdiff.diagnosis.marginal_trap import first_tokens
 from hdiff.errors import DataError
+from hdiff.evaluation.agreement_pairs import agreement_pairs
 
 
 def table_of(size: int, seed: int = 0, sharpness: float = 2.0) -> Tensor:

@@ -15,12 +15,12 @@ from hdiff.diagnosis.masked_model import log_probs_at
 from hdiff.diagnosis.run_model import RunModel, subject_of_run
 from hdiff.errors import CheckpointError, DataError
 from hdiff.heads import AutoregressiveHead, CRFHead, Head, MixtureHead, ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.packed_spans import PackedSpans
 from hdiff.recipe import load_recipe
-from hdiff.run_folder import RunFolder
-from hdiff.training import Trainer
+from hdiff.runs.folder import RunFolder
+from hdiff.training.trainer import Trainer
 
 V, D = 11, 16
 HEADS = {

@@ -40,7 +40,7 @@ def _file(folder: Path, name: str, data: bytes) -> Path:
 
 def _read_text_file(suffix: str) -> Callable[[bytes, Path], None]:
     def read(data: bytes, folder: Path) -> None:
-        from hdiff.data.text_files import read_file
+        from hdiff.data.sources.text_files import read_file
 
         for text in read_file(_file(folder, f"input{suffix}", data), text_column="text"):
             assert isinstance(text, str)
@@ -102,7 +102,7 @@ def _read_ablation_folder(data: bytes, folder: Path) -> None:
 
 def _read_checkpoint(data: bytes, folder: Path) -> None:
     """The first byte says which file the rest is; the manifest agrees with it as an attacker would see to."""
-    from hdiff.checkpoint import load_checkpoint
+    from hdiff.runs.checkpoint import load_checkpoint
 
     here = folder / "checkpoints" / "step-00000001"
     here.mkdir(parents=True, exist_ok=True)
@@ -119,14 +119,14 @@ def _read_checkpoint(data: bytes, folder: Path) -> None:
 
 
 def _read_metrics(data: bytes, folder: Path) -> None:
-    from hdiff.metrics import read_metrics
+    from hdiff.training.metrics import read_metrics
 
     for line in read_metrics(_file(folder, "metrics.jsonl", data)):
         assert line["step"] <= 10**18 or line["step"] > 10**18
 
 
 def _read_manifest(data: bytes, folder: Path) -> None:
-    from hdiff.data.output_folder import OutputFolder
+    from hdiff.data.prepare.output_folder import OutputFolder
     from hdiff.data.prepared import PreparedData
 
     (folder / "data").mkdir(exist_ok=True)
@@ -400,25 +400,25 @@ _HOSTILE_JSON = b'{"text": "\\ud800", "n": ' + b"9" * 50 + b"}\n"
 
 READERS: dict[str, Reader] = {
     "txt": Reader(
-        ("hdiff.data.text_files",),
+        ("hdiff.data.sources.text_files",),
         lambda: (b"One.\n\nTwo.\n", b"a\n<|endoftext|>\nb\n", b"\xef\xbb\xbfa\r\nb\r\n"),
         _read_text_file(".txt"),
         (b"<|endoftext|>", b"\r\n", b"\xef\xbb\xbf"),
     ),
     "jsonl": Reader(
-        ("hdiff.data.text_files", "json.decoder", "json.scanner"),
+        ("hdiff.data.sources.text_files", "json.decoder", "json.scanner"),
         lambda: (b'{"text": "One."}\n{"text": "Two."}\n', _HOSTILE_JSON),
         _read_text_file(".jsonl"),
         (*_JSON, b'"text"'),
     ),
     "csv": Reader(
-        ("hdiff.data.text_files", "csv"),
+        ("hdiff.data.sources.text_files", "csv"),
         lambda: (b'text,n\none,1\n"two ""x""\nmore",2\n',),
         _read_text_file(".csv"),
         (b'"', b",", b"text", b"\r", b"\n", b'""'),
     ),
     "parquet": Reader(
-        ("hdiff.data.text_files", "hdiff.data.arrow"),
+        ("hdiff.data.sources.text_files", "hdiff.data.sources.arrow"),
         _parquet,
         _read_text_file(".parquet"),
         (b"PAR1", b"text"),
@@ -471,19 +471,19 @@ READERS: dict[str, Reader] = {
         (*_JSON, b'"../x"', b'"variants"', b'"seeds"'),
     ),
     "checkpoint": Reader(
-        ("hdiff.checkpoint", "safetensors.torch", "json.decoder", "json.scanner"),
+        ("hdiff.runs.checkpoint", "safetensors.torch", "json.decoder", "json.scanner"),
         lambda: (b"\0" + _TENSORS, b'\1{"step": 1}', b'\2{\n "step": 1,\n "sha256": {}\n}'),
         _read_checkpoint,
         (*_JSON, *_SCHEMA, b'"../state.json"', b'"step"'),
     ),
     "metrics log": Reader(
-        ("hdiff.metrics", "json.decoder", "json.scanner"),
+        ("hdiff.training.metrics", "json.decoder", "json.scanner"),
         lambda: (b'{"step": 1, "loss": 2.5}\n{"step": 2}\n{"st',),
         _read_metrics,
         (*_JSON, b'"step"'),
     ),
     "data set": Reader(
-        ("hdiff.data.output_folder", "hdiff.data.prepared", "json.decoder", "json.scanner"),
+        ("hdiff.data.prepare.output_folder", "hdiff.data.prepared", "json.decoder", "json.scanner"),
         _manifest,
         _read_manifest,
         (*_JSON, b'"sha256"', b'"../../etc/passwd"', b'"tokenizer"', b'"levels"', b'"format_version"'),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hdiff.heads import AS_IT_IS, HEADS, AutoregressiveHead, Head, ProductHead, Sampling
-from hdiff.models.attention import span_attention
+from hdiff.layers.attention import span_attention
 from hdiff.packed_spans import PackedSpans
 
 VOCAB = 3

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.models.attention import attention
+from hdiff.layers.attention import attention
+from hdiff.layers.document_mask import DocumentMask
 from hdiff.models.block_denoiser import visible_once, visible_twice, without_padding
-from hdiff.models.document_mask import DocumentMask
 
 B, L, H, E = 2, 12, 2, 16
 

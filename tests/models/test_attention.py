@@ -8,8 +8,8 @@ import pytest
 import torch
 from models.attention_cases import DOCUMENTS, MASKS, B, E, H, L, largest_error
 
-from hdiff.models.attention import attention, dense_bias, explain_backend, select_backend
-from hdiff.models.document_mask import DocumentMask
+from hdiff.layers.attention import attention, dense_bias, explain_backend, select_backend
+from hdiff.layers.document_mask import DocumentMask
 
 
 @pytest.mark.parametrize("mask", list(MASKS))

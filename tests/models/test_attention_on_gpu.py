@@ -6,8 +6,8 @@ import pytest
 import torch
 from models.attention_cases import MASKS, largest_error
 
-from hdiff.models.attention import attention, available_backends, explain_backend, select_backend
-from hdiff.models.trunk import Trunk
+from hdiff.layers.attention import attention, available_backends, explain_backend, select_backend
+from hdiff.layers.trunk import Trunk
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,10 +11,10 @@ from hdiff.corruption import BlockMasking, TokenMasking, sample_times
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import HEADS
-from hdiff.models.attention import attention
+from hdiff.layers.attention import attention
+from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser, visible_once, visible_twice, without_padding
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 
 VOCAB, LENGTH = 20, 11
 

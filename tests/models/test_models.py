@@ -10,10 +10,10 @@ import torch
 from hdiff.corruption import SpanMasking, TokenMasking
 from hdiff.data.batch import Batch
 from hdiff.heads import HEADS, AutoregressiveHead, ProductHead
-from hdiff.models.attention import available_backends
+from hdiff.layers.attention import available_backends
+from hdiff.layers.trunk import Trunk
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 
 VOCAB = 20
 

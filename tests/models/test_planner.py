@@ -9,11 +9,11 @@ from hdiff.corruption import TokenMasking, sample_times
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError, RecipeError
 from hdiff.heads import ProductHead
-from hdiff.losses import DiffusionLoss
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.planner import Planner
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import planner_loss
+from hdiff.training.losses import DiffusionLoss
 
 VOCAB, WIDTH = 8, 32
 

@@ -19,11 +19,11 @@ from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.factory import build_model
 from hdiff.models.pretrained_checkpoint import load_trunk
 from hdiff.objectives import nelbo
-from hdiff.pipeline import TextDiffusionPipeline
 from hdiff.recipe import resolve
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler
 from hdiff.sharing import PretrainedModel
+from hdiff.sharing.pipeline import TextDiffusionPipeline
 
 transformers = pytest.importorskip("transformers", reason="pretrained trunks need transformers")
 

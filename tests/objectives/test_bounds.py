@@ -12,8 +12,8 @@ from toy_language import ToyDenoiser, ToyLanguage, UniformDenoiser
 from hdiff.corruption import Corruption, SpanMasking, TokenMasking, sample_times
 from hdiff.data.batch import Batch
 from hdiff.heads import AutoregressiveHead, ProductHead
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo, t_step_corrupted
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdiff.errors import DataError
-from hdiff.pages import TEMPLATES, embed_json, inspection_page, trajectory_page
+from hdiff.pages.page import TEMPLATES, embed_json, inspection_page, trajectory_page
 
 
 def embedded(page: str) -> object:

@@ -2,7 +2,7 @@
 
 import re
 
-from hdiff.pages import inspection_page, trajectory_page
+from hdiff.pages.page import inspection_page, trajectory_page
 
 
 def masked(dom: str) -> int:

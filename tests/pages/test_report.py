@@ -6,9 +6,9 @@ import re
 import pytest
 
 from hdiff.errors import CheckpointError, UserError
-from hdiff.report import build_report
-from hdiff.report_charts import MAX_POINTS
-from hdiff.report_text import count, duration
+from hdiff.pages.report import build_report
+from hdiff.pages.report_charts import MAX_POINTS
+from hdiff.pages.report_text import count, duration
 
 PARTS = ("metrics", "eval", "samples", "exploration", "analysis", "diagnosis")
 

@@ -10,7 +10,7 @@ import pytest
 
 from hdiff.cli import run as hdiff
 from hdiff.recipe import resolve
-from hdiff.training import Trainer
+from hdiff.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hdiff.errors import CheckpointError
-from hdiff.report import build_report
+from hdiff.pages.report import build_report
 
 SECTIONS = ("parallel", "quality", "corruption", "labels", "calibration", "diagnosis")
 PROSE = {"0.7", "2512.22630"}

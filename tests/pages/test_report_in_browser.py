@@ -10,8 +10,8 @@ from hdiff.ablation import load_ablation
 from hdiff.ablation.page import ablation_page
 from hdiff.ablation.results import RunResult
 from hdiff.ablation.summary import summarise
-from hdiff.pages import inspection_page
-from hdiff.report import build_report
+from hdiff.pages.page import inspection_page
+from hdiff.pages.report import build_report
 
 PARTS = ("metrics", "eval", "samples", "exploration", "analysis", "diagnosis")
 MEASURE = (

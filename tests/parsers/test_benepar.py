@@ -19,7 +19,7 @@ import transformers
 from nltk.tree import Tree
 
 from hdiff.cli import run
-from hdiff.data.prepare import prepare
+from hdiff.data.prepare.run import prepare
 from hdiff.errors import ParserError
 from hdiff.parsers import BeneparParser, load_parser
 from hdiff.parsers.base import Words

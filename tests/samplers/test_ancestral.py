@@ -11,8 +11,8 @@ from toy_language import ToyDenoiser, ToyLanguage
 from hdiff.corruption import SpanMasking, TokenMasking
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, Sampling
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.reveal_order import reveal_step
 from hdiff.samplers import AncestralSampler
 

@@ -16,9 +16,9 @@ from hdiff.corruption import BlockMasking, TokenMasking, sample_times
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, Head, ProductHead, Sampling
+from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
-from hdiff.models.trunk import Trunk
 from hdiff.objectives import nelbo
 from hdiff.samplers import AncestralSampler, BlockSampler
 from hdiff.samplers.blocks import _BlockReader, steps_of_blocks

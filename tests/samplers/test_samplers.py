@@ -15,9 +15,9 @@ from hdiff.corruption import SoftMasking, SpanMasking, TokenMasking, TreeCascade
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, Head, ProductHead, Sampling
+from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.planner import Planner
-from hdiff.models.trunk import Trunk
 from hdiff.samplers import (
     AncestralSampler,
     CoarseToFineSampler,

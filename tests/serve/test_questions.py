@@ -11,9 +11,9 @@ import torch
 from serve.conftest import SENTENCE, ask, hidden_at, refusal
 
 from hdiff.control.request import Request
-from hdiff.controlled_samples import controlled_samples
+from hdiff.control.samples import controlled_samples
 from hdiff.data.packing import PackedBlocks
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 from hdiff.serve.requests import MOST_BYTES, MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS
 from hdiff.serve.sentence import Sentence
 from hdiff.serve.served_run import ServedRun

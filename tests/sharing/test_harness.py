@@ -14,11 +14,11 @@ import pytest
 import torch
 from shared_models import CHECKOUT
 
-from hdiff.continuations import Continuation, ContinuationScorer
 from hdiff.data.batch import Batch
 from hdiff.errors import CheckpointError, DataError
-from hdiff.minimal_pair_files import MinimalPair
-from hdiff.minimal_pairs import score_pairs
+from hdiff.evaluation.continuations import Continuation, ContinuationScorer
+from hdiff.evaluation.minimal_pair_files import MinimalPair
+from hdiff.evaluation.minimal_pairs import score_pairs
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.sharing import PretrainedModel
 

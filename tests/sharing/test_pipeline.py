@@ -16,7 +16,6 @@ from hdiff.corruption import TokenMasking, UnitMasking
 from hdiff.errors import DataError
 from hdiff.heads import Sampling
 from hdiff.models.denoiser import Denoiser
-from hdiff.pipeline import TextDiffusionPipeline
 from hdiff.samplers import (
     AncestralSampler,
     ConfidenceSampler,
@@ -26,6 +25,7 @@ from hdiff.samplers import (
     RemaskingSampler,
 )
 from hdiff.samplers.stepping import SteppedSampler
+from hdiff.sharing.pipeline import TextDiffusionPipeline
 
 
 def seeded(seed: int = 0) -> torch.Generator:

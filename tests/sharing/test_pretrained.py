@@ -17,10 +17,10 @@ from hdiff.cli import run as hdiff
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError
-from hdiff.pipeline import TextDiffusionPipeline
-from hdiff.run_folder import RunFolder
+from hdiff.runs.folder import RunFolder
 from hdiff.sharing import PretrainedModel
 from hdiff.sharing.description import SharedParser
+from hdiff.sharing.pipeline import TextDiffusionPipeline
 
 BLOCKED = [
     *("accelerate", "benepar", "datasets", "huggingface_hub", "matplotlib", "nltk", "pandas", "pyarrow"),
@@ -32,11 +32,12 @@ import sys
 for name in {blocked}:
     sys.modules[name] = None  # as if it were not installed
 import torch
-from hdiff.pipeline import TextDiffusionPipeline
+from hdiff.sharing.pipeline import TextDiffusionPipeline
 pipeline = TextDiffusionPipeline.from_pretrained({folder!r})
 generator = torch.Generator().manual_seed(0)
 print(pipeline(1, num_inference_steps=4, generator=generator).texts[0])
-assert not {{"hdiff.training", "torch._dynamo"}} & set(sys.modules), "the trainer or a compiler was loaded"
+loaded = {{"hdiff.training.trainer", "torch._dynamo"}} & set(sys.modules)
+assert not loaded, "the trainer or a compiler was loaded"
 """
 
 

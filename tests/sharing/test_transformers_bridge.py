@@ -12,8 +12,8 @@ import torch
 from shared_models import change_config
 
 from hdiff.errors import CheckpointError, DataError
-from hdiff.pipeline import TextDiffusionPipeline
 from hdiff.sharing import PretrainedModel
+from hdiff.sharing.pipeline import TextDiffusionPipeline
 
 transformers = pytest.importorskip("transformers", reason="the bridge needs pip install '.[transformers]'")
 TEXT = "The list is sorted.\n\n  Caf\u00e9 <eos> <|mask| [MASK]"
@@ -21,7 +21,7 @@ TEXT = "The list is sorted.\n\n  Caf\u00e9 <eos> <|mask| [MASK]"
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hdiff.transformers_bridge import register
+    from hdiff.sharing.transformers_bridge import register
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     register()
@@ -30,10 +30,10 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_importing_it_registers_nothing() -> None:
     code = (
-        "import hdiff.transformers_bridge\n"
+        "import hdiff.sharing.transformers_bridge\n"
         "from transformers.models.auto.configuration_auto import CONFIG_MAPPING\n"
         "assert 'hdiff' not in CONFIG_MAPPING\n"
-        "hdiff.transformers_bridge.register()\n"
+        "hdiff.sharing.transformers_bridge.register()\n"
         "assert 'hdiff' in CONFIG_MAPPING\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)

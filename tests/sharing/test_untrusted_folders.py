@@ -79,7 +79,7 @@ class _Harm:
 
 def _rehash(folder: Path, name: str) -> None:
     """Makes config.json agree with a file, as an attacker would."""
-    from hdiff.data.durable_files import file_sha256
+    from hdiff.files import file_sha256
 
     sha256 = {**json.loads((folder / "config.json").read_text())["sha256"], name: file_sha256(folder / name)}
     change_config(folder, sha256=sha256)

@@ -21,7 +21,7 @@ def damage_checkpoints(folder: Path, number: int, generator: random.Random) -> t
     Returns:
         Damages noticed, by kind, and descriptions of those that were not.
     """
-    from hdiff.checkpoint import load_checkpoint
+    from hdiff.runs.checkpoint import load_checkpoint
 
     noticed: Counter[str] = Counter()
     missed = []

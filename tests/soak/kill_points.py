@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hdiff.data.batch import Batch
-    from hdiff.data.training_rows import TrainingRows
+    from hdiff.data.rows.training_rows import TrainingRows
 
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 """Functions of os that change a run folder."""
@@ -106,7 +106,7 @@ class KillPoints:
         return "".join(character for character in inside if not character.isdigit()) or "run folder"
 
     def _watch_batches(self) -> None:
-        from hdiff import training
+        from hdiff.training import trainer as training
 
         opening = training.open_rows
 

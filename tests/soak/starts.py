@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 300.0
 LIBRARIES = (
     "hdiff.cli",
     "hdiff.progress",
-    "hdiff.training",
+    "hdiff.training.trainer",
     "accelerate",
     "datasets",
     "torch._dynamo",  # which the optimiser imports

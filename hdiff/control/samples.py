@@ -1,0 +1,241 @@
+"""controlled_samples: what `hdiff sample` does with a run folder, a sampler and what is asked of the text."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hdiff.control.candidates import (
+    Controlled,
+    check_masked_units,
+    check_steps,
+    one_by_one,
+    with_sampling,
+)
+from hdiff.control.free_samples import sample_run
+from hdiff.control.keywords import Keywords, with_keywords
+from hdiff.control.pattern import Gap, Pattern, infill
+from hdiff.control.request import Request
+from hdiff.control.rewrite import rewriting_pattern
+from hdiff.control.skeleton import Skeleton, follow_skeleton, num_values, skeleton_types
+from hdiff.control.verification import skeleton_checker
+from hdiff.corruption import Cascade, UnitMasking
+from hdiff.errors import CheckpointError, DataError
+from hdiff.factory import build_sampler, steps_parameter
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.denoiser import Denoiser
+from hdiff.pages.trajectory import trajectory
+from hdiff.runs.folder import RunFolder
+from hdiff.samplers import Sampler
+from hdiff.samplers.draw import STEPS, default_steps, plain_sampler
+
+if TYPE_CHECKING:
+    from hdiff.parsers.base import Parser
+
+SamplerOf = Callable[[int], Sampler]
+"""The sampler for a number of values to fill."""
+
+
+def controlled_samples(
+    run: RunFolder,
+    request: Request,
+    *,
+    num_samples: int,
+    num_steps: int | None = None,
+    seed: int = 0,
+    sampling: Sampling = AS_IT_IS,
+    sampler: Mapping[str, Any] | None = None,
+    parser: Parser | None = None,
+) -> dict[str, Any]:
+    """Samples text, under a control if one is asked for, and records step by step what was filled.
+
+    Args:
+        run: The run.
+        request: What is asked of the text.
+        num_samples: How many.
+        num_steps: Steps T; None takes `hdiff.samplers.draw.default_steps`.
+        seed: Seed.
+        sampling: Temperature and truncation.
+        sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes that of the recipe (free samples
+            only) or the plain one.
+        parser: Parses the finished texts to colour each filled span by its level, and tells which of several
+            tries has a skeleton.
+
+    Returns:
+        The object of `hdiff.control.free_samples.sample_run`; a sample also has a `score` (nats per token)
+        where gaps were scored.
+
+    Raises:
+        DataError: If options do not belong together, to the model, or to the length of the text.
+    """
+    request.check()
+    if num_samples < 1:
+        raise DataError(f"{num_samples} samples; draw at least 1")
+    if request.control is None and sampler is None:
+        sampler = run.recipe.evaluation.sampler
+    if request.control is None and sampler is None:
+        return _plain(run, request.length, num_samples, num_steps, seed, sampling, parser)
+    if not isinstance(run.denoiser, Denoiser):
+        raise CheckpointError(
+            f"{run.path} is of corruption '{run.recipe.corruption['kind']}', which has one sampler and takes "
+            f"no given text; train a model of masked units or a cascade"
+        )
+    made: list[Sampler] = []
+
+    def sampler_of(num_values: int) -> Sampler:
+        made.append(_sampler(run, sampler, num_steps=num_steps, num_values=num_values, sampling=sampling))
+        return made[0]
+
+    generator = torch.Generator().manual_seed(seed)
+    if request.control is None:
+        drawn = _unasked(run, request.length, sampler_of, num_samples, generator)
+    else:
+        drawn = _asked(run, request, sampler_of, num_samples, generator, parser)
+    return _record(drawn, run, made[0], seed=seed, parser=parser)
+
+
+def _plain(
+    run: RunFolder,
+    length: int | None,
+    num_samples: int,
+    num_steps: int | None,
+    seed: int,
+    sampling: Sampling,
+    parser: Parser | None,
+) -> dict[str, Any]:
+    length = _length(run, length)
+    if isinstance(run.corruption, (UnitMasking, Cascade)):
+        most = length * (1 + len(run.corruption.type_sizes))
+        if num_steps is not None and num_steps > most:
+            raise DataError(f"{num_steps} steps for {most} values to fill; give at most {most} steps")
+    return sample_run(
+        run,
+        num_samples=num_samples,
+        num_steps=default_steps(run.corruption, length) if num_steps is None else num_steps,
+        seed=seed,
+        sampling=sampling,
+        length=length,
+        parser=parser,
+    )
+
+
+def _unasked(
+    run: RunFolder,
+    length: int | None,
+    sampler_of: SamplerOf,
+    num_samples: int,
+    generator: torch.Generator,
+) -> Controlled:
+    """Rows of the sampler alone, as they are."""
+    length = _length(run, length)
+    corruption = run.corruption.unconditional()
+    most = length * (1 + len(corruption.type_sizes))
+    sampler = sampler_of(most)
+    check_steps(sampler, most)
+    assert isinstance(run.denoiser, Denoiser), "the caller has checked it"
+    samples = sampler.sample(
+        run.denoiser, corruption, num_samples=num_samples, length=length, generator=generator
+    )
+    texts = tuple(run.tokenizer.decode(row) for row in samples.tokens.tolist())
+    rows = tuple(one_by_one(samples))
+    return Controlled(texts, tuple(samples.tokens), (None,) * num_samples, rows)
+
+
+def _asked(
+    run: RunFolder,
+    request: Request,
+    sampler_of: SamplerOf,
+    num_samples: int,
+    generator: torch.Generator,
+    parser: Parser | None,
+) -> Controlled:
+    assert isinstance(run.denoiser, Denoiser), "the caller has checked it"
+    given = (run.denoiser, run.corruption, run.tokenizer)
+    size: dict[str, Any] = {
+        "num_samples": num_samples,
+        "longest": run.recipe.data.sequence_length,
+        "generator": generator,
+    }
+    if request.skeleton is not None:
+        skeleton = Skeleton.parse(request.skeleton)
+        labels = run.record["data"].get("labels")
+        if labels is None:
+            raise CheckpointError(f"{run.path} does not know the names of its labels; train it again")
+        skeleton_types(skeleton, run.corruption, labels)  # before a sampler is chosen for the wrong model
+        if request.tries is not None:
+            if parser is None:
+                raise DataError("--tries with --skeleton needs the parser of the data set; install it")
+            size.update(tries=request.tries, accept=skeleton_checker(parser, skeleton))
+        sampler = sampler_of(num_values(skeleton, run.corruption))
+        return follow_skeleton(*given, sampler, skeleton, labels=labels, **size)
+    check_masked_units(run.corruption)
+    if request.keywords is not None:
+        assert request.length is not None, "check() has seen to it"
+        keywords = Keywords.of(request.keywords.split(","), request.length, run.tokenizer)
+        if request.tries is not None:
+            size["tries"] = request.tries
+        sampler = sampler_of(keywords.fewest_hidden)
+        return with_keywords(*given, sampler, keywords, **size)
+    if request.infill is not None:
+        pattern = Pattern.parse(request.infill, run.tokenizer)
+    else:
+        assert request.rewrite is not None, "check() has seen to it"
+        assert request.phrase is not None, "check() has seen to it"
+        gap = None if request.phrase_length is None else _gap(request.phrase_length)
+        pattern = rewriting_pattern(request.rewrite, request.phrase, run.tokenizer, gap=gap)
+    return infill(*given, sampler_of(pattern.fewest_hidden), pattern, **size)
+
+
+def _gap(text: str) -> Gap:
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
+    if match is None:
+        raise DataError(f"--phrase-length is '{text}'; give a number of tokens, 3, or a range, 2-5")
+    return Gap(int(match[1]), int(match[2] or match[1]))
+
+
+def _length(run: RunFolder, length: int | None) -> int:
+    length = run.recipe.data.sequence_length if length is None else length
+    if length < 1:
+        raise DataError(f"samples of {length} tokens; give at least 1")
+    return length
+
+
+def _sampler(
+    run: RunFolder,
+    spec: Mapping[str, Any] | None,
+    *,
+    num_steps: int | None,
+    num_values: int,
+    sampling: Sampling,
+) -> Sampler:
+    """The sampler asked for, with its steps: T, where the class takes it."""
+    spec = spec or plain_sampler(run.corruption.unconditional())
+    if spec is None:
+        raise DataError(
+            f"corruption '{run.recipe.corruption['kind']}' takes no given text; train a model of masked "
+            f"units or a cascade"
+        )
+    parameter = steps_parameter(spec)
+    if num_steps is not None and (parameter is None or "num_steps" in spec):
+        reason = "finds its number of steps itself" if parameter is None else "is given num_steps"
+        raise DataError(f"sampler '{spec['kind']}' {reason}; leave --steps out")
+    if num_steps is None and parameter is not None and parameter.default is inspect.Parameter.empty:
+        num_steps = min(STEPS, num_values)
+    return with_sampling(build_sampler(spec, num_steps=num_steps), sampling)
+
+
+def _record(
+    drawn: Controlled, run: RunFolder, sampler: Sampler, *, seed: int, parser: Parser | None
+) -> dict[str, Any]:
+    nfe = max(one.nfe for one in drawn.samples)
+    num_steps = getattr(sampler, "num_steps", None) or nfe
+    about: dict[str, Any] = {"title": run.recipe.name, "num_steps": num_steps, "seed": seed}
+    recorded = []
+    for one, score in zip(drawn.samples, drawn.scores, strict=True):
+        (sample,) = trajectory(one, run.tokenizer, parser=parser, **about)["samples"]
+        recorded.append(sample if score is None else {**sample, "score": score})
+    return {**about, "step": run.step, "nfe": nfe, "samples": recorded}

@@ -1,0 +1,83 @@
+"""Engines: who does the jobs of a preparation. The work is the same pure function for all. No torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import final
+
+from hdiff.data.prepare.job import Job, Report
+from hdiff.data.prepare.worker_pool import run_jobs
+from hdiff.errors import DataError
+
+ENGINES: dict[str, str] = {
+    "local": "hdiff.data.prepare.engines:LocalEngine",
+    "ray": "hdiff.data.prepare.ray_engine:RayEngine",
+    "datatrove": "hdiff.data.prepare.datatrove_engine:DatatroveEngine",
+}
+"""Name -> module:class, imported on first use."""
+
+
+class Engine(ABC):
+    """Does jobs, in any order, on any machine that sees the same files.
+
+    Attributes:
+        workers: How many at a time.
+        timeout: Seconds a document may take.
+    """
+
+    def __init__(self, workers: int, timeout: float) -> None:
+        self.workers = workers
+        self.timeout = timeout
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job], on_job: Callable[[Job, Report], None]) -> None:
+        """Does all jobs.
+
+        Args:
+            jobs: The jobs.
+            on_job: Called with each job and its report, in the order they finish.
+
+        Raises:
+            DataError: If a job cannot be done.
+        """
+
+
+@final
+class LocalEngine(Engine):
+    """Processes of this machine; with one worker, this process."""
+
+    def run(self, jobs: Sequence[Job], on_job: Callable[[Job, Report], None]) -> None:
+        if self.workers > 1:
+            run_jobs(jobs, workers=self.workers, timeout=self.timeout, on_job=on_job)
+            return
+        for job in jobs:
+            on_job(job, job.run())
+
+
+def load_engine(name: str, *, workers: int, timeout: float) -> Engine:
+    """The engine of a name.
+
+    Args:
+        name: A name from `ENGINES`.
+        workers: How many jobs at a time.
+        timeout: Seconds a document may take before its worker counts as hanging.
+
+    Returns:
+        The engine.
+
+    Raises:
+        DataError: If there is none of this name, or its package is not installed.
+    """
+    if name not in ENGINES:
+        nearest = get_close_matches(name, ENGINES, n=1)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise DataError(f"unknown engine '{name}'; {hint}engines are {', '.join(ENGINES)}")
+    module, _, class_name = ENGINES[name].partition(":")
+    try:
+        engine_class: type[Engine] = getattr(import_module(module), class_name)
+        return engine_class(workers, timeout)
+    except ImportError as error:
+        raise DataError(f"engine '{name}' needs {error.name}; run: pip install 'hdiff[{name}]'") from error

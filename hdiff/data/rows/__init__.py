@@ -1,0 +1,1 @@
+"""Rows: what training reads, from prepared data, streams and mixtures."""

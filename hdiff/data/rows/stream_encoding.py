@@ -1,0 +1,238 @@
+"""Encoding of streamed documents: the parse and align steps of `hdiff prepare`, in memory. No torch.
+
+Dimensions: N tokens of a group of documents.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdiff.data.prepare.align_step import Rows
+from hdiff.data.prepare.job import Job
+from hdiff.data.prepare.parse_step import is_unicode, loaded_parser, parse_texts
+from hdiff.data.prepared import PreparedData
+from hdiff.data.sources.arrow import encode_rows
+from hdiff.data.token_stream import TokenStream, label_numbers
+from hdiff.errors import DataError, ParserError
+from hdiff.structure import LEVELS, SpanTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hdiff.data.prepare.trees import Rejected
+    from hdiff.parsers import Parser
+
+_CONTROLS = ("random", "shuffled", "balanced", "right_branching")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How documents become tokens; small, so that worker processes can be told.
+
+    Attributes:
+        data: Folder of the prepared data set that gives tokenizer, labels and salience.
+        parser: Parser of `data.stream.parser`; None takes the one recorded there.
+        is_parsed: Whether units or the salience of words are needed; else documents are only tokenized.
+        levels: Levels whose units are needed, `token` not among them.
+        separator: Whether an end-of-text token follows each document.
+        max_unit_tokens: Longest unit in tokens.
+        lexical_salience: Whether a token has the salience of its id.
+    """
+
+    data: str
+    parser: str | None
+    is_parsed: bool
+    levels: tuple[str, ...]
+    separator: bool
+    max_unit_tokens: int | None
+    lexical_salience: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A group of documents as tokens.
+
+    Attributes:
+        stream: Its documents end to end.
+        num_documents: Documents in it.
+        num_rejected: Documents that were left out: empty, not Unicode, without words or tokens, or refused by
+            the parser.
+    """
+
+    stream: TokenStream
+    num_documents: int
+    num_rejected: int
+
+
+@final
+class DocumentEncoder:
+    """Turns documents into tokens, units and salience, with the same result as `hdiff prepare`.
+
+    Args:
+        encoding: How.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self.prepared = PreparedData.load(encoding.data)
+        self._labels: list[str] = self.prepared.manifest["labels"]
+        # One more id stands for all labels that the data set lacks.
+        self._label_numbers = label_numbers([*self._labels, ""], self.prepared)
+        self._token_salience: NDArray[np.float32] | None = None
+        if encoding.lexical_salience:
+            self._token_salience = self.prepared.token_salience
+        elif not encoding.is_parsed:
+            self._token_salience = np.zeros(self.prepared.tokenizer.vocab_size, dtype=np.float32)
+        self._salience = self.prepared.salience if encoding.is_parsed else _Unscored()
+
+    def started(self) -> DocumentEncoder:
+        """Itself, once its parser, if it needs one, is loaded."""
+        if self.encoding.is_parsed:
+            assert self.parser.levels
+        return self
+
+    @cached_property
+    def parser(self) -> Parser:
+        """The parser, loaded and checked."""
+        return checked_parser(self.prepared, self.encoding.parser, self.encoding.levels)
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Encodes a group of documents.
+
+        Args:
+            texts: The documents.
+
+        Returns:
+            Their tokens.
+
+        Raises:
+            DataError: If the recorded parser is not the one installed here.
+            ParserError: If the parser cannot be loaded.
+        """
+        rows = Rows(
+            self.prepared.tokenizer,
+            self._salience,
+            levels={level: LEVELS.index(level) for level in self.prepared.manifest["levels"]},
+            label_ids=_LabelIds(self._labels),
+        )
+        for item in self._trees(texts):
+            rows.add(item)
+        encoding = self.encoding
+        stream = TokenStream.of_rows(
+            _table(rows.columns),
+            self.prepared.tokenizer,
+            separator=encoding.separator,
+            levels=encoding.levels,
+            max_unit_tokens=encoding.max_unit_tokens,
+            label_numbers=self._label_numbers,
+            token_salience=self._token_salience,
+        )
+        return Encoded(stream, rows.counts["documents"], len(texts) - rows.counts["documents"])
+
+    def _trees(self, texts: Sequence[str]) -> Iterable[SpanTree | Rejected]:
+        if self.encoding.is_parsed:
+            return parse_texts(self.parser, texts, Job("parse", Path(), Path(), Path()), _ignore)
+        return [SpanTree(text, (), ()) for text in texts if text and not text.isspace() and is_unicode(text)]
+
+
+def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[str]) -> Parser:
+    """The parser of a stream, if it does what the data set asks for.
+
+    Args:
+        prepared: The data set.
+        spec: As `load_parser` takes it; None takes the parser that is recorded in the manifest.
+        levels: Levels whose units are needed.
+
+    Returns:
+        The parser, loaded.
+
+    Raises:
+        DataError: If it is not the recorded one, or does not give a level.
+        ParserError: If it cannot be loaded.
+    """
+    from hdiff.parsers import salience_class
+
+    recorded = prepared.manifest["inputs"]["parser"]
+    annotations = tuple(salience_class(prepared.manifest["salience"]).needs)
+    parser = loaded_parser(recorded_spec(recorded) if spec is None else spec, annotations)
+    missing = [level for level in levels if level not in parser.levels]
+    if missing:
+        raise DataError(
+            f"corruption needs level '{missing[0]}', parser '{spec}' of data.stream gives "
+            f"{list(parser.levels)}; take another data.stream.parser"
+        )
+    found = parser.fingerprint()
+    different = sorted(key for key in {*recorded, *found} if recorded.get(key) != found.get(key))
+    if spec is None and different:
+        raise DataError(
+            f"{prepared.path} was parsed by another version of '{recorded['name']}' than is installed here "
+            f"(different: {', '.join(different)}); install that version, prepare it again, or name the "
+            f"parser in data.stream.parser to take it as it is"
+        )
+    return parser
+
+
+def recorded_spec(facts: dict[str, str], prefix: str = "") -> str:
+    """What `load_parser` needs to find a parser again.
+
+    Args:
+        facts: Its fingerprint.
+        prefix: Before the keys of a parser inside another one.
+
+    Returns:
+        The specification.
+
+    Raises:
+        ParserError: If a fingerprint does not say it.
+    """
+    from hdiff.parsers import PARSERS
+
+    name = facts.get(f"{prefix}name", "")
+    if name not in PARSERS:
+        raise ParserError(
+            f"the data set was parsed by '{name}', a parser of your own; name it in data.stream.parser"
+        )
+    if name in _CONTROLS:
+        return f"{name}:{recorded_spec(facts, f'{prefix}inner_')}"
+    model = facts.get(f"{prefix}model")
+    return name if model is None else f"{name}:{model}"
+
+
+class _LabelIds(dict[str, int]):
+    """Ids of labels; the last one for a label that the data set lacks."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__({label: number for number, label in enumerate(labels)})
+        self._other = len(labels)
+
+    def __missing__(self, label: str) -> int:
+        return self._other
+
+
+class _Unscored:
+    """Stands for a salience where nothing reads it."""
+
+    def apply(self, tree: SpanTree) -> SpanTree:
+        """The tree as it is."""
+        return tree
+
+
+def _table(columns: dict[str, list[Any]]) -> Any:
+    """Rows in memory as a data set."""
+    import pyarrow
+    from datasets import Dataset
+
+    with pyarrow.ipc.open_stream(io.BytesIO(encode_rows(columns))) as source:
+        return Dataset(source.read_all())
+
+
+def _ignore(position: int) -> None:
+    """Tells nobody."""

@@ -1,0 +1,226 @@
+"""Streaming: rows cut out of text that is read, tokenized and parsed while training.
+
+Rows are filled without gaps: what a group of documents leaves over begins the next row. The position is where
+the first group begins whose tokens are not all used, and how many are: enough to encode that group again and
+go on with the same rows. Dimensions: B batch, L tokens of a row, N tokens of a group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, final
+
+import torch
+
+from hdiff.config import StreamConfig
+from hdiff.data.batch import Batch
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.rows.stream_documents import DocumentStream, Group, Place
+from hdiff.data.rows.stream_encoding import Encoded, Encoding
+from hdiff.data.rows.stream_workers import encoded_groups
+from hdiff.data.rows.training_rows import CorpusRows, RowTerms
+from hdiff.data.sources.stream_source import Source
+from hdiff.data.token_stream import TokenStream, needed_levels
+from hdiff.errors import DataError
+
+
+def check_next(places: Sequence[int], rows: int, *, process: tuple[int, int]) -> None:
+    """Refuses places that do not follow the rows that a process has read.
+
+    Args:
+        places: Places asked for.
+        rows: Rows it has read.
+        process: Its number, and how many processes there are.
+
+    Raises:
+        DataError: If they are others than the next ones.
+    """
+    rank, world_size = process
+    first = rows * world_size + rank
+    expected = list(range(first, first + len(places) * world_size, world_size))
+    if list(places) != expected:
+        raise DataError(
+            f"rows {list(places)[:3]} ... of the stream are asked for, the next ones are {expected[:3]} "
+            f"...; a stream goes forward only: resume from a checkpoint"
+        )
+
+
+@final
+class StreamedRows(CorpusRows):
+    """Rows of a stream, in order; the sample id of a row is its place.
+
+    Args:
+        documents: The documents of this process.
+        encoding: How they become tokens.
+        like: Rows of the prepared data set, for their buckets and sizes.
+        has_salience: Whether the rows have a salience.
+    """
+
+    def __init__(
+        self,
+        documents: DocumentStream,
+        encoding: Encoding,
+        *,
+        like: PackedBlocks,
+        has_salience: bool,
+    ) -> None:
+        self.documents = documents
+        self.encoding = encoding
+        self.like = like
+        self.has_salience = has_salience
+        self._rows = 0
+        self._used = 0  # tokens of the first group below
+        self._groups: deque[tuple[Group, Encoded]] = deque()
+        self._place = Place()
+        self._documents, self._rejected = 0, 0  # of the groups before
+        self._epoch_of_text = 0
+        self._expected: str | None = None  # digest of the group a resumed run begins with
+        self._encoded: Iterator[tuple[Group, Encoded]] | None = None
+
+    @classmethod
+    def open(cls, stream: StreamConfig, terms: RowTerms, *, seed: int) -> StreamedRows:
+        """Opens a stream of a recipe; nothing is read yet but what tells the files.
+
+        Args:
+            stream: The recipe's section of it.
+            terms: What it has in common with the other rows.
+            seed: Seed of the order.
+
+        Returns:
+            The rows of this process.
+
+        Raises:
+            DataError: If the source is missing or a level was not prepared.
+        """
+        data, prepared = terms.data, terms.prepared
+        needed = tuple(needed_levels(prepared, terms.levels))
+        scored = terms.uses_salience and not data.lexical_salience
+        encoding = Encoding(
+            data=str(prepared.path),
+            parser=stream.parser,
+            is_parsed=bool(needed) or scored,
+            levels=needed,
+            separator=data.separator,
+            max_unit_tokens=data.max_unit_tokens,
+            lexical_salience=data.lexical_salience,
+        )
+        documents = DocumentStream(
+            Source.of(stream),
+            seed=seed,
+            held_out=prepared.manifest["validation_fraction"] or 0.0,
+            rank=terms.process[0],
+            world_size=terms.process[1],
+        )
+        has_salience = encoding.is_parsed or data.lexical_salience
+        return cls(documents, encoding, like=terms.blocks, has_salience=has_salience)
+
+    def batch(self, places: Sequence[int]) -> Batch:
+        check_next(places, self._rows, process=self.process)
+        return self.numbered(places)
+
+    @property
+    def epoch_rows(self) -> None:
+        return None
+
+    def numbered(self, numbers: Sequence[int]) -> Batch:
+        blocks = self._take(len(numbers) * self.like.sequence_length)
+        self._rows += len(numbers)
+        batch = replace(blocks.batch(range(len(numbers))), sample_ids=torch.tensor(numbers))
+        return batch if self.has_salience else replace(batch, salience=None, salience_buckets=None)
+
+    @property
+    def process(self) -> tuple[int, int]:
+        """Number of this process, and how many there are."""
+        return self.documents.rank, self.documents.world_size
+
+    @property
+    def num_tokens(self) -> None:
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        return {"stream": {**self.documents.source.facts(), "shuffle_buffer": self._config.shuffle_buffer}}
+
+    def member_facts(self) -> dict[str, Any]:
+        return self.facts()
+
+    def check(self, rows: int, share: Fraction = Fraction(1)) -> None:
+        assert rows * share > 0  # a stream never ends
+
+    def state(self) -> dict[str, Any] | None:
+        return {
+            "rows": self._rows,
+            "place": (self._groups[0][0].place if self._groups else self._place).to_dict(),
+            "tokens_used": self._used,
+            "sha256": self._digest(),
+            "documents": self._documents,
+            "rejected": self._rejected,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.close()
+        self._groups.clear()
+        self._rows, self._used = state["rows"], state["tokens_used"]
+        self._documents, self._rejected = state["documents"], state["rejected"]
+        self._place = Place(**state["place"])
+        self._epoch_of_text = self._place.epoch
+        self._expected = state["sha256"]
+
+    def close(self) -> None:
+        if self._encoded is not None:
+            self._encoded.close()  # type: ignore[attr-defined]
+            self._encoded = None
+
+    @property
+    def _config(self) -> Any:
+        return self.documents.source.config
+
+    def _take(self, num_tokens: int) -> PackedBlocks:
+        """The next tokens of the stream."""
+        while self._num_tokens() < num_tokens:
+            self._groups.append(self._next_group())
+            if self._expected is not None and self._digest() != self._expected:
+                raise DataError(
+                    f"data.stream.source '{self._config.source}' gives other tokens where the checkpoint was "
+                    f"saved than it did then; give the same text again, or use output=DIR for a new run"
+                )
+            self._expected = None
+        taken = slice(self._used, self._used + num_tokens)
+        stream = TokenStream.joined([encoded.stream for _, encoded in self._groups], taken)
+        self._used += num_tokens
+        # A group that is used up stays if it is the last: it tells the position.
+        while len(self._groups) > 1 and self._used >= len(self._groups[0][1].stream):
+            _, encoded = self._groups.popleft()
+            self._used -= len(encoded.stream)
+            self._documents += encoded.num_documents
+            self._rejected += encoded.num_rejected
+        return self.like.of_stream(stream)
+
+    def _digest(self) -> str | None:
+        """Digest of the group the next row begins in."""
+        if not self._groups:
+            return self._expected
+        return hashlib.sha256(self._groups[0][1].stream.tokens.tobytes()).hexdigest()
+
+    def _num_tokens(self) -> int:
+        return sum(len(encoded.stream) for _, encoded in self._groups) - self._used
+
+    def _next_group(self) -> tuple[Group, Encoded]:
+        if self._encoded is None:
+            groups = self.documents.groups(self._place)
+            stream = self._config
+            self._encoded = encoded_groups(
+                groups, self.encoding, workers=stream.workers, timeout=stream.timeout
+            )
+        group, encoded = next(self._encoded)
+        if len(encoded.stream):
+            self._epoch_of_text = group.place.epoch
+        elif group.place.epoch > self._epoch_of_text + 1:
+            raise DataError(
+                f"a whole epoch of data.stream.source '{self._config.source}' has no document with a token; "
+                f"give other text, or another data.stream.parser"
+            )
+        return group, encoded

@@ -1,0 +1,1 @@
+"""Sources: where documents come from. Import the file you need; this one loads nothing."""

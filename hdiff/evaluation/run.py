@@ -1,0 +1,240 @@
+"""evaluate_run: what `hdiff eval` does with a run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hdiff.corruption import BlockMasking, Cascade, Corruption, UnitMasking
+from hdiff.corruption.block_masking import number_of_blocks
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepared import PreparedData
+from hdiff.data.sources.builtin import PHRASES
+from hdiff.errors import DataError
+from hdiff.evaluation.bounds import (
+    Estimate,
+    draw_samples,
+    evaluate_bound,
+    evaluate_exact,
+    evaluate_t_step,
+    evaluation_rows,
+    full_rows,
+)
+from hdiff.evaluation.judges import Judges
+from hdiff.evaluation.learned_speeds import learned_speeds
+from hdiff.evaluation.list_evaluation import evaluate_list_operations
+from hdiff.evaluation.sampler_bound import evaluate_sampler
+from hdiff.factory import build_sampler
+from hdiff.languages.list_operations import LIST_LENGTH
+from hdiff.languages.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.block_denoiser import BlockDenoiser
+from hdiff.models.denoiser import Denoiser
+from hdiff.runs.folder import RunFolder
+from hdiff.samplers import AncestralSampler, Sampler
+from hdiff.samplers.base import FillsMasks
+from hdiff.samplers.draw import plain_sampler
+from hdiff.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from hdiff.progress import Progress
+
+PHRASE_BANK = "builtin:phrase_bank"
+LIST_OPERATIONS = "builtin:list_operations"
+
+
+def evaluate_run(
+    run: RunFolder,
+    *,
+    steps: Sequence[int] | None = None,
+    data: str | None = None,
+    judge: str | None = None,
+    sampler: Mapping[str, Any] | None = None,
+    given_structure: bool = False,
+    outside_judges: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Evaluates a run on the validation split of a prepared data set.
+
+    Args:
+        run: The run.
+        steps: Step counts T; None takes the recipe's.
+        data: Prepared data set with the same tokenizer; None takes the one trained on.
+        judge: Run folder of an autoregressive model; None takes the recipe's, if it exists.
+        sampler: `{kind: name, ...}`; None takes the recipe's, or the plain one of the corruption.
+        given_structure: Evaluate with the parsed units the run was trained on. The figures are then
+            bounds on -log p(x_0 | structure) and labelled so.
+        outside_judges: Also score samples by an n-gram model of the training split and by link-grammar.
+        seed: Seed of masks, orders and samples.
+        progress: Shows what happens.
+
+    Returns:
+        The object that `hdiff eval --json` prints; docs/recipes.md lists its keys.
+
+    Raises:
+        DataError: If data or judge do not fit the run.
+    """
+    config = run.recipe.evaluation
+    prepared = PreparedData.load(data or run.recipe.data.path)
+    if prepared.tokenizer.sha256 != run.tokenizer.sha256:
+        raise DataError(
+            f"{data or run.recipe.data.path} was prepared with another tokenizer than {run.path} was "
+            f"trained with; prepare it with --tokenizer {run.path / 'tokenizer.json'}"
+        )
+    if isinstance(run.model, Autoregressive):
+        exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)
+        return {
+            "step": run.step,
+            "bound": _bound_entry("exact", exact, False, run),
+            "t_step": {},
+            "t_step_stderr": {},
+            "quality": {},
+        }
+    trained_with = run.corruption
+    corruption = trained_with if given_structure else trained_with.unconditional()
+    spec = sampler or config.sampler or plain_sampler(corruption)
+    levels = corruption.required_levels()
+    blocks = _blocks(run, prepared, levels)
+    wanted = tuple(steps or config.steps) if spec is not None else ()
+    if isinstance(corruption, Cascade):  # every stream needs a step
+        wanted = tuple(steps for steps in wanted if steps > len(corruption.type_sizes))
+    if isinstance(corruption, BlockMasking):  # and every block
+        fewest = number_of_blocks(run.recipe.data.sequence_length, corruption.block_size)
+        left_out = [str(steps) for steps in wanted if steps < fewest]
+        wanted = tuple(steps for steps in wanted if steps >= fewest)
+        if left_out and progress is not None:
+            progress.message(f"left out: T = {', '.join(left_out)}; {fewest} blocks need {fewest} steps")
+    samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted if spec}
+    stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
+    bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
+    stages.done("bound")
+    result: dict[str, Any] = {
+        "step": run.step,
+        "bound": _bound_entry("nelbo", bound, corruption.conditional_on_structure, run),
+        "t_step": {},
+        "t_step_stderr": {},
+        "quality": {},
+        "sampler": spec,
+    }
+    if (speeds := learned_speeds(run)) is not None:
+        result["learned_speeds"] = speeds
+    for num_steps, chosen in samplers.items():
+        estimate = _t_step(run, blocks, corruption, chosen, num_steps, seed)
+        if estimate is not None:
+            result["t_step"][str(num_steps)] = estimate.nats_per_token
+            result["t_step_stderr"][str(num_steps)] = estimate.stderr
+        stages.done(f"L_{num_steps}")
+    one_step = result["t_step"].get("1")
+    if one_step is not None:
+        # Of one network: what drawing all units at once loses against drawing them one by one.
+        result["total_correlation_nats_per_token"] = one_step - bound.nats_per_token
+    if config.samples and wanted:
+        judges = Judges.load(run, judge or config.judge, prepared if outside_judges else None)
+        result.update(_quality(run, blocks, prepared, samplers, judges, seed, stages))
+    return result
+
+
+def _t_step(
+    run: RunFolder,
+    blocks: PackedBlocks,
+    corruption: Corruption,
+    sampler: Sampler,
+    num_steps: int,
+    seed: int,
+) -> Estimate | None:
+    """The bound of a sampler; None where it has none."""
+    config = run.recipe.evaluation
+    if isinstance(sampler, AncestralSampler) and sampler.is_plain and isinstance(corruption, UnitMasking):
+        corruption = sampler.units_of(corruption)
+        return evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
+    if not sampler.has_bound:
+        return None
+    return evaluate_sampler(_filled(run), blocks, corruption, config, sampler=sampler, seed=seed)[0]
+
+
+def _filled(run: RunFolder) -> FillsMasks:
+    model = run.denoiser
+    assert isinstance(model, (Denoiser, BlockDenoiser)), "only models of hidden tokens have samplers"
+    return model
+
+
+def _quality(
+    run: RunFolder,
+    blocks: PackedBlocks,
+    prepared: PreparedData,
+    samplers: Mapping[int, Sampler],
+    judges: Judges,
+    seed: int,
+    stages: _Stages,
+) -> dict[str, Any]:
+    config = run.recipe.evaluation
+    denoiser = _filled(run)
+    is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
+    found: dict[str, Any] = {"quality": {}}
+    if is_phrase_bank:
+        found.update(
+            {"phrase_valid": {}, "phrase_ceiling": {}, "entropy_nats_per_token": entropy_per_token(PHRASES)}
+        )
+    for num_steps, sampler in samplers.items():
+        samples, seconds = draw_samples(
+            denoiser,
+            run.corruption,
+            sampler=sampler,
+            num_samples=config.samples,
+            length=run.recipe.data.sequence_length,
+            seed=derive_seed(seed, "sample", num_steps),
+        )
+        figures = judges.figures(samples.tokens)
+        nfe = float(samples.calls.double().mean())
+        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, "nfe": nfe}
+        if is_phrase_bank:
+            texts = [" ".join(run.tokenizer.pieces(row)) for row in samples.tokens.tolist()]
+            length = run.recipe.data.sequence_length
+            found["phrase_valid"][str(num_steps)] = valid_phrase_rate(texts, PHRASES)
+            found["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
+        stages.done(f"samples at T = {num_steps}")
+    is_list = str(prepared.manifest["source"]).startswith(LIST_OPERATIONS)
+    if is_list and not isinstance(run.corruption, BlockMasking):  # there T counts steps of the answer alone
+        found["list_operations"] = evaluate_list_operations(
+            run,
+            sampler_of=samplers.__getitem__,
+            steps=[steps for steps in samplers if steps <= LIST_LENGTH],
+            num=config.samples,
+            seed=seed,
+        )
+    rows = evaluation_rows(blocks, config.model_copy(update={"blocks": config.samples}))
+    if full := full_rows(blocks, rows):
+        found["reference"] = judges.figures(blocks.batch(full).input_ids)
+    return found
+
+
+def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "nats_per_token": estimate.nats_per_token,
+        "stderr": estimate.stderr,
+        "structure_nats_per_token": estimate.structure,
+        "tokens": estimate.tokens,
+        "conditional_on_structure": conditional,
+        "uniform_nats_per_token": math.log(run.tokenizer.vocab_size),
+    }
+
+
+def _blocks(run: RunFolder, prepared: PreparedData, levels: Sequence[str]) -> PackedBlocks:
+    return PackedBlocks.build(prepared, "validation", levels=levels, **run.recipe.data.packing())
+
+
+class _Stages:
+    """Counts the parts of an evaluation on a progress display."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress = progress
+        self.total = total
+        self.count = 0
+
+    def done(self, note: str) -> None:
+        self.count += 1
+        if self.progress is not None:
+            self.progress.update(self.count, self.total, note)

@@ -1,0 +1,1 @@
+"""Pages: reports, inspections and trajectories as self-contained HTML. No torch."""

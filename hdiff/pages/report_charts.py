@@ -1,0 +1,161 @@
+"""Charts of training and evaluation: what the page draws, and the same as a table. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hdiff.pages.report_evaluations import Evaluation, Evaluations
+
+MAX_POINTS = 500
+"""Most points a curve is drawn with; longer ones are averaged in buckets."""
+
+TABLE_ROWS = 12
+"""Rows of the table beside the loss curve."""
+
+QUALITY = (
+    ("judge_nll", "judge NLL, nats per token"),
+    ("unigram_entropy", "unigram entropy, nats"),
+)
+COSTS = (("nfe", "NFE (trunk calls)"), ("seconds_per_sample", "seconds per sample"))
+
+Chart = dict[str, Any]
+
+
+def loss_chart(metrics: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """Training loss and validation bound over steps.
+
+    Args:
+        metrics: Lines of metrics.jsonl.
+
+    Returns:
+        The chart, or None without any.
+    """
+    loss, validation = _points(metrics, "loss"), _points(metrics, "validation_bound")
+    if not loss and not validation:
+        return None
+    series: list[dict[str, Any]] = []
+    rows: list[tuple[str, ...]] = []
+    if loss:
+        drawn, colour = _averaged(loss), "var(--accent)"
+        smooth = _smoothed(drawn)
+        series.append({"name": "each step", "points": drawn, "faint": True, "colour": colour})
+        series.append({"name": "training loss, smoothed", "points": smooth, "colour": colour})
+        every = max(1, math.ceil(len(smooth) / TABLE_ROWS))
+        chosen = [*smooth[::every], *smooth[-1:]] if (len(smooth) - 1) % every else smooth[::every]
+        rows += [("training loss, smoothed", f"{step:,}", f"{value:.3f}") for step, value in chosen]
+    if validation:
+        series.append({"name": "validation bound", "points": _averaged(validation), "colour": "var(--warm)"})
+        rows += [("validation bound", f"{step:,}", f"{value:.3f}") for step, value in validation]
+    return {
+        "x_label": "step",
+        "y_label": "nats per token",
+        "series": series,
+        "table": {"columns": ("Curve", "Step", "Nats per token"), "rows": rows},
+    }
+
+
+def t_step_chart(evaluations: Evaluations) -> Chart | None:
+    """L_T over T, a curve for each evaluation whose bounds compare.
+
+    Args:
+        evaluations: The evaluations.
+
+    Returns:
+        The chart, or None without any.
+    """
+    series, rows = [], []
+    for evaluation in evaluations.comparable:
+        curve = evaluation.values.get("t_step") or {}
+        errors = evaluation.values.get("t_step_stderr") or {}
+        points = [[int(t), curve[t], errors.get(t) or 0.0] for t in sorted(curve, key=int)]
+        if points:
+            series.append({"name": evaluation.name, "points": points})
+            rows += [(evaluation.name, t, f"{value:.3f}", f"{error:.3f}") for t, value, error in points]
+    if not series:
+        return None
+    bound = (evaluations.main.values.get("bound") or {}) if evaluations.main else {}
+    references = []
+    if bound.get("nats_per_token") is not None and not bound.get("conditional_on_structure"):
+        references.append({"label": "bound in continuous time", "y": bound["nats_per_token"]})
+    return {
+        "x_label": "sampling steps T",
+        "y_label": "L_T, nats per token",
+        "log_x": True,
+        "series": series,
+        "references": references,
+        "table": {
+            "columns": ("File", "T", "L_T, nats per token", "Standard error"),
+            "rows": [tuple(str(cell) for cell in row) for row in rows],
+        },
+    }
+
+
+def quality_charts(evaluations: Sequence[Evaluation]) -> dict[str, Chart | None]:
+    """Judge NLL and entropy of samples, over NFE and over seconds.
+
+    Args:
+        evaluations: The evaluations, the main one first.
+
+    Returns:
+        `judge_nll_nfe`, `judge_nll_seconds_per_sample`, `unigram_entropy_nfe` ...; None without points.
+    """
+    return {
+        f"{figure}_{cost}": _quality_chart(evaluations, figure, y_label, cost, x_label)
+        for figure, y_label in QUALITY
+        for cost, x_label in COSTS
+    }
+
+
+def _quality_chart(
+    evaluations: Sequence[Evaluation], figure: str, y_label: str, cost: str, x_label: str
+) -> Chart | None:
+    series = []
+    for evaluation in evaluations:
+        quality = evaluation.values.get("quality") or {}
+        # A fourth number says which T a point is.
+        points = [
+            [quality[t][cost], quality[t][figure], 0.0, f"T = {t}"]
+            for t in sorted(quality, key=int)
+            if quality[t].get(figure) is not None and (quality[t].get(cost) or 0) > 0
+        ]
+        if points:
+            series.append({"name": evaluation.name, "points": points})
+    if not series:
+        return None
+    reference = (evaluations[0].values.get("reference") or {}).get(figure)
+    return {
+        "x_label": x_label,
+        "y_label": y_label,
+        "log_x": True,
+        "series": series,
+        "references": [] if reference is None else [{"label": "held-out text", "y": reference}],
+    }
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
+    return [
+        [line["step"], line[key]]
+        for line in metrics
+        if line.get(key) is not None and "step" in line and math.isfinite(line[key])
+    ]
+
+
+def _averaged(points: Sequence[Sequence[float]]) -> list[list[float]]:
+    """At most MAX_POINTS points: means over equally many neighbours."""
+    size = math.ceil(len(points) / MAX_POINTS)
+    buckets = [points[start : start + size] for start in range(0, len(points), max(1, size))]
+    return [
+        [bucket[len(bucket) // 2][0], sum(point[1] for point in bucket) / len(bucket)] for bucket in buckets
+    ]
+
+
+def _smoothed(points: Sequence[Sequence[float]], *, half_width: int = 7) -> list[list[float]]:
+    """Centred moving average over up to `2 * half_width + 1` points; narrower at the ends."""
+    smooth = []
+    for i, (step, _) in enumerate(points):
+        reach = min(half_width, i, len(points) - 1 - i)
+        window = points[i - reach : i + reach + 1]
+        smooth.append([step, sum(point[1] for point in window) / len(window)])
+    return smooth

@@ -1,0 +1,139 @@
+"""RunFolder: everything a finished or running training left behind, loaded for evaluation and sampling."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdiff.config import Recipe
+from hdiff.corruption import Corruption
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import CheckpointError
+from hdiff.factory import DiffusionModel, build_corruption, build_model
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.recipe import load_recipe
+from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from hdiff.runs.record import check_statistics, read_run
+
+RECIPE_FILE = "recipe.yaml"
+RECORD_FILE = "run.json"
+CHECKPOINTS = "checkpoints"
+_SHARED_FILE = "config.json"
+_SHARED = re.compile(r'"format"\s*:\s*"hdiff"')
+_READ_CHARACTERS = 1 << 16
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run, ready to use.
+
+    Attributes:
+        path: The folder.
+        recipe: Its resolved recipe.
+        record: Contents of run.json: data, parameters, commit, machine.
+        tokenizer: The tokenizer of its data set.
+        step: Updates done by the loaded checkpoint.
+        model: The model in evaluation mode, with averaged weights if the recipe keeps them.
+    """
+
+    path: Path
+    recipe: Recipe
+    record: dict[str, Any]
+    tokenizer: Tokenizer
+    step: int
+    model: DiffusionModel | Autoregressive
+
+    @classmethod
+    def load(cls, path: Path | str) -> RunFolder:
+        """Loads a run folder.
+
+        Args:
+            path: Folder that `hdiff train` wrote.
+
+        Returns:
+            The run.
+
+        Raises:
+            CheckpointError: If it is not a run folder or has no usable checkpoint.
+        """
+        path = Path(path)
+        if not (path / RECIPE_FILE).is_file() or not (path / RECORD_FILE).is_file():
+            if _is_shared(path / _SHARED_FILE):
+                raise CheckpointError(
+                    f"{path} is a shared model (hdiff export), not a run folder; give the run folder that it "
+                    f"was exported from"
+                )
+            raise CheckpointError(
+                f"{path} is not a run folder (no {RECIPE_FILE} and {RECORD_FILE} in it); "
+                f"train one: hdiff train RECIPE.yaml output={path}"
+            )
+        recipe = load_recipe(path / RECIPE_FILE)
+        record = read_run(path)
+        tokenizer = Tokenizer.load(path / "tokenizer.json")
+        part = "ema" if recipe.train.ema_decay else "model"
+        checkpoint = load_checkpoint(path / CHECKPOINTS, parts=(part,))
+        check_statistics(path, record, checkpoint.state)
+        model = build_model(recipe, tokenizer.vocab_size, _corruption(recipe, record, tokenizer))
+        load_weights(model, checkpoint, part)
+        return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
+
+    @property
+    def denoiser(self) -> DiffusionModel:
+        """The model if it is a diffusion model.
+
+        Raises:
+            CheckpointError: If it is an autoregressive one.
+        """
+        if isinstance(self.model, Autoregressive):
+            raise CheckpointError(
+                f"{self.path} holds an autoregressive model, which judges samples "
+                f"(hdiff eval RUN --judge {self.path}); give a run with model.kind: denoiser"
+            )
+        return self.model
+
+    @property
+    def corruption(self) -> Corruption:
+        """The corruption it was trained with, span lengths of the corpus and learned speeds filled in."""
+        return _corruption(self.recipe, self.record, self.tokenizer).of_model(self.model)
+
+    @staticmethod
+    def has_checkpoint(path: Path | str) -> bool:
+        """Whether the folder holds a checkpoint to go on from."""
+        return has_checkpoint(Path(path) / CHECKPOINTS)
+
+
+def _is_shared(config: Path) -> bool:
+    """Whether a file is the configuration of a shared model, by its beginning."""
+    if not config.is_file():
+        return False
+    with config.open(encoding="utf-8", errors="replace") as file:
+        return _SHARED.search(file.read(_READ_CHARACTERS)) is not None
+
+
+def _corruption(recipe: Recipe, record: dict[str, Any], tokenizer: Tokenizer) -> Corruption:
+    return build_corruption(
+        recipe.corruption,
+        mask_id=tokenizer.vocab_size,
+        unit_lengths=lambda level: record["unit_lengths"][level],
+        token_classes=lambda _: record["token_classes"],
+    )
+
+
+def load_weights(model: DiffusionModel | Autoregressive, checkpoint: Checkpoint, part: str) -> None:
+    """Copies one part of a checkpoint into a model.
+
+    Args:
+        model: Model of the same recipe.
+        checkpoint: The checkpoint.
+        part: `model` or `ema`.
+
+    Raises:
+        CheckpointError: If the weights belong to another recipe.
+    """
+    try:
+        model.load_state_dict(checkpoint.tensors[part])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint does not fit its recipe ({reason}); train again") from error

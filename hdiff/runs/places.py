@@ -1,0 +1,72 @@
+"""Places: where a run folder and its prepared data lie, on which no number of a run depends. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hdiff.config import CorpusConfig, Recipe
+from hdiff.errors import DataError
+from hdiff.runs.record import read_run
+
+
+def at_places_of(recipe: Recipe, other: Recipe) -> Recipe:
+    """A recipe whose folders lie where another one has them.
+
+    Args:
+        recipe: The recipe.
+        other: The one whose `output`, `data.path` and paths of prepared members of `data.mixture` it gets.
+
+    Returns:
+        The recipe; its mixture as it was if the other one has not as many members.
+    """
+    mixture = recipe.data.mixture
+    if len(mixture) == len(other.data.mixture):
+        pairs = zip(mixture, other.data.mixture, strict=True)
+        mixture = tuple(_at_place_of(member, theirs) for member, theirs in pairs)
+    data = recipe.data.model_copy(update={"path": other.data.path, "mixture": mixture})
+    return recipe.model_copy(update={"output": other.output, "data": data})
+
+
+def without_places(facts: Any) -> Any:
+    """What `run.json` says of the rows of a run, but for where the members of a mixture lie."""
+    if not isinstance(facts, list):
+        return facts
+    return [
+        {key: value for key, value in member.items() if key != "path"}
+        if isinstance(member, Mapping)
+        else member
+        for member in facts
+    ]
+
+
+def was_trained_on(path: Path, recipe: Recipe) -> bool:
+    """Whether the prepared folders that a recipe names hold the data that a run was trained on.
+
+    Args:
+        path: The run folder.
+        recipe: The recipe.
+
+    Returns:
+        False also if one of them is missing; streams do not count.
+
+    Raises:
+        CheckpointError: If the record of the run is missing or damaged.
+    """
+    from hdiff.data.prepared import PreparedData
+
+    trained_on = read_run(path)["data"]
+    members = [member.path for member in recipe.data.mixture if member.path is not None]
+    recorded = [member["sha256"] for member in trained_on.get("mixture", ()) if "sha256" in member]
+    try:
+        found = [PreparedData.load(folder).fingerprint for folder in (recipe.data.path, *members)]
+    except DataError:
+        return False
+    return found == [trained_on["sha256"], *recorded]
+
+
+def _at_place_of(member: CorpusConfig, other: CorpusConfig) -> CorpusConfig:
+    if member.path is None or other.path is None:
+        return member
+    return member.model_copy(update={"path": other.path})

@@ -1,0 +1,85 @@
+"""Processes of a run: Accelerate as recipe and launcher ask for it, and what is said if one falls silent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+
+from hdiff.config import TrainConfig
+from hdiff.errors import RecipeError, UserError
+from hdiff.training.sharding import sharding_plugin
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Accelerate as the recipe and the launcher's environment ask for it.
+
+    Args:
+        config: The recipe's `train` section.
+
+    Returns:
+        The accelerator; `shard_layers` must see the model before it is prepared.
+
+    Raises:
+        RecipeError: If it is asked for what this package cannot do.
+    """
+    from accelerate import Accelerator, PartialState
+    from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+
+    plugin = sharding_plugin(config)
+    is_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
+    if config.mixed_precision == "fp16" and is_cpu:
+        raise RecipeError(
+            "train.mixed_precision is fp16, which Accelerate ignores on CPUs; use train.mixed_precision=no"
+        )
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        fsdp_plugin=plugin,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=timedelta(seconds=config.process_timeout)),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # gradients are not kept twice
+        ],
+    )
+    if accelerator.gradient_accumulation_steps != config.gradient_accumulation:
+        raise RecipeError(
+            f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS is {accelerator.gradient_accumulation_steps}, "
+            f"train.gradient_accumulation {config.gradient_accumulation}; set it in the recipe alone"
+        )
+    if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        # On CPUs Accelerate ignores the plugin, although its code for FSDP2 works there. These are the three
+        # values that its AcceleratorState sets on GPUs.
+        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = plugin
+    return accelerator
+
+
+@contextmanager
+def process_errors(timeout: int) -> Iterator[None]:
+    """Turns the silence or death of another process into an error that says so.
+
+    Args:
+        timeout: Seconds that a process waits for another.
+
+    Raises:
+        UserError: If another process did not answer in time, or is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.distributed.DistError) or "gloo" in text:
+            reason = "did not answer" if "imed out" in text or "imeout" in text else "is gone"
+            raise UserError(
+                f"another process {reason} (train.process_timeout is {timeout} seconds); see its messages, "
+                f"end what is left of it and start again with resume=auto; the last checkpoint is intact"
+            ) from error
+        raise

@@ -1,0 +1,135 @@
+"""Resuming: a run is gone on with only if recipe, data and rows per update are those it was started with.
+
+Where its folder and its data lie does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hdiff.config import Recipe, TrainConfig
+from hdiff.errors import CheckpointError, DataError, RecipeError
+from hdiff.recipe import differences, load_recipe, to_yaml
+from hdiff.runs.checkpoint import write_atomically
+from hdiff.runs.folder import RECIPE_FILE
+from hdiff.runs.places import at_places_of, without_places
+from hdiff.runs.record import check_statistics, read_run
+
+if TYPE_CHECKING:
+    from hdiff.data.prepared import PreparedData
+    from hdiff.data.rows.training_rows import TrainingRows
+    from hdiff.training.recipe_data import RecipeData
+
+OF_THE_START = ("train.batch_size", "train.gradient_accumulation", "train.process_timeout")
+"""Keys a run may be resumed with other values of, as long as its updates have as many rows as before."""
+
+WITHOUT_EFFECT = ("data.stream.workers", "data.stream.timeout", "train.trackers")
+"""Keys a run may be resumed with other values of: its rows and numbers are the same."""
+
+
+def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: TrainingRows) -> None:
+    """Refuses to go on with a run that was another one.
+
+    Args:
+        path: Its folder.
+        recipe: The recipe of this start.
+        prepared: Its data set.
+        rows: Its training rows.
+
+    Raises:
+        RecipeError: If a key that counts has another value than at the start.
+        DataError: If the text is another one.
+        CheckpointError: If the record of the run is missing or damaged.
+    """
+    saved = at_places_of(load_recipe(path / RECIPE_FILE), recipe)  # of the data there are hashes, below
+    changed = [
+        key
+        for key in differences(_with_default_workers(saved), _with_default_workers(recipe))
+        if key.split(".")[0] not in ("resume", "evaluation") and key not in (*OF_THE_START, *WITHOUT_EFFECT)
+    ]
+    if changed:
+        raise RecipeError(
+            f"{path} was trained with another recipe (different: {', '.join(changed)}); "
+            f"use the same values to resume, or output=DIR for a new run"
+        )
+    record = read_run(path)
+    if record["data"]["sha256"] != prepared.fingerprint:
+        raise DataError(
+            f"{path} was trained on another data set than {recipe.data.path} holds now; "
+            f"prepare the same data again, give data.path where they lie, or use output=DIR for a new run"
+        )
+    for name, value in rows.facts().items():
+        if without_places(record["data"].get(name)) != without_places(value):
+            raise DataError(
+                f"{path} was trained on another {name} of texts than data.{name} names now "
+                f"({record['data'].get(name)} instead of {value}); give the same again, or use "
+                f"output=DIR for a new run"
+            )
+
+
+def check_same_statistics(path: Path, data: RecipeData, state: Mapping[str, Any]) -> None:
+    """Refuses token classes and unit lengths that are not those the weights were trained with.
+
+    Args:
+        path: Folder of the run.
+        data: The data of this start.
+        state: State of the checkpoint; older ones have no digest of them.
+
+    Raises:
+        CheckpointError: If those in `run.json` differ, or those that the data have now.
+    """
+    check_statistics(path, read_run(path), state)
+    expected = state.get("statistics_sha256")
+    if expected is not None and data.statistics_digest() != expected:
+        raise CheckpointError(
+            f"{path} was trained with other unit_lengths or token_classes than this hdiff finds in the same "
+            f"data; go on with the version named in its run.json, or use output=DIR for a new run"
+        )
+
+
+def renew_places(path: Path, recipe: Recipe) -> None:
+    """Has the recipe of a run say where its folder and its prepared data lie now; else it stays as it is.
+
+    Args:
+        path: Folder of the run.
+        recipe: A recipe with the places; the data there are known to be those of the run.
+    """
+    saved = load_recipe(path / RECIPE_FILE)
+    renewed = at_places_of(saved, recipe)
+    if renewed != saved:
+        write_atomically(path / RECIPE_FILE, to_yaml(renewed))
+
+
+def check_rows_per_update(path: Path, train: TrainConfig, *, before: int | None, now: int) -> None:
+    """Refuses updates of another size: they are the same for any number of processes only with the same rows.
+
+    Args:
+        path: Folder of the run.
+        train: The recipe's section of this start.
+        before: Rows per update at the checkpoint; None if it does not say.
+        now: Rows per update now.
+
+    Raises:
+        RecipeError: If they differ.
+    """
+    if before is not None and before != now:
+        batches = train.batch_size * train.gradient_accumulation
+        raise RecipeError(
+            f"{path} has {before} rows per update, this start would have {now}: train.batch_size "
+            f"{train.batch_size} x train.gradient_accumulation {train.gradient_accumulation} x "
+            f"{now // batches} processes; choose them so that the product is {before}"
+        )
+
+
+def _with_default_workers(recipe: Recipe) -> Recipe:
+    """The recipe without what does not count in the members of a mixture, which are compared as one value."""
+    defaults = {"workers": 0, "timeout": None}
+    members = tuple(
+        member
+        if member.stream is None
+        else member.model_copy(update={"stream": member.stream.model_copy(update=defaults)})
+        for member in recipe.data.mixture
+    )
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"mixture": members})})
