@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdiff.data.prepare import documents
-from hdiff.data.prepare.run import prepare
 from hdiff.data.prepare.documents import Selection
+from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError, ParserError
