@@ -33,12 +33,14 @@ class Parser(ABC):
         levels: Levels it can produce, coarse to fine.
         takes_model: Whether a model may follow the name, as in `spacy:en_core_web_sm`.
         annotations: What it can tell of each word besides spans, out of `ANNOTATIONS`, if asked.
+        lacks: What its model or file lacks, with the remedy; `levels` leaves out what that costs.
     """
 
     name: str
     levels: tuple[str, ...]
     takes_model: bool = False
     annotations: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @abstractmethod
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:

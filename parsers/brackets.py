@@ -2,7 +2,8 @@
 
 The reader is iterative, so that no depth of nesting is too deep. Conventions: words are joined by single
 spaces; traces (-NONE-) go, with the nodes they leave empty; function tags go (NP-SBJ-1 is NP); an outer
-ROOT, TOP or unnamed node goes; -LRB- and its kin become brackets, \\/ and \\* lose the backslash.
+ROOT or TOP goes, and every unnamed node (children stay); -LRB- and its kin become brackets, \\/ and \\* lose
+the backslash.
 Source: Bies et al., "Bracketing guidelines for Treebank II style" (1995).
 """
 
@@ -181,7 +182,10 @@ def clean(node: Node) -> Node | None:
             is_trace = current.label == TRACE
             done[id(current)] = None if is_trace else Node(current.label, unescape(current.word))
         else:
-            children = [child for child in (done[id(child)] for child in current.children) if child]
+            children: list[Node] = []
+            for child in (done[id(child)] for child in current.children):
+                if child is not None:  # a node without a name adds nothing to the node above it
+                    children += [child] if child.word is not None or child.label else child.children
             done[id(current)] = Node(_category(current.label), None, children) if children else None
     result = done[id(node)]
     while result is not None and result.label in OUTER_LABELS and len(result.children) == 1:
@@ -207,7 +211,8 @@ def to_span_tree(node: Node, text: str | None = None) -> SpanTree:
     words = [leaf.word or "" for leaf in leaves]
     text = " ".join(words) if text is None else text
     offsets = locate(words, text)
-    spans = [Span(offsets[0][0], offsets[-1][1], "S" if node.word else node.label, "sentence")]
+    label = "S" if node.word is not None or node.label in OUTER_LABELS else node.label
+    spans = [Span(offsets[0][0], offsets[-1][1], label, "sentence")]
     position = 0
     # Nodes are entered in text order, so counting leaves gives each node its first word.
     stack: list[tuple[Node, int]] = [(node, -1)]
@@ -345,5 +350,5 @@ def unescape(word: str) -> str:
 
 
 def _category(label: str) -> str:
-    """A label without function tags and indexes; -LRB- and the like stay."""
-    return label if label.startswith("-") else re.split(r"[-=|]", label, maxsplit=1)[0]
+    """A label without function tags and indexes; -LRB- and the like stay, and what has no category."""
+    return re.split(r"[-=|]", label, maxsplit=1)[0] or label

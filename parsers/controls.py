@@ -57,6 +57,7 @@ class ControlParser(Parser):
         self.seed = seed
         if self.keeps_levels:
             self.levels = self.inner.levels
+            self.lacks = self.inner.lacks
 
     @abstractmethod
     def extents(self, num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:

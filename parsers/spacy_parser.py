@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise, tee
@@ -61,10 +62,11 @@ class SpacyParser(Parser):
     Attributes:
         model: The model that was loaded.
         wanted: The annotations, in the order of `ANNOTATIONS`.
+        levels: `sentence` and `word` alone where the pipeline sets no parts of speech.
     """
 
     name = "spacy"
-    levels = ("sentence", "clause", "phrase", "word")
+    levels: tuple[str, ...] = ("sentence", "clause", "phrase", "word")
     takes_model = True
     annotations = ANNOTATIONS
 
@@ -77,6 +79,13 @@ class SpacyParser(Parser):
         self.batch_size = batch_size
         self.wanted = tuple(name for name in ANNOTATIONS if name in annotations)
         self._load()
+        if not self._tells_parts_of_speech():
+            disabled = ", ".join(self._pipeline.disabled) or "none"
+            self.levels = ("sentence", "word")
+            self.lacks = (
+                f"its components {', '.join(self._components)} (disabled: {disabled}) set no part of speech: "
+                "save the pipeline with 'tagger' and 'attribute_ruler', or with 'morphologizer'",
+            )
 
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
         spans: list[Span] = []
@@ -144,6 +153,14 @@ class SpacyParser(Parser):
         self._components = tuple(self._pipeline.pipe_names)
         self._words = WordReader.taking_over(self._pipeline)
         self._max_strings = len(self._pipeline.vocab.strings) + MAX_NEW_STRINGS
+
+    def _tells_parts_of_speech(self) -> bool:
+        """Whether any word of a sentence of the pipeline's language gets one."""
+        try:
+            sentence = import_module(f"spacy.lang.{self._pipeline.lang}.examples").sentences[0]
+        except (ImportError, AttributeError, IndexError):
+            sentence = "This is it."
+        return any(any(tree.pos) for tree in self._words.sentences(self._pipeline(sentence), sentence, 0))
 
     def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, int, str, bool]]]:
         """Groups of (text, offset of the piece, piece, whether it is the text's last)."""

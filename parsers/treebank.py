@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from itertools import groupby
+from dataclasses import replace
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import final
 
@@ -17,6 +19,14 @@ from .conllu import Sentence, read_conllu
 from .constituents import constituents
 
 SUFFIXES = (".ptb", ".mrg", ".conllu")
+MAX_CHARACTERS = 100_000
+"""Longest text; a longer document of a CoNLL-U file becomes several."""
+
+UNIVERSAL = frozenset(
+    ("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT",
+     "SCONJ", "SYM", "VERB", "X")
+)  # fmt: skip
+"""Universal parts of speech: https://universaldependencies.org/u/pos/."""
 
 
 @final
@@ -33,10 +43,13 @@ class TreebankParser(Parser):
 
     Raises:
         ParserError: If the file is missing or malformed, or has no such annotation.
+
+    Attributes:
+        levels: `sentence` and `word` alone where no word of a .conllu file has a universal part of speech.
     """
 
     name = "treebank"
-    levels = ("sentence", "clause", "phrase", "word")
+    levels: tuple[str, ...] = ("sentence", "clause", "phrase", "word")
     takes_model = True
     annotations = ("heads",)
 
@@ -48,25 +61,57 @@ class TreebankParser(Parser):
             raise ParserError(f"{path} is no treebank; give a file that ends in {', '.join(SUFFIXES)}")
         if annotations and self.path.suffix != ".conllu":
             raise ParserError(f"{path} has brackets and no heads; give a .conllu file, or another salience")
-        trees = _projected(self.path) if self.path.suffix == ".conllu" else gold_sentences(self.path)
-        self._trees = {tree.text: tree for tree in trees}
+        if self.path.suffix == ".conllu":
+            tags: Counter[str] = Counter()
+            trees = list(_projected(_tallied(read_conllu(self.path), tags)))
+            self._look_at(tags)
+        else:
+            trees = list(gold_sentences(self.path))
+        self._texts = [tree.text for tree in trees]
+        self._trees: dict[str, SpanTree] = {}
+        for tree in trees:
+            self._trees.setdefault(tree.text, tree)
+        # Readers of files strip texts and change line ends: blanks do not tell texts apart, unless they must.
+        self._by_letters: dict[str, list[str]] = {}
+        for text in self._trees:
+            self._by_letters.setdefault("".join(text.split()), []).append(text)
 
     def texts(self) -> Iterator[str]:
-        """The texts it has trees for, in the order of the file, each once."""
-        return iter(self._trees)
+        """The texts it has trees for, in the order of the file; one that occurs twice has its first tree."""
+        return iter(self._texts)
 
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:
         for text in texts:
-            if text not in self._trees:
-                raise ParserError(f"{self.path} has no tree for '{text[:60]}'; parse the texts of the file")
-            yield self._trees[text]
+            tree = self._trees.get(text)
+            if tree is None:
+                alike = self._by_letters.get("".join(text.split()), [])
+                if len(alike) != 1:
+                    raise ParserError(
+                        f"{self.path} has no tree for '{text[:60]}'; parse the texts of the file"
+                    )
+                tree = _in_text(self._trees[alike[0]], text)
+            yield tree
 
     def parse_words(self, sentences: Iterable[Words]) -> Iterator[SpanTree]:
         return self.parse(sentence.text for sentence in sentences)
 
     def fingerprint(self) -> dict[str, str]:
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return {"name": self.name, "model": str(self.path), "model_sha256": digest, "rules": "1"}
+        return {"name": self.name, "model": str(self.path), "model_sha256": digest, "rules": "2"}
+
+    def _look_at(self, tags: Counter[str]) -> None:
+        """Says which words have no universal part of speech; no phrase grows from these."""
+        unknown = {tag: number for tag, number in tags.items() if tag not in UNIVERSAL}
+        if not unknown:
+            return
+        number, total = sum(unknown.values()), tags.total()
+        examples = ", ".join(f"'{tag}'" for tag in list(unknown)[:3])
+        self.lacks = (
+            f"{number:,} of {total:,} words of {self.path} have no universal part of speech (UPOS, column 4, "
+            f"is {examples}): fill column 4 with NOUN, VERB and so on, as UDPipe and Stanza do",
+        )
+        if number == total:
+            self.levels = ("sentence", "word")
 
 
 def gold_sentences(path: Path) -> Iterator[SpanTree]:
@@ -125,9 +170,41 @@ def _fits(words: list[str], sentence: Sentence) -> bool:
     return True
 
 
-def _projected(path: Path) -> Iterator[SpanTree]:
+def _in_text(tree: SpanTree, text: str) -> SpanTree:
+    """The tree of a text that differs in blanks only."""
+    places = [place for place, character in enumerate(text) if not character.isspace()]
+    letters = [0, *accumulate(not character.isspace() for character in tree.text)]
+    spans = [
+        replace(span, start=places[letters[span.start]], end=places[letters[span.end] - 1] + 1)
+        for span in tree.spans
+    ]
+    return replace(tree, text=text, spans=tuple(spans))
+
+
+def _tallied(sentences: Iterable[Sentence], tags: Counter[str]) -> Iterator[Sentence]:
+    """The sentences; counts their parts of speech."""
+    for sentence in sentences:
+        tags.update(sentence.tree.pos)
+        yield sentence
+
+
+def _documents(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+    """Sentences of each document; long documents in several parts."""
+    for _, group in groupby(sentences, key=lambda sentence: sentence.document or sentence.line):
+        part: list[Sentence] = []
+        size = 0
+        for sentence in group:
+            if part and size + len(sentence.tree.text) > MAX_CHARACTERS:
+                yield part
+                part, size = [], 0
+            part.append(sentence)
+            size += len(sentence.tree.text) + 1
+        yield part
+
+
+def _projected(sentences: Iterable[Sentence]) -> Iterator[SpanTree]:
     """A tree per document of a CoNLL-U file, its sentences on lines of their own."""
-    for _, group in groupby(read_conllu(path), key=lambda sentence: sentence.document or sentence.line):
+    for group in _documents(sentences):
         parts: list[str] = []
         spans: list[Span] = []
         heads: list[int] = []

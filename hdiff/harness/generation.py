@@ -41,8 +41,8 @@ class Writer:
     def __call__(self, context: str, arguments: GenerationArguments) -> str:
         """Continues a context up to a stop text.
 
-        The length is set before: `max_gen_toks`, at most a row; what follows a stop is cut off. A context
-        that does not fit beside it loses its beginning.
+        The length is set before: `max_gen_toks`, or what a row leaves beside the context; what follows a stop
+        is cut off. A context of more than half a row loses its beginning, down to half a row.
 
         Args:
             context: The context; with `infill` a text with gaps.
@@ -74,11 +74,20 @@ class Writer:
         return _until("".join(pieces[num_given:]), arguments.until or ())
 
     def _continuation(self, context: str, wanted: int) -> Pattern:
-        given, _ = self.tokenizer.encode(context.rstrip())
-        num_new = min(wanted, self.max_tokens)
-        num_kept = min(len(given), self.max_tokens - num_new)
+        given, num_kept, num_new = self._fitted(context, wanted)
         gap = Gap(num_new, num_new)
         return Pattern((tuple(given[len(given) - num_kept :]), gap) if num_kept else (gap,))
+
+    def is_cut(self, context: str, arguments: GenerationArguments) -> bool:
+        """Whether a row has no room for the whole context and `max_gen_toks` tokens behind it."""
+        given, num_kept, num_new = self._fitted(context, arguments.max_gen_toks)
+        return not arguments.infill and (num_kept < len(given) or num_new < arguments.max_gen_toks)
+
+    def _fitted(self, context: str, wanted: int) -> tuple[list[int], int, int]:
+        """Tokens of a context, how many of them are kept, and how many are written behind them."""
+        given, _ = self.tokenizer.encode(context.rstrip())
+        num_kept = min(len(given), max(self.max_tokens // 2, self.max_tokens - wanted))
+        return given, num_kept, min(wanted, self.max_tokens - num_kept)
 
 
 def _sampling(arguments: GenerationArguments) -> Sampling:

@@ -297,6 +297,34 @@ def test_texts_are_continued_and_filled(exported: Path, tasks: Path) -> None:
         assert text.endswith(" the function")
 
 
+@pytest.mark.parametrize("wanted", [1, 2, 15, 16, 30, 31, 256, 100_000])
+@pytest.mark.parametrize("num_words", [0, 1, 5, 16, 40, 500])
+def test_a_continuation_is_given_the_end_of_its_context_however_much_is_asked_for(
+    wanted: int, num_words: int, exported: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from lm_eval.api.instance import Instance
+
+    from hdiff.harness import HdiffLM
+    from hdiff.harness.arguments import GenerationArguments
+    from hdiff.harness.generation import Writer
+
+    model = HdiffLM(run=exported)
+    pretrained, room = model.pretrained, model.max_tokens
+    writer = Writer(pretrained.model, pretrained.corruption, pretrained.tokenizer, room)  # type: ignore[arg-type]
+    context = " ".join(["list"] * num_words)
+    ids = model.tok_encode(context)
+    *given, gap = writer._continuation(context, wanted).parts
+    kept = list(given[0]) if given else []
+    assert kept == ids[len(ids) - len(kept) :]
+    assert len(kept) >= min(len(ids), room // 2)
+    assert 1 <= gap.shortest == gap.longest <= min(wanted, room - len(kept))  # type: ignore[union-attr]
+    is_whole = len(kept) == len(ids) and gap.shortest == wanted  # type: ignore[union-attr]
+    assert writer.is_cut(context, GenerationArguments(max_gen_toks=wanted)) != is_whole
+    (text,) = model.generate_until([Instance("generate_until", {}, (context, {"max_gen_toks": wanted}), 0)])
+    assert text
+    assert ("1 of 1 contexts and max_gen_toks do not fit" in caplog.text) != is_whole
+
+
 @pytest.mark.parametrize("family", ["replaced", "gaussian", "classes", "blocks"])
 def test_families_without_given_words_score_whole_texts_only(
     family: str, families: Path, tasks: Path

@@ -83,7 +83,7 @@ class Request:
             if level not in parser.levels:
                 raise DataError(
                     f"parser '{parser_spec}' does not give level '{level}', "
-                    f"it gives {', '.join(parser.levels)}; "
+                    f"it gives {', '.join(parser.levels)}; {''.join(f'{lack}; or ' for lack in parser.lacks)}"
                     "choose among these with --levels, or another --parser"
                 )
         kept = tuple(level for level in LEVELS if level in (*levels, "word"))

@@ -167,7 +167,8 @@ def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[st
     if missing:
         raise DataError(
             f"corruption needs level '{missing[0]}', parser '{spec}' of data.stream gives "
-            f"{list(parser.levels)}; take another data.stream.parser"
+            f"{list(parser.levels)}; {''.join(f'{lack}; or ' for lack in parser.lacks)}"
+            "take another data.stream.parser"
         )
     found = parser.fingerprint()
     different = sorted(key for key in {*recorded, *found} if recorded.get(key) != found.get(key))
