@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hdiff.errors import ParserError
-from hdiff.plugins import load_plugin, plugin_names
+from .loading import PARSERS, load_parser
 
 if TYPE_CHECKING:
     from .base import Parser, check_text
@@ -24,18 +21,6 @@ if TYPE_CHECKING:
     from .spacy_parser import SpacyParser
     from .treebank import TreebankParser
     from .word_statistics import WordStatistics
-
-PARSERS: dict[str, str] = {
-    "spacy": ".spacy_parser:SpacyParser",
-    "benepar": ".benepar_parser:BeneparParser",
-    "plain": ".plain:PlainParser",
-    "treebank": ".treebank:TreebankParser",
-    "random": ".controls:RandomTrees",
-    "balanced": ".controls:BalancedTrees",
-    "right_branching": ".controls:RightBranchingTrees",
-    "shuffled": ".controls:ShuffledTrees",
-}
-"""Name -> module:class, imported on first use."""
 
 _EXPORTS: dict[str, str] = {
     "Parser": ".base",
@@ -86,75 +71,3 @@ def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'hdiff.parsers' has no attribute '{name}'")
     return getattr(import_module(_EXPORTS[name], __name__), name)
-
-
-def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
-    """The parser a specification names.
-
-    Args:
-        spec: A name from `PARSERS` or of a plugin (`hdiff.plugins`), with a model after a colon where the
-            parser takes one: `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`; or a class of
-            your own, `mypackage.module:Class`, with `:MODEL` after it where it takes one. `treebank:PATH`
-            gives gold trees; `random:SPEC`, `balanced:SPEC`, `right_branching:SPEC` and `shuffled:SPEC` are
-            controls over the words of another parser.
-        annotations: What its trees must tell of each word besides spans, out of `heads` and `entities`.
-
-    Returns:
-        The parser, its model loaded.
-
-    Raises:
-        ParserError: If the name is unknown, the parser takes no model or gives no such annotation, or
-            the model is missing.
-    """
-    name, colon, model = spec.partition(":")
-    parser_class: type[Parser]
-    if "." in name:  # mypackage.module:Class[:MODEL]
-        class_name, colon, model = model.partition(":")
-        parser_class = _own_class(name, class_name)
-    elif name not in PARSERS:
-        parser_class = _offered_class(name)
-    else:
-        module, _, class_name = PARSERS[name].partition(":")
-        parser_class = getattr(import_module(module, __name__), class_name)
-    for annotation in annotations:
-        if annotation not in parser_class.annotations:
-            given = ", ".join(parser_class.annotations) or "none"
-            raise ParserError(
-                f"parser '{name}' gives no {annotation} (it gives {given}); "
-                "take another parser, for example spacy, or a salience that does without"
-            )
-    options: dict[str, Any] = {"annotations": tuple(annotations)} if annotations else {}
-    if not colon:
-        return parser_class(**options)
-    if not parser_class.takes_model:
-        raise ParserError(f"parser '{name}' takes no model, got '{model}'; write just '{name}'")
-    if not model:
-        raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
-    return parser_class(model, **options)  # type: ignore[call-arg]
-
-
-def _offered_class(name: str) -> type[Parser]:
-    from .base import Parser
-
-    found: type[Parser] | None = load_plugin("parser", name, Parser, error=ParserError)
-    if found is None:
-        known = sorted({*PARSERS, *plugin_names("parser")})
-        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-        raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(known)}")
-    return found
-
-
-def _own_class(module: str, class_name: str) -> type[Parser]:
-    from .base import Parser
-
-    try:
-        found = getattr(import_module(module), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ParserError(
-            f"parser '{module}:{class_name}' cannot be imported: {error}; "
-            "write mypackage.module:Class and run where Python finds the package"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Parser)):
-        raise ParserError(f"'{module}:{class_name}' is no parser; subclass hdiff.parsers.Parser")
-    return found

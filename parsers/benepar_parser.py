@@ -17,6 +17,7 @@ from hdiff.structure import Span, SpanTree, nesting_order
 
 from .base import ANNOTATIONS, Parser, Words
 from .benepar_repairs import clear_errors, import_benepar, lenient_loading
+from .loading import load_parser
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -57,8 +58,6 @@ class BeneparParser(Parser):
     def __init__(
         self, model: str | None = None, *, annotations: Collection[str] = (), subbatch_tokens: int = 1000
     ) -> None:
-        from . import load_parser
-
         if model is None:
             raise ParserError(
                 "parser 'benepar' needs a model; write benepar:PATH, and make one with `hdiff parser train`"

@@ -15,7 +15,7 @@ from test_processes import (
 
 from hdiff.config import TrainConfig
 from hdiff.errors import RecipeError
-from hdiff.training.metrics import read_metrics
+from hdiff.runs.metrics_file import read_metrics
 from hdiff.training.processes import make_accelerator
 from hdiff.training.trainer import Trainer
 

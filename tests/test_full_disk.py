@@ -14,7 +14,7 @@ import pytest
 from hdiff.cli import run as run_command
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
-from hdiff.training.metrics import read_metrics
+from hdiff.runs.metrics_file import read_metrics
 from hdiff.training.skipped_steps import SkippedSteps
 from hdiff.training.trainer import Trainer
 

@@ -18,8 +18,8 @@ from hdiff.components import build, component_class
 from hdiff.control.pattern import Pattern
 from hdiff.control.skeleton import Skeleton
 from hdiff.corruption import CORRUPTIONS
+from hdiff.data.manifest import read_manifest
 from hdiff.data.prepare.documents import Documents, read_texts
-from hdiff.data.prepare.output_folder import read_manifest
 from hdiff.data.prepared import PreparedData
 from hdiff.data.sources.text_files import read_file
 from hdiff.data.tokenizer import Tokenizer
@@ -29,8 +29,8 @@ from hdiff.parsers.conllu import read_conllu
 from hdiff.parsers.treebank import TreebankParser, gold_sentences
 from hdiff.recipe import LARGEST_FILE, load_recipe, parse_yaml
 from hdiff.runs.checkpoint import load_checkpoint
+from hdiff.runs.metrics_file import read_metrics
 from hdiff.schedules import SCHEDULES
-from hdiff.training.metrics import read_metrics
 
 MOST_SECONDS = 20.0
 MOST_KILOBYTES = 500_000

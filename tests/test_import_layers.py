@@ -45,6 +45,72 @@ TORCH_MODULES += [
 ]
 
 
+LAYERS = """
+    errors config seeds progress packed_spans files plugins components recipe structure schedules reveal_order
+    languages parsers layers heads doctor data.sources data data.prepare data.rows corruption models objectives
+    samplers factory runs audit evaluation pages ablation analysis control diagnosis training sharing harness
+    serve commands cli __main__
+""".split()  # noqa: SIM905
+"""All parts of hdiff, from the ground up: each imports itself and parts before it, lazily too."""
+
+
+def part_of(module: str) -> str:
+    """The layer that a module `hdiff.a.b` belongs to."""
+    names = module.split(".")[1:]
+    return next((name for name in (".".join(names[:2]), names[0]) if name in LAYERS), "")
+
+
+def modules() -> dict[str, Path]:
+    """Every module of hdiff and its file."""
+    found = {}
+    for name, folder in (("hdiff", PACKAGE), ("hdiff.parsers", PARSERS)):
+        for file in folder.rglob("*.py"):
+            parts = [part for part in file.relative_to(folder).with_suffix("").parts if part != "__init__"]
+            found[".".join([name, *parts])] = file
+    return found
+
+
+def imported_modules(module: str, known: dict[str, Path]) -> set[str]:
+    """The modules of hdiff that one imports, anywhere in its file, relative imports resolved."""
+    file = known[module]
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
+            )
+            base = ".".join(filter(None, (base, node.module)))
+            names |= {f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names}
+    return (names & known.keys()) - {module}
+
+
+def test_every_import_goes_down_the_list_of_layers():
+    known = modules()
+    for module in known:
+        if module == "hdiff":
+            continue
+        assert part_of(module), f"{module} stands in no layer; add it to LAYERS"
+        for imported in imported_modules(module, known) - {"hdiff"}:
+            order = [LAYERS.index(part_of(name)) for name in (imported, module)]
+            assert order == sorted(order), f"{module} imports {imported}, which lies above it"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    known = modules()
+    left = {module: imported_modules(module, known) for module in known}
+    while left:
+        free = {module for module, needed in left.items() if not needed & left.keys()}
+        assert free, f"these import each other in a circle: {sorted(left)}"
+        left = {module: needed for module, needed in left.items() if module not in free}
+
+
+def test_few_modules_lie_at_the_top():
+    assert len(list(PACKAGE.glob("*.py"))) <= 22
+
+
 def loaded_by(module: str) -> set[str]:
     """Heavy packages in sys.modules after importing one module in a fresh interpreter."""
     code = f"import sys, json, {module}; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"

@@ -24,8 +24,8 @@ from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.folder import RunFolder
+from hdiff.runs.metrics_file import read_metrics
 from hdiff.training import trainer as training
-from hdiff.training.metrics import read_metrics
 from hdiff.training.processes import make_accelerator
 from hdiff.training.skipped_steps import SkippedSteps, largest_sound_loss
 from hdiff.training.trainer import Trainer

@@ -19,7 +19,7 @@ from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
-from hdiff.training.metrics import read_metrics
+from hdiff.runs.metrics_file import read_metrics
 from hdiff.training.trainer import Trainer
 
 RECIPE = """

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from hdiff.ablation.results import newest_checkpoint
 from hdiff.ablation.specification import OWN_KEYS, Ablation
 from hdiff.components import with_defaults
 from hdiff.config import Recipe
@@ -23,6 +22,7 @@ from hdiff.factory import build_corruption, build_model, build_sampler, count_pa
 from hdiff.heads import HEADS
 from hdiff.recipe import differences
 from hdiff.runs.record import RunRecord
+from hdiff.runs.weights import newest_checkpoint
 from hdiff.samplers import SAMPLERS
 
 

@@ -14,6 +14,7 @@ from hdiff.errors import RecipeError
 from hdiff.recipe import differences, load_recipe
 from hdiff.runs.places import at_places_of, was_trained_on
 from hdiff.runs.record import RunRecord
+from hdiff.runs.weights import newest_checkpoint, step_of, weights_of
 
 STAMP_FILE = "ablation.json"
 FAILED_FILE = "failed.json"
@@ -146,22 +147,6 @@ def judge_weights(ablation: Ablation) -> str | None:
     if ablation.judge is None or not is_trained(ablation.judge):
         return None
     return weights_of(ablation.judge.path)
-
-
-def weights_of(path: Path) -> str | None:
-    """Digest of the newest checkpoint of a run folder; its manifest holds a hash of every file."""
-    newest = newest_checkpoint(path)
-    return None if newest is None else hashlib.sha256((newest / "manifest.json").read_bytes()).hexdigest()
-
-
-def newest_checkpoint(path: Path) -> Path | None:
-    """Folder of the newest complete checkpoint of a run."""
-    return max((file.parent for file in path.glob("checkpoints/step-*/manifest.json")), default=None)
-
-
-def step_of(checkpoint: Path) -> int:
-    """Updates done by a checkpoint, as the name of its folder has them."""
-    return int(checkpoint.name.split("-")[1])
 
 
 def read_failures(output: Path) -> dict[str, str]:

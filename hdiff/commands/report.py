@@ -71,10 +71,10 @@ def _explore(run: Path, found: list[dict[str, Any]] | None) -> None:
 
 def _analyse(run: Path, found: dict[str, Any] | None) -> None:
     """Adds losses per label and calibration of the weights that are there, where the data set is at hand."""
-    from hdiff.ablation.results import weights_of
     from hdiff.analysis.run import analyse_run, is_current
     from hdiff.runs.checkpoint import write_atomically
     from hdiff.runs.folder import RunFolder
+    from hdiff.runs.weights import weights_of
 
     weights = weights_of(run)
     if is_current(found, weights):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hdiff.data.prepare.output_folder import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, read_manifest
+from hdiff.data.manifest import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, read_manifest
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.files import file_sha256

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hdiff.ablation.results import newest_checkpoint, step_of, weights_of
 from hdiff.errors import CheckpointError
 from hdiff.pages.page import check_exploration, check_trajectory, render_page
 from hdiff.pages.report_analysis import calibration_charts, loss_by_time_chart, loss_groups
@@ -17,6 +16,7 @@ from hdiff.pages.report_diagnosis import collapse_facts, collapse_table, diagnos
 from hdiff.pages.report_evaluations import Evaluations, overview
 from hdiff.pages.report_text import count, duration, facts, headlines, quality_table
 from hdiff.runs.record import RunRecord
+from hdiff.runs.weights import newest_checkpoint, step_of, weights_of
 
 SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "trajectory.js", "start_report.js")
 

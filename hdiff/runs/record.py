@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.errors import CheckpointError
+from hdiff.runs.metrics_file import METRICS_FILE, read_metrics
 
 _REMEDY = "put back a copy of it, or use output=DIR for a new run"
 
@@ -70,7 +71,7 @@ class RunRecord:
             path=path,
             run=run,
             recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else None,
-            metrics=_read_lines(path / "metrics.jsonl"),
+            metrics=read_metrics(path / METRICS_FILE) if (path / METRICS_FILE).is_file() else None,
             evaluation=_read_json(path / "eval.json", dict),
             evaluations={file.stem: _read_json(file, dict) for file in sorted(path.glob("eval_*.json"))},
             analysis=_read_json(path / "analysis.json", dict),
@@ -149,22 +150,3 @@ def _read_json(file: Path, kind: type) -> Any:
             "delete it and make it again"
         )
     return value
-
-
-def _read_lines(file: Path) -> list[dict[str, Any]] | None:
-    """Reads one JSON object per line; a last line cut off by a kill is left out."""
-    if not file.is_file():
-        return None
-    lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise CheckpointError(f"'{file}' line {number} is damaged ({error}); remove that line") from error
-        if not isinstance(record, dict):
-            raise CheckpointError(f"'{file}' line {number} is not a JSON object; remove that line")
-        records.append(record)
-    return records

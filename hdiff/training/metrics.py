@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdiff.errors import CheckpointError
 from hdiff.files import disk_errors, write_synced
+from hdiff.runs.metrics_file import METRICS_FILE, read_metrics
 
 if TYPE_CHECKING:
     from hdiff.training.trackers import Trackers
@@ -38,7 +38,7 @@ class MetricsLog:
         self.trackers = trackers
         if not enabled:
             return
-        log = path / "metrics.jsonl"
+        log = path / METRICS_FILE
         kept = [line for line in read_metrics(log) if line["step"] <= first_step]
         # A kill in here must not cost the lines of the updates that are not done again.
         aside = path / ".writing-metrics.jsonl"
@@ -70,35 +70,3 @@ class MetricsLog:
                 self.file.close()
             if self.trackers is not None:
                 self.trackers.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl; a last line cut off by a kill is left out.
-
-    Args:
-        path: The file; one that is not there has no lines.
-
-    Returns:
-        The lines, each with a whole number `step`.
-
-    Raises:
-        CheckpointError: If the file cannot be read, or a line before the last is damaged.
-    """
-    if not path.exists():
-        return []
-    lines: list[dict[str, Any]] = []
-    try:
-        texts = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; check its permissions") from error
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-            if not isinstance(line["step"], int):
-                raise ValueError(f"step is {line['step']!r}")
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            if number == len(texts):
-                break
-            raise CheckpointError(f"{path} line {number} is damaged ({error}); remove that line") from error
-        lines.append(line)
-    return lines

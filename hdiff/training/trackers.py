@@ -13,7 +13,7 @@ from hdiff.config import Recipe
 from hdiff.errors import RecipeError
 from hdiff.recipe import flattened
 from hdiff.runs.folder import RECORD_FILE
-from hdiff.training.metrics import read_metrics
+from hdiff.runs.metrics_file import read_metrics
 
 TENSORBOARD = "tensorboard"
 TOLD_FILE = ".told-trackers.json"

@@ -119,7 +119,7 @@ def _read_checkpoint(data: bytes, folder: Path) -> None:
 
 
 def _read_metrics(data: bytes, folder: Path) -> None:
-    from hdiff.training.metrics import read_metrics
+    from hdiff.runs.metrics_file import read_metrics
 
     for line in read_metrics(_file(folder, "metrics.jsonl", data)):
         assert line["step"] <= 10**18 or line["step"] > 10**18

@@ -19,6 +19,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from hdiff.data.prepare.engines import Engine
 from hdiff.data.prepare.job import Job, Report
+from hdiff.data.prepare.steps import run_job
 from hdiff.data.prepare.worker_pool import run_jobs
 
 
@@ -109,4 +110,4 @@ class DatatroveEngine(Engine):
                 skip_completed=False,
             ).run()
         for job in jobs:  # done above: this only reads the reports
-            on_job(job, job.run())
+            on_job(job, run_job(job))

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import final
 
 from hdiff.data.prepare.job import Job, Report
+from hdiff.data.prepare.steps import run_job
 from hdiff.data.prepare.worker_pool import run_jobs
 from hdiff.errors import DataError
 
@@ -54,7 +55,7 @@ class LocalEngine(Engine):
             run_jobs(jobs, workers=self.workers, timeout=self.timeout, on_job=on_job)
             return
         for job in jobs:
-            on_job(job, job.run())
+            on_job(job, run_job(job))
 
 
 def load_engine(name: str, *, workers: int, timeout: float) -> Engine:

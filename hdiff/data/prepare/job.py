@@ -42,21 +42,6 @@ class Job:
     one_by_one: bool = False
     quarantined: Mapping[int, str] = field(default_factory=dict)
 
-    def run(self, on_document: OnDocument | None = None) -> Report:
-        """Does the step, unless its output is there already.
-
-        Args:
-            on_document: Told of progress.
-
-        Returns:
-            What `.ok.json` holds.
-        """
-        if self.step == "parse":
-            from hdiff.data.prepare.parse_step import parse_shard as step
-        else:
-            from hdiff.data.prepare.align_step import align_shard as step
-        return step(self, read_settings(self.settings), on_document or _ignore)
-
     def finished(self, identity: Mapping[str, Any]) -> Report | None:
         """The report of an output that is there, made from the same things, and undamaged.
 
@@ -116,7 +101,3 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Settings of a step; they are written once per folder and run."""
     settings: dict[str, Any] = json.loads(path.read_bytes())
     return settings
-
-
-def _ignore(position: int) -> None:
-    """Tells nobody."""

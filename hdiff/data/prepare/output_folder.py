@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hdiff.data.manifest import MANIFEST, read_manifest
 from hdiff.errors import DataError
 from hdiff.files import NO_ROOM, write_atomically
-
-MANIFEST = "manifest.json"
-SALIENCE_FILE = "salience.json"
-TOKEN_SALIENCE_FILE = "token_salience.npy"
-FORMAT_VERSION = 2
 
 BYTES_PER_CHARACTER = 40
 """Peak disk use of a prepare, per character of text (measured: 30 with spaCy and all levels; 9 remain)."""
@@ -113,50 +109,6 @@ class OutputFolder:
                 "make room (or raise the quota) and run again, finished shards are kept; "
                 "or give another --out or a --limit"
             ) from error
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Reads the manifest of a finished data set.
-
-    Args:
-        path: Folder of the data set.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        DataError: If it is missing or damaged.
-    """
-    remedy = f"hdiff prepare SOURCE --out {path}"
-    try:
-        if (path / MANIFEST).exists() and not (path / MANIFEST).is_file():
-            raise ValueError("it is no file")
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        state = "is unfinished" if path.is_dir() else "does not exist"
-        raise DataError(f"the data set {path} {state} (no {MANIFEST}); make it with: {remedy}") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise DataError(f"{path / MANIFEST} is damaged: {error}; delete the folder, then: {remedy}") from None
-    if not isinstance(manifest, dict):
-        raise DataError(f"{path / MANIFEST} is damaged: no JSON object; delete the folder, then: {remedy}")
-    if manifest.get("format_version") == FORMAT_VERSION and (problem := _problem(manifest)):
-        raise DataError(f"{path / MANIFEST} is damaged: {problem}; delete the folder, then: {remedy}")
-    return manifest
-
-
-def _problem(manifest: dict[str, Any]) -> str | None:
-    """What a manifest lacks of the facts that readers rely on; other versions their readers refuse."""
-    tokenizer, levels, hashes = (manifest.get(key) for key in ("tokenizer", "levels", "sha256"))
-    if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("sha256"), str):
-        return "no tokenizer with a sha256"
-    if not isinstance(levels, list) or not all(isinstance(level, str) for level in levels):
-        return "levels are no list of words"
-    if not isinstance(hashes, dict) or not all(isinstance(value, str) for value in hashes.values()):
-        return "sha256 holds no hashes"
-    if not isinstance(manifest.get("counts"), dict):
-        return "no counts"
-    inside = [name for name in hashes if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name]
-    return f"it names a file outside of the folder: {inside[0]!r}" if inside else None
 
 
 def _lock(lock: Any, path: Path, *, shared: bool) -> None:

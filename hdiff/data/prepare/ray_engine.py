@@ -12,6 +12,7 @@ import ray
 
 from hdiff.data.prepare.engines import Engine, LocalEngine
 from hdiff.data.prepare.job import Job, Report
+from hdiff.data.prepare.steps import run_job
 
 
 @final
@@ -50,7 +51,7 @@ class RayEngine(Engine):
 
 def _run(job: Job, timeout: float) -> Report:
     with _Watch(timeout) as watch:
-        return job.run(watch.heard)
+        return run_job(job, watch.heard)
 
 
 class _Watch:

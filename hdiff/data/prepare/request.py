@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hdiff.data.manifest import FORMAT_VERSION
 from hdiff.data.prepare.documents import Documents, Selection
-from hdiff.data.prepare.output_folder import FORMAT_VERSION
 from hdiff.data.prepare.parse_step import loaded_parser
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.data.tokenizer_files import is_trainable, vocabulary_limit

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hdiff
+from hdiff.data.manifest import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE
 from hdiff.data.prepare.assembly import (
     Done,
     Progress,
@@ -23,7 +24,7 @@ from hdiff.data.prepare.assembly import (
 from hdiff.data.prepare.documents import SPLITS, Documents, Shard, read_texts
 from hdiff.data.prepare.engines import Engine
 from hdiff.data.prepare.job import Job, Report
-from hdiff.data.prepare.output_folder import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, OutputFolder
+from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
 from hdiff.data.prepare.trees import read_statistics
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from hdiff.data.prepare.job import Job, Report
+from hdiff.data.prepare.steps import run_job
 from hdiff.errors import DataError
 
 MAX_DEATHS = 3
@@ -161,7 +162,7 @@ def _work(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            report = job.run(lambda position: connection.send(("document", position)))
+            report = run_job(job, lambda position: connection.send(("document", position)))
             message: tuple[str, Any] = ("done", report)
         except BrokenPipeError:
             return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hdiff.data.sources.columns import missing_column
 from hdiff.errors import DataError
 from hdiff.files import file_sha256
 
@@ -172,7 +173,6 @@ def read_parquet_rows(path: Path, column: str) -> Iterator[dict[str, Any]]:
         from pyarrow import parquet
     except ImportError:
         raise DataError(f"reading {path} needs pyarrow; {_REMEDY}") from None
-    from hdiff.data.sources.text_files import missing_column
 
     try:
         with parquet.ParquetFile(path) as file:

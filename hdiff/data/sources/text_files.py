@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hdiff.data.sources.columns import missing_column
 from hdiff.errors import DataError
 
 SEPARATOR = "<|endoftext|>"
@@ -149,14 +150,6 @@ def text_of(row: Mapping[str, Any], text_column: str, *, where: str) -> str:
             "drop the row or choose another --text-column"
         )
     return value
-
-
-def missing_column(columns: Iterable[str], text_column: str, *, where: str) -> DataError:
-    """The error for a text column that is not there, naming those that are."""
-    present = ", ".join(str(column) for column in columns) or "none"
-    return DataError(
-        f"{where} has no column '{text_column}', its columns are {present}; choose one with --text-column"
-    )
 
 
 SUFFIXES: Mapping[str, Callable[[Path, str], Iterator[str]]] = {
