@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from typing import Any, NoReturn
 
 
@@ -44,5 +46,25 @@ def _set_encodings() -> None:
             stream.reconfigure(encoding=encoding, errors="replace")
 
 
+def _import_as_the_parent() -> None:
+    """Makes this file's folder the hdiff that is imported; all else is found where the parent finds it.
+
+    The folder itself, where Python looks first when it runs a file, holds parts of hdiff and no modules.
+    """
+    folder = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(folder)
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != folder]
+    parent = json.loads(os.environ.get("HDIFF_IMPORT_PATH", "[]"))  # see hdiff.children
+    sys.path += [entry for entry in (*parent, root) if entry not in sys.path]
+    for place, entry in enumerate(sys.path):
+        spec = PathFinder.find_spec("hdiff", [entry])
+        if spec is not None and spec.origin is not None:  # without origin it is a folder of other things
+            if entry != root:
+                sys.path.insert(place, root)
+            return
+
+
 if __name__ == "__main__":
+    if not __package__:  # run as a file and not by `-m`
+        _import_as_the_parent()
     main()

@@ -138,6 +138,12 @@ def run(arguments: Sequence[str]) -> int:
             return _say(error.format_message(), 2)
         if debug:
             raise
+        if isinstance(error, ModuleNotFoundError):
+            from hdiff.extras import missing_package
+
+            remedy = missing_package(error)
+            if remedy is not None:
+                return _say(str(remedy), 2)
         if isinstance(error, OSError) and _is_full(error):
             return _say(f"no room to write ({error.strerror}); free some space, or write elsewhere", 2)
         return _say(

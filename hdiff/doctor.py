@@ -189,7 +189,7 @@ def _attention() -> Iterator[Check]:
 
 
 def _spacy() -> Iterator[Check]:
-    found = _try_import("spacy", "optional, for parsing: pip install 'hdiff[spacy]'")
+    found = _try_import("spacy", "optional, for parsing: pip install '.[spacy]'")
     yield found
     if found.status != "ok":
         return
@@ -197,7 +197,7 @@ def _spacy() -> Iterator[Check]:
 
     models = sorted(spacy.util.get_installed_models())
     if not models:
-        remedy = "pip install 'hdiff[spacy]', or any spaCy model with a dependency parser"
+        remedy = "pip install '.[spacy]', or any spaCy model with a dependency parser"
         yield Check("spacy model", "missing", "no model is installed", remedy)
     for model in models:
         yield _parse_with(model)
@@ -220,7 +220,7 @@ def _parse_with(model: str) -> Check:
 
 def _packages() -> Iterator[Check]:
     for package, extra, purpose in OPTIONAL:
-        yield _try_import(package, f"optional, for {purpose}: pip install 'hdiff[{extra}]'")
+        yield _try_import(package, f"optional, for {purpose}: pip install '.[{extra}]'")
 
 
 def _try_import(package: str, remedy: str) -> Check:

@@ -41,7 +41,7 @@ def import_benepar() -> Any:
     except ImportError as error:
         raise ParserError(
             f"benepar cannot be imported ({error}), parser 'benepar' needs it; "
-            "run: pip install 'hdiff[benepar]'"
+            "run: pip install '.[benepar]'"
         ) from error
     base = transformers.PreTrainedTokenizerBase
     if not hasattr(base, "build_inputs_with_special_tokens"):

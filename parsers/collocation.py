@@ -100,7 +100,7 @@ def _pmi() -> Any:
     except ImportError as error:
         raise ParserError(
             f"NLTK cannot be imported ({error}), salience 'collocation' needs it; "
-            "run: pip install 'hdiff[nltk]'"
+            "run: pip install '.[nltk]'"
         ) from error
     return BigramAssocMeasures.pmi
 

@@ -208,7 +208,7 @@ def _installed_model() -> str:
             return model
     raise ParserError(
         f"no English spaCy model is installed, one of {', '.join(MODELS)} is needed; "
-        "run: pip install 'hdiff[spacy]'"
+        "run: pip install '.[spacy]'"
     )
 
 
@@ -217,7 +217,7 @@ def _load(model: str, *, entities: bool) -> Language:
         import spacy
     except ImportError as error:
         raise ParserError(
-            f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run: pip install 'hdiff[spacy]'"
+            f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run: pip install '.[spacy]'"
         ) from error
     installed = version("spacy")
     excluded = [name for name in EXCLUDED if not (entities and name == "ner")]
@@ -227,7 +227,7 @@ def _load(model: str, *, entities: bool) -> Language:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ParserError(
             f"spaCy model '{model}' cannot be loaded by spaCy {installed}: {reason} "
-            "Install it, in the version made for this spaCy (pip install 'hdiff[spacy]' brings an English "
+            "Install it, in the version made for this spaCy (pip install '.[spacy]' brings an English "
             "one), or give another name or path"
         ) from error
     wanted = pipeline.meta.get("spacy_version", "")

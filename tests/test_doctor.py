@@ -65,7 +65,7 @@ def test_a_missing_optional_package_is_no_error(monkeypatch):
 
     checks = {check.name: check for check in _packages()}
     assert checks["nltk"].status == "missing"
-    assert "hdiff[nltk]" in checks["nltk"].remedy
+    assert ".[nltk]" in checks["nltk"].remedy
     assert is_healthy(list(checks.values()))
 
 
@@ -81,7 +81,7 @@ def test_a_package_that_fails_to_import_is_broken_and_says_why(tmp_path, monkeyp
 
 def test_rendering_shows_brackets_and_remedies_as_they_are():
     out = StringIO()
-    checks = [Check("x [bold]", "missing", "not installed", "pip install 'hdiff[spacy]'")]
+    checks = [Check("x [bold]", "missing", "not installed", "pip install '.[spacy]'")]
     render(checks, Console(file=out, width=100, no_color=True))
     assert "x [bold]" in out.getvalue()
-    assert "pip install 'hdiff[spacy]'" in out.getvalue()
+    assert "pip install '.[spacy]'" in out.getvalue()

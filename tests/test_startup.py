@@ -110,6 +110,6 @@ def test_the_runtime_installation_brings_no_parser_and_no_trainer() -> None:
             for requirement in wanted
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         ]
-    heavy = {"accelerate", "benepar", "datasets", "nltk", "pandas", "pyarrow", "ray", "spacy", "tensorboard"}
+    heavy = {"accelerate", "benepar", "datasets", "nltk", "pandas", "ray", "spacy", "tensorboard"}
     assert {"torch", "tokenizers"} <= found
     assert not found & {*heavy, "transformers", "matplotlib", "xformers", "starlette"}

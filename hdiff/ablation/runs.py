@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from hdiff.ablation.results import (
     stamp_of,
 )
 from hdiff.ablation.specification import Ablation, Run
+from hdiff.children import child_command, child_environment
 from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import load_recipe, to_yaml
 from hdiff.runs.checkpoint import write_atomically
@@ -49,7 +49,7 @@ class Job:
 
     run: Run
     stage: Literal["train", "eval"]
-    command: tuple[str, ...]
+    command: list[str]
 
 
 def run_ablation(
@@ -77,10 +77,10 @@ def run_ablation(
     """
     if jobs < 1:
         raise RecipeError(f"--jobs is {jobs}; it is the number of runs at a time, at least 1")
-    words = [sys.executable] if launcher is None else shlex.split(launcher)
-    if not words or shutil.which(words[0]) is None:
+    words = [] if launcher is None else shlex.split(launcher)
+    if launcher is not None and (not words or shutil.which(words[0]) is None):
         raise RecipeError(
-            f"--launcher '{launcher}' is not installed; pip install 'hdiff[train]', or leave it out"
+            f"--launcher '{launcher}' is not installed; pip install '.[train]', or leave it out"
         )
     (ablation.output / "recipes").mkdir(parents=True, exist_ok=True)
     with _claimed(ablation.output) as lock:
@@ -128,11 +128,11 @@ def cores() -> int:
 def _training(run: Run, ablation: Ablation, launcher: Sequence[str]) -> Job:
     recipe = ablation.output / "recipes" / f"{run.name}.yaml"
     write_atomically(recipe, to_yaml(run.recipe))
-    return Job(run, "train", (*launcher, "-m", "hdiff", "train", str(recipe), "--quiet"))
+    return Job(run, "train", child_command("train", str(recipe), "--quiet", launcher=launcher))
 
 
 def _evaluation(run: Run, options: Sequence[str]) -> Job:
-    return Job(run, "eval", (sys.executable, "-m", "hdiff", "eval", str(run.path), *options, "--quiet"))
+    return Job(run, "eval", child_command("eval", str(run.path), *options, "--quiet"))
 
 
 class _Runner:
@@ -173,7 +173,6 @@ class _Runner:
                 time.sleep(POLL_SECONDS)
 
     def _start(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
-        environment = {THREADS: str(threads), **os.environ}
         self.failed.pop(job.run.name, None)
         self._write_failures()
         with self._log(job).open("wb") as log:
@@ -182,7 +181,7 @@ class _Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=child_environment(**{THREADS: str(threads)}),
                 # A session of its own: Ctrl-C reaches it through us, and once.
                 start_new_session=True,
                 pass_fds=() if self.lock is None else (self.lock.fileno(),),

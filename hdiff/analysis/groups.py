@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from hdiff.structure import LEVELS
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from hdiff.data.packing import PackedBlocks
     from hdiff.data.prepared import PreparedData
     from hdiff.parsers.buckets import Buckets
@@ -93,17 +91,17 @@ def _spans(
 ) -> Iterator[tuple[str, str, int, int]]:
     """Level, label, start and end (in the split's stream) of every span that touches one of the rows."""
     split = prepared.split("validation")
-    separators = int(blocks.num_tokens > int(_lengths(split, "input_ids").sum()))
-    ends_of_documents = (_lengths(split, "input_ids") + separators).cumsum()
-    document = np.repeat(np.arange(len(split)), _lengths(split, "span_start"))
+    separators = int(blocks.num_tokens > int(split.lengths("input_ids").sum()))
+    ends_of_documents = (split.lengths("input_ids") + separators).cumsum()
+    document = np.repeat(np.arange(len(split)), split.lengths("span_start"))
     offset = np.concatenate([[0], ends_of_documents])[document]
-    start, end = _flat(split, "span_start") + offset, _flat(split, "span_end") + offset
+    start, end = split.values("span_start") + offset, split.values("span_end") + offset
     ends_of_rows = (np.asarray(rows) + 1) * blocks.sequence_length
     # The first row that ends after the span begins is the only one that can touch it first.
     nearest = np.minimum(np.searchsorted(ends_of_rows, start, side="right"), len(rows) - 1)
     first = np.asarray(rows)[nearest] * blocks.sequence_length
     touches = (first < end) & (start < first + blocks.sequence_length)
-    levels, labels = _flat(split, "span_level"), _flat(split, "span_label")
+    levels, labels = split.values("span_level"), split.values("span_label")
     names = prepared.manifest["labels"]
     for index in np.flatnonzero(touches):
         yield LEVELS[levels[index]], str(names[labels[index]]), int(start[index]), int(end[index])
@@ -130,11 +128,3 @@ def _by_salience(blocks: PackedBlocks, rows: Sequence[int], buckets: Buckets) ->
         f"{edges[number]:.2f} to {edges[number + 1]:.2f}": (bucket == number) & is_text
         for number in range(len(buckets))
     }
-
-
-def _flat(split: Dataset, name: str) -> NDArray[Any]:
-    return np.asarray(split.data.column(name).combine_chunks().flatten())
-
-
-def _lengths(split: Dataset, name: str) -> NDArray[np.int64]:
-    return np.asarray(split.data.column(name).combine_chunks().value_lengths(), dtype=np.int64)

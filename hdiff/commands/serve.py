@@ -28,7 +28,7 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"hdiff serve needs {error.name}, which is not installed; pip install 'hdiff[serve]'"
+            f"hdiff serve needs {error.name}, which is not installed; pip install '.[serve]'"
         ) from None
     from hdiff.serve.server import address_of, bind, is_local, run_server
 

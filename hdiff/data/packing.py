@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from hdiff.data.batch import Batch
-from hdiff.data.token_stream import TokenStream, flat_column, label_order, needed_levels, token_counts
+from hdiff.data.token_stream import TokenStream, label_order, needed_levels
 from hdiff.errors import DataError
 from hdiff.parsers.buckets import Buckets
 
@@ -89,7 +89,7 @@ class PackedBlocks:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
         levels = needed_levels(prepared, levels)
         rows = prepared.split(split)
-        if not token_counts(rows).sum():
+        if not rows.lengths("input_ids").sum():
             raise DataError(f"the {split} split has no token; prepare more text")
         stream = TokenStream.of_rows(
             rows,
@@ -206,7 +206,7 @@ def _buckets(
     histogram = prepared.manifest["salience_histogram"]
     if lexical:
         counts = np.bincount(
-            flat_column(prepared.split("train"), "input_ids"), minlength=prepared.tokenizer.vocab_size
+            prepared.split("train").values("input_ids"), minlength=prepared.tokenizer.vocab_size
         )
         table = prepared.token_salience
         histogram = np.histogram(table, bins=len(histogram), range=(0.0, 1.0), weights=counts)[0].tolist()

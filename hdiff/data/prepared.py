@@ -16,9 +16,9 @@ from hdiff.errors import DataError
 from hdiff.files import file_sha256
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from numpy.typing import NDArray
 
+    from hdiff.data.sources.arrow import PreparedRows
     from hdiff.parsers import Salience
 
 
@@ -82,7 +82,7 @@ class PreparedData:
         table: NDArray[np.float32] = np.load(self.path / TOKEN_SALIENCE_FILE, allow_pickle=False)
         return table
 
-    def split(self, name: str) -> Dataset:
+    def split(self, name: str) -> PreparedRows:
         """One split, memory-mapped.
 
         Args:
@@ -94,11 +94,11 @@ class PreparedData:
         Raises:
             DataError: If there is no such split.
         """
-        from hdiff.data.sources.arrow import open_split
+        from hdiff.data.sources.arrow import PreparedRows
 
         if not (self.path / name).is_dir():
             raise DataError(f"{self.path} has no split '{name}'; it has {sorted(self.manifest['counts'])}")
-        return open_split(self.path / name)
+        return PreparedRows.of_split(self.path / name)
 
     def verify(self) -> None:
         """Compares every data file with its hash.

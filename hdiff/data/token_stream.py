@@ -16,9 +16,8 @@ from hdiff.errors import DataError
 from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from hdiff.data.prepared import PreparedData
+    from hdiff.data.sources.arrow import PreparedRows
     from hdiff.data.tokenizer import Tokenizer
 
 
@@ -46,7 +45,7 @@ class TokenStream:
     @classmethod
     def of_rows(
         cls,
-        rows: Dataset,
+        rows: PreparedRows,
         tokenizer: Tokenizer,
         *,
         separator: bool,
@@ -58,7 +57,7 @@ class TokenStream:
         """Puts documents end to end.
 
         Args:
-            rows: Documents, with the columns of `hdiff.data.sources.arrow.features`.
+            rows: Documents, with the columns of `hdiff.data.sources.arrow.schema`.
             tokenizer: Their tokenizer.
             separator: Whether an end-of-text token follows each document.
             levels: Levels whose units are needed, `token` not among them.
@@ -69,7 +68,7 @@ class TokenStream:
         Returns:
             Their tokens.
         """
-        lengths = token_counts(rows)
+        lengths = rows.lengths("input_ids")
         extra = int(separator)
         starts = np.concatenate([[0], (lengths + extra).cumsum()])  # (documents + 1,)
         total = int(starts[-1])
@@ -77,10 +76,10 @@ class TokenStream:
         if separator:
             is_text[starts[1:] - 1] = False
         tokens = np.full(total, tokenizer.eos_id, dtype=np.int32)
-        tokens[is_text] = flat_column(rows, "input_ids")
+        tokens[is_text] = rows.values("input_ids")
         salience = np.zeros(total, dtype=np.float32)
         if token_salience is None:
-            salience[is_text] = flat_column(rows, "salience")
+            salience[is_text] = rows.values("salience")
         else:
             salience[is_text] = token_salience[tokens[is_text]]
         document_starts = np.zeros(total, dtype=np.bool_)
@@ -119,11 +118,6 @@ class TokenStream:
         )
 
 
-def token_counts(rows: Dataset) -> NDArray[np.int64]:
-    """Tokens of each document, (documents,)."""
-    return _lengths(rows, "input_ids")
-
-
 def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
     """Levels that need data, checked.
 
@@ -148,23 +142,9 @@ def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
     return needed
 
 
-def flat_column(rows: Dataset, name: str) -> NDArray[Any]:
-    """All values of a column of lists, end to end."""
-    return np.asarray(_column(rows, name).flatten())
-
-
-def _column(rows: Dataset, name: str) -> Any:
-    """One column as a single Arrow list array."""
-    return rows.data.column(name).combine_chunks()
-
-
-def _lengths(rows: Dataset, name: str) -> NDArray[np.int64]:
-    return np.asarray(_column(rows, name).value_lengths(), dtype=np.int64)
-
-
 def label_order(prepared: PreparedData) -> NDArray[np.int16]:
     """New number of each stored label: 1 the most frequent of the training split."""
-    stored = flat_column(prepared.split("train"), "span_label")
+    stored = prepared.split("train").values("span_label")
     counts = np.bincount(stored, minlength=int(stored.max(initial=0)) + 1)
     order = np.empty(len(counts), dtype=np.int16)
     order[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
@@ -187,7 +167,7 @@ def label_numbers(names: Sequence[str], prepared: PreparedData) -> NDArray[np.in
 
 
 def _units(
-    rows: Dataset,
+    rows: PreparedRows,
     document_starts: NDArray[np.int64],
     level: str,
     max_unit_tokens: int | None,
@@ -198,10 +178,10 @@ def _units(
     Spans come in nesting order, so a candidate is maximal exactly if it begins at or after the end
     of every candidate before it.
     """
-    document = np.repeat(np.arange(len(rows)), _lengths(rows, "span_start"))
-    first = flat_column(rows, "span_start") + document_starts[document]
-    end = flat_column(rows, "span_end") + document_starts[document]
-    rank = flat_column(rows, "span_level")
+    document = np.repeat(np.arange(len(rows)), rows.lengths("span_start"))
+    first = rows.values("span_start") + document_starts[document]
+    end = rows.values("span_end") + document_starts[document]
+    rank = rows.values("span_level")
     candidate = rank >= level_rank(level)
     if max_unit_tokens is not None:
         candidate &= end - first <= max_unit_tokens
@@ -212,7 +192,7 @@ def _units(
     change = np.zeros(total + 2, dtype=np.int64)
     np.add.at(change, first[taken] + 1, 1)
     np.add.at(change, end[taken], -1)
-    label = label_order[np.minimum(flat_column(rows, "span_label")[candidate][taken], len(label_order) - 1)]
+    label = label_order[np.minimum(rows.values("span_label")[candidate][taken], len(label_order) - 1)]
     labels = np.zeros(total, dtype=np.int16)
     lengths = end[taken] - first[taken]
     inside = np.arange(int(lengths.sum())) - np.repeat(lengths.cumsum() - lengths, lengths)

@@ -81,7 +81,7 @@ def load_foreign(name: str, *, shifted: bool = False) -> Subject:
         from transformers import AutoConfig, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
-        raise DataError(f"{name} needs transformers; pip install 'hdiff[transformers]'") from error
+        raise DataError(f"{name} needs transformers; pip install '.[transformers]'") from error
     disable_progress_bar()  # type: ignore[no-untyped-call]
     config = _loaded(AutoConfig, place)
     reader = _loaded(AutoTokenizer, place)

@@ -66,7 +66,7 @@ class NgramJudge:
             from nltk.lm import KneserNeyInterpolated
             from nltk.util import everygrams
         except ImportError as error:
-            raise DataError("an n-gram judge needs NLTK; pip install 'hdiff[nltk]'") from error
+            raise DataError("an n-gram judge needs NLTK; pip install '.[nltk]'") from error
         model = KneserNeyInterpolated(order, discount=0.75)
         texts = [[str(token) for token in row] for row in rows]
         words = [str(token) for token in range(vocab_size)]

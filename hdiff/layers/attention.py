@@ -160,7 +160,7 @@ def available_backends() -> dict[str, str]:
     found: dict[str, str] = {"reference": "ok"}
     for backend in ("torch", "xformers"):
         if backend == "xformers" and _xformers_ops() is None:
-            found[backend] = "not installed; pip install 'hdiff[xformers]'"
+            found[backend] = "not installed; pip install '.[xformers]'"
         elif backend == "xformers" and device.type != "cuda":
             found[backend] = "installed, but has kernels for CUDA only; torch is used here"
         else:

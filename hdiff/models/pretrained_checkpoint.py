@@ -149,7 +149,7 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise CheckpointError(
-            "a pretrained trunk needs transformers; install it: pip install 'hdiff[transformers]'"
+            "a pretrained trunk needs transformers; install it: pip install '.[transformers]'"
         ) from error
     return transformers
 

@@ -11,24 +11,34 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("hdiff", "torch", "spacy", "benepar", "nltk", "xformers", "accelerate", "datasets", "tokenizers")
+COMMIT_FILE = "commit.txt"
+"""File of the package in which `setup.py` notes the commit."""
 
 
 def commit() -> str | None:
-    """Commit of the checkout hdiff runs from, with `+changes` if files differ; None outside one."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
+    """Commit hdiff runs from or was built from, with `+changes` if files differ; None if unknown."""
+    package = Path(__file__).resolve().parents[1]
+    if (package.parent / ".git").exists():
+        try:
+            head = _git(package.parent, "rev-parse", "--short=12", "HEAD")
+            changes = _git(package.parent, "status", "--porcelain", "--untracked-files=no")
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return head + ("+changes" if changes else "")
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=root, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
+        return (package / COMMIT_FILE).read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
         return None
-    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says of a checkout, whoever owns it and whichever repository the environment names."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-c", "safe.directory=*", *words]
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:

@@ -25,6 +25,7 @@ from hdiff.ablation.results import (
 )
 from hdiff.ablation.runs import run_ablation
 from hdiff.ablation.summary import as_json, summarise
+from hdiff.children import child_command
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
 from hdiff.recipe import load_recipe
@@ -225,7 +226,7 @@ def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_noth
     file = write(tmp_path, CRASHING, data=prepared_folder)
     ablation = load_ablation(file)
     process = subprocess.Popen(
-        [sys.executable, "-m", "hdiff", "ablate", str(file)], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        child_command("ablate", str(file)), stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
     deadline = time.monotonic() + 120
     while not (ablation.output / "tokens-0" / "run.json").exists():
@@ -262,7 +263,8 @@ def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_noth
             assert ours[figure][steps]["by_seed"]["0"] == theirs[figure][steps]["by_seed"][0]
     commands = launched.read_text().splitlines()
     threads = os.environ["OMP_NUM_THREADS"]
-    assert all(line.startswith(f"{threads} -m hdiff train ") for line in commands)
+    expected = " ".join([threads, *child_command("train")[1:], ""])
+    assert all(line.startswith(expected) for line in commands)
     assert "crashing-0.yaml" in commands[0]
     # A sum over two threads is rounded otherwise, and the runs would not be the same.
     records = [json.loads((run.path / "run.json").read_text()) for run in ablation.runs]

@@ -179,7 +179,7 @@ def test_workers_that_die_before_any_document_are_reported(texts: list[str], tmp
 def test_other_engines_give_the_same_data(
     engine: str, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip(engine, reason=f"pip install 'hdiff[{engine}]'")
+    pytest.importorskip(engine, reason=f"pip install '.[{engine}]'")
     source = write(tmp_path, texts)
     done = run(tmp_path, source, "plain", engine)
     assert done.returncode == 0, done.stderr
@@ -189,7 +189,7 @@ def test_other_engines_give_the_same_data(
 @pytest.mark.parametrize("engine", ["ray", "datatrove"])
 @pytest.mark.slow
 def test_other_engines_leave_out_what_kills_or_hangs(engine: str, texts: list[str], tmp_path: Path) -> None:
-    pytest.importorskip(engine, reason=f"pip install 'hdiff[{engine}]'")
+    pytest.importorskip(engine, reason=f"pip install '.[{engine}]'")
     texts[7] += " ALWAYS"
     texts[41] += " HANG"
     done = run(tmp_path, write(tmp_path, texts), dangerous(tmp_path), engine)
@@ -252,7 +252,7 @@ def test_shares_parsed_apart_give_the_same_data(
 
 @pytest.mark.slow
 def test_an_executor_of_datatrove_parses_shares(texts: list[str], tmp_path: Path) -> None:
-    pytest.importorskip("datatrove", reason="pip install 'hdiff[datatrove]'")
+    pytest.importorskip("datatrove", reason="pip install '.[datatrove]'")
     from datatrove.executor import LocalPipelineExecutor
 
     from hdiff.data.prepare.datatrove_engine import ShareStep

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("benepar", reason="pip install 'hdiff[benepar]'")
+pytest.importorskip("benepar", reason="pip install '.[benepar]'")
 
 import torch
 import transformers

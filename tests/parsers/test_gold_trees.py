@@ -197,7 +197,7 @@ def test_function_words_head_what_content_words_head_in_ud(tmp_path: Path) -> No
 
 
 def test_trees_go_to_nltk_and_come_back() -> None:
-    nltk = pytest.importorskip("nltk", reason="pip install 'hdiff[nltk]'")
+    nltk = pytest.importorskip("nltk", reason="pip install '.[nltk]'")
     (node,) = parse_brackets([TREE], where="here")
     tree = to_span_tree(clean(node))  # type: ignore[arg-type]
     assert from_nltk(nltk.Tree.fromstring(TREE)) == tree

@@ -214,7 +214,7 @@ def test_missing_spacy_is_named_with_a_remedy():
         "try: load_parser('spacy')\nexcept ParserError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'hdiff[spacy]'" in done.stdout
+    assert "pip install '.[spacy]'" in done.stdout
 
 
 def test_a_batch_of_no_texts_is_refused():

@@ -211,11 +211,11 @@ def test_without_a_parser_there_are_tokens_alone_and_the_remedy(served, monkeypa
     from hdiff.serve.states import corrupt_sentence
 
     def missing(spec, **options):
-        raise ParserError(f"parser '{spec}' is not installed; pip install 'hdiff[spacy]'")
+        raise ParserError(f"parser '{spec}' is not installed; pip install '.[spacy]'")
 
     monkeypatch.setattr(hdiff.parsers, "load_parser", missing)
     run = ServedRun.load(served)
-    assert any("pip install 'hdiff[spacy]'" in note for note in run.notes)
+    assert any("pip install '.[spacy]'" in note for note in run.notes)
     found = corrupt_sentence(CorruptRequest(text=SENTENCE), run)
     assert found["spans"] == []
     assert hidden_at(found, 100) == set(range(len(found["tokens"])))

@@ -22,7 +22,7 @@ from hdiff.evaluation.minimal_pairs import score_pairs
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.sharing import PretrainedModel
 
-pytest.importorskip("lm_eval", reason="the harness is not installed; pip install 'hdiff[harness]'")
+pytest.importorskip("lm_eval", reason="the harness is not installed; pip install '.[harness]'")
 from hdiff.harness.rows import rows_of
 
 PAIRS = [("The lists are sorted.", "The lists is sorted."), ("A function returns.", "A function return.")]

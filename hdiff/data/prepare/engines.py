@@ -81,4 +81,4 @@ def load_engine(name: str, *, workers: int, timeout: float) -> Engine:
         engine_class: type[Engine] = getattr(import_module(module), class_name)
         return engine_class(workers, timeout)
     except ImportError as error:
-        raise DataError(f"engine '{name}' needs {error.name}; run: pip install 'hdiff[{name}]'") from error
+        raise DataError(f"engine '{name}' needs {error.name}; run: pip install '.[{name}]'") from error

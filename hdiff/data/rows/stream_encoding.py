@@ -5,12 +5,11 @@ Dimensions: N tokens of a group of documents.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from hdiff.data.prepare.align_step import Rows
 from hdiff.data.prepare.job import Job
 from hdiff.data.prepare.parse_step import is_unicode, loaded_parser, parse_texts
 from hdiff.data.prepared import PreparedData
-from hdiff.data.sources.arrow import encode_rows
+from hdiff.data.sources.arrow import PreparedRows
 from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.errors import DataError, ParserError
 from hdiff.structure import LEVELS, SpanTree
@@ -127,7 +126,7 @@ class DocumentEncoder:
             rows.add(item)
         encoding = self.encoding
         stream = TokenStream.of_rows(
-            _table(rows.columns),
+            PreparedRows.of_columns(rows.columns),
             self.prepared.tokenizer,
             separator=encoding.separator,
             levels=encoding.levels,
@@ -224,15 +223,6 @@ class _Unscored:
     def apply(self, tree: SpanTree) -> SpanTree:
         """The tree as it is."""
         return tree
-
-
-def _table(columns: dict[str, list[Any]]) -> Any:
-    """Rows in memory as a data set."""
-    import pyarrow
-    from datasets import Dataset
-
-    with pyarrow.ipc.open_stream(io.BytesIO(encode_rows(columns))) as source:
-        return Dataset(source.read_all())
 
 
 def _ignore(position: int) -> None:

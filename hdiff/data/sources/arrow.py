@@ -1,11 +1,10 @@
-"""Arrow: the one file that reads and writes with pyarrow and HF datasets."""
+"""Arrow: the one file that reads and writes with pyarrow; of HF datasets it needs no more than the hub."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,44 +15,51 @@ from hdiff.errors import DataError
 from hdiff.files import file_sha256
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    import pyarrow
+    from numpy.typing import NDArray
 
 _ROWS_PER_BATCH = 1_000
 _MAX_FILE_BYTES = 500_000_000
-_REMEDY = "pip install 'hdiff[train]'"
+_REMEDY = "pip install '.[train]'"
+STATE_FILE = "state.json"
+_LISTS = {
+    "input_ids": "int32",
+    "span_start": "int32",
+    "span_end": "int32",
+    "span_level": "int8",
+    "span_label": "int16",
+    "salience": "float32",
+}
+"""Columns of lists and the type of their items."""
+_FEATURES: dict[str, Any] = {
+    name: {"feature": {"dtype": dtype, "_type": "Value"}, "_type": "List"} for name, dtype in _LISTS.items()
+}
+_FEATURES["text"] = {"dtype": "string", "_type": "Value"}
+"""The columns in the words of HF datasets, which opens a split with `load_from_disk`."""
 
 
-def features() -> Features:
+def schema() -> pyarrow.Schema:
     """Columns of a prepared split; spans are in nesting order, positions count tokens."""
-    from datasets import Features, List, Value
+    import pyarrow
 
-    return Features(
-        {
-            "input_ids": List(Value("int32")),
-            "span_start": List(Value("int32")),
-            "span_end": List(Value("int32")),
-            "span_level": List(Value("int8")),
-            "span_label": List(Value("int16")),
-            "salience": List(Value("float32")),
-            "text": Value("string"),
-        }
-    )
+    fields = {name: pyarrow.list_(getattr(pyarrow, dtype)()) for name, dtype in _LISTS.items()}
+    metadata = {"huggingface": json.dumps({"info": {"features": _FEATURES}})}
+    return pyarrow.schema({**fields, "text": pyarrow.string()}, metadata=metadata)
 
 
 def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """Rows as an Arrow stream; the same rows give the same bytes.
+    """PreparedRows as an Arrow stream; the same rows give the same bytes.
 
     Args:
-        columns: For each column of `features` one array, or string, per row; empty if there is no row.
+        columns: For each column of `schema` one array, or string, per row; empty if there is no row.
 
     Returns:
         The stream.
     """
     import pyarrow
 
-    schema = features().arrow_schema
     arrays = []
-    for field in schema:
+    for field in schema():
         values = columns.get(field.name, [])
         if pyarrow.types.is_string(field.type):
             arrays.append(pyarrow.array(values, field.type))
@@ -62,9 +68,9 @@ def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
         flat: Any = np.concatenate(values) if len(values) else []
         items = pyarrow.array(flat, field.type.value_type)
         arrays.append(pyarrow.ListArray.from_arrays(borders, items, type=field.type))
-    table = pyarrow.Table.from_arrays(arrays, schema=schema)
+    table = pyarrow.Table.from_arrays(arrays, schema=schema())
     sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, schema) as writer:
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=_ROWS_PER_BATCH)
     data: bytes = sink.getvalue().to_pybytes()
     return data
@@ -82,19 +88,15 @@ def write_split(shards: Iterable[Path], path: Path, *, on_shard: Callable[[int],
         Its Arrow files, none much larger than 500 MB.
     """
     import pyarrow
-    from datasets import Dataset
 
-    with _no_progress_bars():
-        Dataset.from_dict({name: [] for name in features()}, features=features()).save_to_disk(path)
-    for empty in path.glob("*.arrow"):
-        empty.unlink()
+    path.mkdir(parents=True)
     files = []
     done = 0
     for number, group in enumerate(_groups(shards)):
         files.append(path / f"part-{number:05d}.arrow")
         with (
             pyarrow.OSFile(str(files[-1]), "wb") as sink,
-            pyarrow.ipc.new_stream(sink, features().arrow_schema) as writer,
+            pyarrow.ipc.new_stream(sink, schema()) as writer,
         ):
             for shard in group:
                 with pyarrow.OSFile(str(shard)) as source:  # a memory map would count as resident memory
@@ -119,7 +121,7 @@ def _groups(shards: Iterable[Path]) -> Iterator[list[Path]]:
 
 
 def _named(path: Path, files: Sequence[Path]) -> list[Path]:
-    """Gives the files of a split their final names and enters them in its state."""
+    """Gives the files of a split their final names and writes what HF datasets reads beside them."""
     named = []
     for number, file in enumerate(files):
         named.append(path / f"data-{number:05d}-of-{len(files):05d}.arrow")
@@ -127,36 +129,67 @@ def _named(path: Path, files: Sequence[Path]) -> list[Path]:
     digest = hashlib.sha256()
     for file in named:
         digest.update(file_sha256(file).encode())
-    state_file = path / "state.json"
-    state = json.loads(state_file.read_bytes())
-    state["_data_files"] = [{"filename": file.name} for file in named]
-    state["_fingerprint"] = digest.hexdigest()[:16]
-    state_file.write_text(json.dumps(state, indent=2, sort_keys=True), encoding="ascii")
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": file.name} for file in named],
+        "_fingerprint": digest.hexdigest()[:16],
+        **dict.fromkeys(("_format_columns", "_format_type", "_split")),
+        "_format_kwargs": {},
+        "_output_all_columns": False,
+    }
+    info = {"citation": "", "description": "", "features": _FEATURES, "homepage": "", "license": ""}
+    (path / STATE_FILE).write_text(json.dumps(state, indent=2, sort_keys=True), encoding="ascii")
+    (path / "dataset_info.json").write_text(json.dumps(info, indent=2), encoding="ascii")
     return named
 
 
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+class PreparedRows:
+    """PreparedRows with the columns of `schema`.
 
-    were_disabled = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not were_disabled:
-            enable_progress_bars()
+    Args:
+        table: The rows.
+    """
 
+    def __init__(self, table: pyarrow.Table) -> None:
+        self._table = table
 
-def open_split(path: Path) -> Dataset:
-    """A split that `write_split` wrote, memory-mapped."""
-    from datasets import Dataset
+    @classmethod
+    def of_split(cls, path: Path) -> PreparedRows:
+        """Opens what `write_split` wrote, memory-mapped."""
+        import pyarrow
 
-    return Dataset.load_from_disk(str(path))
+        tables = []
+        for entry in json.loads((path / STATE_FILE).read_bytes())["_data_files"]:
+            with pyarrow.ipc.open_stream(pyarrow.memory_map(str(path / entry["filename"]))) as stream:
+                tables.append(stream.read_all())
+        return cls(pyarrow.concat_tables(tables))
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, Sequence[Any]]) -> PreparedRows:
+        """PreparedRows in memory, from what `encode_rows` takes."""
+        import pyarrow
+
+        with pyarrow.ipc.open_stream(encode_rows(columns)) as stream:
+            return cls(stream.read_all())
+
+    def __len__(self) -> int:
+        count: int = self._table.num_rows
+        return count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = self._table.slice(index, 1).to_pylist()[0]
+        return row
+
+    def values(self, name: str) -> NDArray[Any]:
+        """All values of a column of lists, end to end."""
+        return np.asarray(self._table.column(name).combine_chunks().flatten())
+
+    def lengths(self, name: str) -> NDArray[np.int64]:
+        """Length of the list in each row of a column."""
+        return np.asarray(self._table.column(name).combine_chunks().value_lengths(), dtype=np.int64)
 
 
 def read_parquet_rows(path: Path, column: str) -> Iterator[dict[str, Any]]:
-    """Rows of one column of a parquet file, streamed.
+    """PreparedRows of one column of a parquet file, streamed.
 
     Args:
         path: The file.
@@ -186,7 +219,7 @@ def read_parquet_rows(path: Path, column: str) -> Iterator[dict[str, Any]]:
 
 
 def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[str, Any]]:
-    """Rows of a data set on the Hugging Face hub, or in a local folder it can read.
+    """PreparedRows of a data set on the Hugging Face hub, or in a local folder it can read.
 
     Args:
         name: Name on the hub or path of a folder.
@@ -194,7 +227,7 @@ def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[st
         split: Split.
 
     Yields:
-        Rows.
+        PreparedRows.
 
     Raises:
         DataError: If it cannot be found or read.

@@ -79,7 +79,7 @@ class Source:
             from datasets import IterableDataset, load_dataset
             from datasets.distributed import split_dataset_by_node
         except ImportError:
-            raise DataError("data.stream needs datasets; pip install 'hdiff[train]'") from None
+            raise DataError("data.stream needs datasets; pip install '.[train]'") from None
         config = self.config
         with self.errors():
             if self.files is not None:

@@ -1,0 +1,35 @@
+"""Extras: how to get a package that this installation of hdiff lacks. No torch."""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+from hdiff.errors import UserError
+
+_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*(?:;.*extra == ["']([\w-]+)["'])?""")
+
+
+def missing_package(error: ModuleNotFoundError) -> UserError | None:
+    """What to say of a module that was not found.
+
+    Args:
+        error: The error of the import.
+
+    Returns:
+        The sentence with the command that brings it; None if hdiff does not name its package.
+    """
+    package = (error.name or "").partition(".")[0].replace("_", "-").lower()
+    try:
+        requirements = metadata.requires("hdiff") or []
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        return None
+    found = [match for match in map(_REQUIREMENT.match, requirements) if match]
+    extras = [match[2] for match in found if match[1].replace("_", "-").lower() == package]
+    if not extras:
+        return None
+    extra = None if None in extras else package if package in extras else extras[0]
+    return UserError(
+        f"this needs the package '{package}', which is not installed; in the checkout of hdiff run:",
+        "pip install ." if extra is None else f"pip install '.[{extra}]'",
+    )
