@@ -79,6 +79,9 @@ class DataConfig(Section):
         salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
         cross_documents: Whether a token sees all tokens of its row. False: only those of its own document, as
             far as the row holds it; bounds are then given where documents end (docs/speed.md).
+        train_tokens: Trains on so many tokens of the training split and no others; None takes all.
+        subset_seed: Draws the documents that they are of; None takes the first ones. It is not the seed of
+            the run, so that runs with other seeds see the same text.
     """
 
     path: str
@@ -90,10 +93,13 @@ class DataConfig(Section):
     lexical_salience: bool = False
     salience_buckets: int | tuple[float, ...] | None = None
     cross_documents: bool = True
+    train_tokens: int | None = Field(None, ge=1)
+    subset_seed: int | None = None
 
-    def packing(self) -> dict[str, Any]:
-        """The options of `PackedBlocks.build`."""
-        return self.model_dump(exclude={"path", "mixture", "stream"})
+    def packing(self, split: str = "validation") -> dict[str, Any]:
+        """The options of `PackedBlocks.build` for a split; only that of training is limited."""
+        limits = {"train_tokens", "subset_seed"} if split != "train" else set()
+        return self.model_dump(exclude={"path", "mixture", "stream", *limits})
 
     def folders(self) -> list[str]:
         """The prepared data sets that training reads."""
@@ -111,6 +117,11 @@ class DataConfig(Section):
         if len(set(names)) < len(names):
             raise ValueError(
                 f"the mixture names a corpus twice ({names}); give it once, with a larger weight"
+            )
+        if self.train_tokens is not None and (self.mixture or self.stream is not None):
+            raise ValueError(
+                "train_tokens limits the text of data.path, but the rows come from a mixture or a stream; "
+                "leave train_tokens out, or train on data.path alone"
             )
         return self
 
@@ -153,6 +164,11 @@ class TrainConfig(Section):
         mixed_precision: As in Accelerate; on CPUs only where `hdiff doctor` finds bf16 fast.
         log_every: Updates between lines of metrics.jsonl.
         evaluate_every: Updates between validation bounds; 0 only at the end.
+        validation_blocks: Held-out rows of a validation, evenly spread over the split.
+        validation_draws: Random states per row of a validation, the same ones every time.
+        keep_best: Whether the weights with the lowest validation bound are kept, and used by whatever loads
+            the run.
+        patience: Validations without a gain beyond noise after which a run is finished; 0 for all updates.
         checkpoint_every: Updates between checkpoints.
         keep_checkpoints: Newest checkpoints kept.
         trackers: Trackers of Accelerate that get the numbers of metrics.jsonl; each must be installed.
@@ -172,6 +188,10 @@ class TrainConfig(Section):
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     log_every: int = Field(20, ge=1)
     evaluate_every: int = Field(0, ge=0)
+    validation_blocks: int = Field(128, ge=1)
+    validation_draws: int = Field(2, ge=1)
+    keep_best: bool = False
+    patience: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
     trackers: tuple[str, ...] = ("tensorboard",)
@@ -182,6 +202,15 @@ class TrainConfig(Section):
     def _yaml_no(cls, value: Any) -> Any:
         """YAML reads a bare `no` as false."""
         return "no" if value is False else value
+
+    @model_validator(mode="after")
+    def _validates(self) -> TrainConfig:
+        if (self.keep_best or self.patience) and not self.evaluate_every:
+            raise ValueError(
+                "keep_best and patience need validation bounds; say how many updates lie between them: "
+                "train.evaluate_every=200"
+            )
+        return self
 
 
 class EvaluationConfig(Section):

@@ -14,7 +14,7 @@ from hdiff.errors import RecipeError
 from hdiff.recipe import differences, load_recipe
 from hdiff.runs.places import at_places_of, was_trained_on
 from hdiff.runs.record import RunRecord
-from hdiff.runs.weights import newest_checkpoint, step_of, weights_of
+from hdiff.runs.weights import newest_checkpoint, state_of, step_of, weights_of
 
 STAMP_FILE = "ablation.json"
 FAILED_FILE = "failed.json"
@@ -111,9 +111,11 @@ def _result(run: Run, failed: Mapping[str, str], judge: str | None) -> RunResult
 
 
 def is_trained(run: Run) -> bool:
-    """Whether the newest checkpoint is that of the last update."""
+    """Whether the newest checkpoint is that of the last update, or more training would be in vain."""
     newest = newest_checkpoint(run.path)
-    return newest is not None and step_of(newest) == run.recipe.train.steps
+    if newest is None or step_of(newest) == run.recipe.train.steps:
+        return newest is not None
+    return run.recipe.train.patience > 0 and bool(state_of(newest).get("is_over"))
 
 
 def is_evaluated(run: Run, judge: str | None) -> bool:
@@ -176,7 +178,7 @@ def _costs(run: Run, record: Mapping[str, Any]) -> Figures:
     newest = newest_checkpoint(run.path)
     assert newest is not None, "the run is trained"
     # run.json learns of the last update only after its checkpoint is saved; the checkpoint itself knows.
-    state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+    state = state_of(newest)
     tokens = state["tokens_seen"]
     total = record["parameters"]["total"]
     inner = total - record["parameters"]["embedding"]

@@ -38,6 +38,9 @@ def train(
         display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved, go on with resume=auto")
         raise typer.Exit(128 + stopped_by)
     if trainer.accelerator.is_main_process:
+        best = trainer.best
+        used = f", step {best.step} is used (lowest validation bound, {best.bound:.4f} nats/token)"
         typer.echo(
-            f"{resolved.output}: trained {resolved.train.steps} steps; next: hdiff eval {resolved.output}"
+            f"{resolved.output}: trained {trainer.last_step} steps{used if resolved.train.keep_best else ''}"
+            f"{', more would be in vain' if best.is_over else ''}; next: hdiff eval {resolved.output}"
         )

@@ -62,6 +62,8 @@ class PackedBlocks:
         lexical_salience: bool = False,
         salience_buckets: int | Sequence[float] | None = None,
         cross_documents: bool = True,
+        train_tokens: int | None = None,
+        subset_seed: int | None = None,
     ) -> PackedBlocks:
         """Packs a split of a prepared data set.
 
@@ -77,13 +79,15 @@ class PackedBlocks:
             salience_buckets: How many buckets salience falls into, about equally full in the training
                 split, or their inner borders.
             cross_documents: False lets batches tell which document each token is of.
+            train_tokens: Packs so many tokens and no others; None packs all.
+            subset_seed: Draws the documents that they are of; None takes the first ones.
 
         Returns:
             The rows.
 
         Raises:
-            DataError: If a level was not kept, the split has no text, the length is below 1, or salience
-                has too few different values for so many buckets.
+            DataError: If a level was not kept, the split has no text or fewer tokens than asked for, the
+                length is below 1, or salience has too few different values for so many buckets.
         """
         if sequence_length < 1:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
@@ -100,6 +104,14 @@ class PackedBlocks:
             label_numbers=label_order(prepared) if levels else np.empty(0, dtype=np.int16),
             token_salience=prepared.token_salience if lexical_salience else None,
         )
+        if train_tokens is not None:
+            if train_tokens > len(stream):
+                raise DataError(
+                    f"data.train_tokens is {train_tokens:,}, the {split} split of {prepared.path} has "
+                    f"{len(stream):,} tokens; give at most so many:",
+                    f"data.train_tokens={len(stream)}",
+                )
+            stream = stream.subset(train_tokens, seed=subset_seed)
         return cls(
             stream.tokens,
             stream.salience,

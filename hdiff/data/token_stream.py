@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdiff.errors import DataError
+from hdiff.seeds import derive_seed
 from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
@@ -115,6 +116,31 @@ class TokenStream:
             {level: cut([part.unit_starts[level] for part in parts]) for level in levels},
             {level: cut([part.labels[level] for part in parts]) for level in levels},
             cut([part.document_starts for part in parts]),
+        )
+
+    def subset(self, num_tokens: int, *, seed: int | None) -> TokenStream:
+        """Some of the tokens: whole documents, the last one cut.
+
+        Args:
+            num_tokens: How many.
+            seed: Draws the documents; None takes the first ones.
+
+        Returns:
+            Their tokens.
+        """
+        begins = np.flatnonzero(self.document_starts)
+        order = np.arange(len(begins))
+        if seed is not None:
+            order = np.argsort([derive_seed(seed, "subset", int(document)) for document in order])
+        lengths = np.diff(np.append(begins, len(self)))[order]
+        inside = np.arange(len(self)) - np.repeat(lengths.cumsum() - lengths, lengths)
+        taken = (np.repeat(begins[order], lengths) + inside)[:num_tokens]
+        return TokenStream(
+            self.tokens[taken],
+            self.salience[taken],
+            {level: flags[taken] for level, flags in self.unit_starts.items()},
+            {level: labels[taken] for level, labels in self.labels.items()},
+            self.document_starts[taken],
         )
 
 

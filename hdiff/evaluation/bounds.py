@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,12 +37,16 @@ class Estimate:
         stderr: Its standard error over rows (text and random states together).
         tokens: Tokens scored.
         structure: The part of it that is paid for types or speeds.
+        nats: Nats of each row, float64 (B,).
+        num_tokens: Tokens of each row, float64 (B,).
     """
 
     nats_per_token: float
     stderr: float
     tokens: int
-    structure: float = 0.0
+    structure: float
+    nats: Tensor = field(repr=False)
+    num_tokens: Tensor = field(repr=False)
 
 
 def evaluation_rows(blocks: PackedBlocks, config: EvaluationConfig) -> list[int]:
@@ -191,7 +195,7 @@ def ratio_estimate(nats: Tensor, num_tokens: Tensor, *, structure: float = 0.0) 
     count = len(nats)
     variance = float((residual**2).sum()) * count / max(1, count - 1)
     stderr = math.sqrt(variance) / float(num_tokens.sum()) if count > 1 else float("nan")
-    return Estimate(mean, stderr, int(num_tokens.sum()), structure)
+    return Estimate(mean, stderr, int(num_tokens.sum()), structure, nats, num_tokens)
 
 
 def draw_samples(

@@ -31,7 +31,7 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     else:
         meaning = "upper bound on -log p(x_0)"
     console.print(
-        f"{title}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token "
+        f"{title}, step {result['step']:,}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token "
         f"over {bound['tokens']:,} tokens "
         f"({meaning}; a uniform guess has {bound['uniform_nats_per_token']:.4f})",
         highlight=False,

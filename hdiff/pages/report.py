@@ -16,7 +16,7 @@ from hdiff.pages.report_diagnosis import collapse_facts, collapse_table, diagnos
 from hdiff.pages.report_evaluations import Evaluations, overview
 from hdiff.pages.report_text import count, duration, facts, headlines, quality_table
 from hdiff.runs.record import RunRecord
-from hdiff.runs.weights import newest_checkpoint, step_of, weights_of
+from hdiff.runs.weights import newest_checkpoint, used_step, weights_of
 
 SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "trajectory.js", "start_report.js")
 
@@ -61,7 +61,7 @@ def build_report(run: Path) -> str:
             "numbers": headlines(record, main),
             "bound": main.get("bound"),
             "main": main,
-            "step": None if (newest := newest_checkpoint(record.path)) is None else step_of(newest),
+            "step": None if (newest := newest_checkpoint(record.path)) is None else used_step(newest),
             "evaluations": evaluations,
             "charts": charts,
             "trajectory": trajectory,

@@ -154,6 +154,27 @@ def load_checkpoint(
     raise CheckpointError(f"no checkpoint in {folder}; train first: hdiff train RECIPE.yaml output=DIR")
 
 
+def load_step(folder: Path, step: int, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
+    """Loads the checkpoint of one step.
+
+    Args:
+        folder: Folder of checkpoints.
+        step: Updates done.
+        parts: Parts to read; None reads all.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    path = folder / f"step-{step:08d}"
+    try:
+        return _load(path, parts)
+    except _DAMAGE as error:
+        raise CheckpointError(f"damaged or missing: {path} ({error})") from error
+
+
 def has_checkpoint(folder: Path) -> bool:
     """Whether a complete checkpoint lies in the folder."""
     return bool(_complete(folder))

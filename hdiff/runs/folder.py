@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.recipe import load_recipe
-from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint
+from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_step
 from hdiff.runs.record import check_statistics, read_run
 
 RECIPE_FILE = "recipe.yaml"
 RECORD_FILE = "run.json"
 CHECKPOINTS = "checkpoints"
+BEST = "best"
+"""Folder of the checkpoint with the lowest validation bound (`train.keep_best`): weights only."""
 _SHARED_FILE = "config.json"
 _SHARED = re.compile(r'"format"\s*:\s*"hdiff"')
 _READ_CHARACTERS = 1 << 16
@@ -34,7 +37,8 @@ class RunFolder:
         recipe: Its resolved recipe.
         record: Contents of run.json: data, parameters, commit, machine.
         tokenizer: The tokenizer of its data set.
-        step: Updates done by the loaded checkpoint.
+        step: Updates done by the loaded checkpoint: the newest, or the one of the lowest validation bound if
+            the recipe keeps it (`train.keep_best`).
         model: The model in evaluation mode, with averaged weights if the recipe keeps them.
     """
 
@@ -73,7 +77,7 @@ class RunFolder:
         record = read_run(path)
         tokenizer = Tokenizer.load(path / "tokenizer.json")
         part = "ema" if recipe.train.ema_decay else "model"
-        checkpoint = load_checkpoint(path / CHECKPOINTS, parts=(part,))
+        checkpoint = _load_used(path, part)
         check_statistics(path, record, checkpoint.state)
         model = build_model(recipe, tokenizer.vocab_size, _corruption(recipe, record, tokenizer))
         load_weights(model, checkpoint, part)
@@ -102,6 +106,19 @@ class RunFolder:
     def has_checkpoint(path: Path | str) -> bool:
         """Whether the folder holds a checkpoint to go on from."""
         return has_checkpoint(Path(path) / CHECKPOINTS)
+
+
+def _load_used(path: Path, part: str) -> Checkpoint:
+    """The newest checkpoint, or the best that it names; the newest also if the best is damaged."""
+    newest = load_checkpoint(path / CHECKPOINTS, parts=(part,))
+    step = newest.state.get("used_step")
+    if step is None or step == newest.step:
+        return newest
+    try:
+        return load_step(path / BEST, step, parts=(part,))
+    except CheckpointError as error:
+        warnings.warn(f"{error}; step {newest.step}, the newest, is used instead of the best", stacklevel=3)
+        return newest
 
 
 def _is_shared(config: Path) -> bool:

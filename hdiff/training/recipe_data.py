@@ -45,9 +45,9 @@ class RecipeData:
             Its rows.
 
         Raises:
-            DataError: If a level was not prepared.
+            DataError: If a level was not prepared, or the training split is smaller than `train_tokens`.
         """
-        return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing())
+        return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing(split))
 
     def corruption(self) -> Corruption:
         """The recipe's corruption.

@@ -16,6 +16,7 @@ from hdiff.runs.folder import load_weights
 from hdiff.training.optimisation import Average, load_optimizer, optimizer_tensors
 from hdiff.training.sharding import shard_all, whole
 from hdiff.training.skipped_steps import SkippedSteps
+from hdiff.training.validation import BestStep
 from hdiff.training.training_data import restore_rows, rows_state
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class TrainingState:
         optimizer: The optimizer.
         rows: Training rows of this process.
         skipped: Counts updates that are left out.
+        best: The step with the lowest validation bound.
         accelerator: Of all processes; its scaler, where fp16 has one, is kept too.
     """
 
@@ -42,6 +44,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     rows: TrainingRows
     skipped: SkippedSteps
+    best: BestStep
     accelerator: Accelerator
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -57,7 +60,11 @@ class TrainingState:
 
     def values(self) -> dict[str, Any]:
         """What is no tensor, JSON-able; all processes must ask."""
-        values = {**rows_state(self.rows, self.accelerator), **self.skipped.state()}
+        values = {
+            **rows_state(self.rows, self.accelerator),
+            **self.skipped.state(),
+            **self.best.state(),
+        }
         if self.accelerator.scaler is not None:
             values["scaler"] = self.accelerator.scaler.state_dict()
         return values
@@ -85,5 +92,6 @@ class TrainingState:
             load_weights(self.average.model, checkpoint, "ema")
         load_optimizer(self.optimizer, self.model, checkpoint.tensors["optimizer"])
         self.skipped.restore(state)
+        self.best.restore(state)
         if self.accelerator.scaler is not None and "scaler" in state:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -22,14 +22,13 @@ from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError
-from hdiff.evaluation.bounds import evaluate_bound, evaluate_exact
 from hdiff.factory import build_model, count_parameters, required_levels
 from hdiff.files import disk_errors
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.recipe import to_yaml
 from hdiff.runs import provenance
 from hdiff.runs.checkpoint import load_checkpoint, save_checkpoint, write_atomically
-from hdiff.runs.folder import CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder
+from hdiff.runs.folder import BEST, CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder
 from hdiff.runs.lock import run_lock
 from hdiff.runs.record import read_run
 from hdiff.seeds import derive_seed
@@ -45,6 +44,7 @@ from hdiff.training.skipped_steps import LIMIT_OF_SCALING, SkippedSteps
 from hdiff.training.state import TrainingState
 from hdiff.training.stop_signals import stop_signals
 from hdiff.training.trackers import Trackers, check_trackers
+from hdiff.training.validation import BestStep, validate
 from hdiff.training.training_data import data_facts, open_rows, verify_once
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Trainer:
             learning_rate=self.config.learning_rate,
             vocab_size=self.prepared.tokenizer.vocab_size,
         )
+        self.best = BestStep(self.config.patience)
         self.state = TrainingState(
             self.model,
             self.average,
@@ -105,8 +106,10 @@ class Trainer:
             self.optimizer,
             self.rows,
             self.skipped,
+            self.best,
             self.accelerator,
         )
+        self.last_step = 0
         self.earlier_seconds = 0.0
         self.began = time.perf_counter()
         self.stop_signal: int | None = None
@@ -131,7 +134,7 @@ class Trainer:
                 return self._train()
 
     def _train(self) -> int | None:
-        first_step = self._start_or_resume()
+        first_step = self.last_step = self._start_or_resume()
         is_main = self.accelerator.is_main_process
         trackers = Trackers(self.recipe, first_step) if is_main else None
         metrics = MetricsLog(self.path, first_step, trackers=trackers, enabled=is_main)
@@ -153,6 +156,9 @@ class Trainer:
         self.began = time.perf_counter()
         tokens, seconds = 0, 0.0  # of the updates since the last line
         for step in range(first_step + 1, self.config.steps + 1):
+            if self.best.is_over:
+                break
+            self.last_step = step
             update_began = time.perf_counter()
             step_metrics = self._update(step)
             seconds += time.perf_counter() - update_began
@@ -165,15 +171,17 @@ class Trainer:
                 speed = {"tokens_per_second": tokens / seconds, "seconds": self._train_seconds()}
                 metrics.write(step, {**step_metrics, **speed})
                 tokens, seconds = 0, 0.0
+            has_improved = False
             if self.config.evaluate_every and step % self.config.evaluate_every == 0:
                 with memory_errors(self.recipe, evaluating=True):
-                    metrics.write(step, {"validation_bound": self._validate()})
+                    has_improved = self._validate(step, metrics)
             stop_signal = self._agreed_signal()
-            last = step == self.config.steps or stop_signal is not None
-            if last or step % self.config.checkpoint_every == 0:
+            last = step == self.config.steps or stop_signal is not None or self.best.is_over
+            # A best step is followed by a checkpoint that knows of it, before it takes another one's place.
+            if last or (has_improved and self.config.keep_best) or step % self.config.checkpoint_every == 0:
                 metrics.sync()
                 self._save(step)
-            if stop_signal is not None and step < self.config.steps:
+            if stop_signal is not None and step < self.config.steps and not self.best.is_over:
                 return stop_signal
         return None
 
@@ -279,19 +287,21 @@ class Trainer:
             batch = self.rows.batch([first + place for place in places])
             yield places, batch.to(self.accelerator.device)
 
-    def _validate(self) -> float:
+    def _validate(self, step: int, metrics: MetricsLog) -> bool:
+        """Logs the validation bound; returns whether it is the lowest so far, alike on every process."""
         model = self.average.model if self.config.ema_decay else self.model
         if self.accelerator.is_fsdp2:  # evaluation calls more than the forward that gathers the weights
             tensors = whole(model.state_dict())
             model = build_model(self.recipe, self.prepared.tokenizer.vocab_size, self.corruption)
             model.load_state_dict(tensors)
             model.to(self.accelerator.device)
-        model.eval()
-        validation = self._blocks("validation")
-        if isinstance(model, Autoregressive):
-            return evaluate_exact(model, validation, self.recipe.evaluation).nats_per_token
-        corruption = self.corruption.unconditional().of_model(model)
-        return evaluate_bound(model, validation, corruption, self.recipe.evaluation).nats_per_token
+        found = validate(model.eval(), self._blocks("validation"), self.corruption, self.recipe)
+        nats = found.nats.to(self.accelerator.device)
+        nats = self.accelerator.gather(nats[None])[0].cpu()  # what the main process found counts for all
+        has_improved = self.best.add(step, nats, found.num_tokens)
+        bound = float(nats.sum() / found.num_tokens.sum())
+        metrics.write(step, {"validation_bound": bound, "validations_without_gain": self.best.waited})
+        return has_improved
 
     def _blocks(self, split: str) -> PackedBlocks:
         return self.data.blocks(split, required_levels(self.corruption, self.model))
@@ -346,6 +356,13 @@ class Trainer:
             "statistics_sha256": self.data.statistics_digest(),
             **values,
         }
+        if self.config.keep_best and self.best.step is not None:
+            state["used_step"] = self.best.step
+        if (
+            state.get("used_step") == step
+        ):  # the one before stays until the checkpoint below no longer names it
+            part = "ema" if self.config.ema_decay else "model"
+            save_checkpoint(self.path / BEST, step, {part: tensors[part]}, state, keep=2)
         save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=self.config.keep_checkpoints)
 
     def _tokens_seen(self, step: int) -> int:
@@ -359,15 +376,19 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         record = read_run(self.path)
-        if record["steps"] == self.config.steps:  # it was finished before
+        if record["steps"] == self.last_step:  # it was finished before
             return
         facts = {
             "created": record["created"],
-            "steps": self.config.steps,
+            "steps": self.last_step,
             "train_seconds": round(self._train_seconds(), 3),
         }
         if self.skipped.total:
             facts["skipped_steps"] = self.skipped.total
+        if self.best.step is not None:
+            facts |= {"best_step": self.best.step, "best_bound": self.best.bound}
+        if self.best.is_over:
+            facts["finished"] = f"{self.best.waited} validations without a gain beyond noise"
         self._record(facts)
 
     def _record(self, facts: dict[str, Any]) -> None:
