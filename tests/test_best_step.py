@@ -104,7 +104,7 @@ def test_a_finished_run_is_not_trained_further(recipe_file: Path, tmp_path: Path
         trained(recipe_file, "resume=auto", "train.patience=9")
 
 
-@pytest.mark.parametrize("stops", [(1,), (3,), (5,), (6, 7), (9,), (4, 8, 12), tuple(range(1, 40))])
+@pytest.mark.parametrize("stops", [(1,), (3,), (5,), (6, 7), (9,), (4, 8, 12), tuple(range(1, 16, 3))])
 def test_a_run_stopped_anywhere_finds_the_same_best_step(
     recipe_file: Path, tmp_path: Path, stops: tuple[int, ...]
 ) -> None:

@@ -56,7 +56,7 @@ UNMATCHED = {
 """Variants of a comparison of families that may differ in size or figures, and why."""
 
 
-@pytest.mark.parametrize("name", ["ablations/families", "benchmarks/tournament"])
+@pytest.mark.parametrize("name", ["ablations/families", "benchmarks/tournament", "benchmarks/data_limited"])
 def test_families_are_compared_fairly(
     name: str, prepared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
