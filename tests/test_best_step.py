@@ -15,7 +15,7 @@ import pytest
 import torch
 from test_processes import train
 
-from hdiff.ablation.results import is_trained, newest_checkpoint, used_step
+from hdiff.ablation.results import is_trained
 from hdiff.ablation.specification import Run
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -24,6 +24,7 @@ from hdiff.evaluation.run import evaluate_run
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint, load_step
 from hdiff.runs.folder import RunFolder
+from hdiff.runs.weights import newest_checkpoint, used_step
 from hdiff.sharing.pretrained import PretrainedModel
 from hdiff.training.metrics import read_metrics
 from hdiff.training.trainer import Trainer

@@ -1,4 +1,4 @@
-"""The data-limited comparison at a tiny size: trained to the minimum, measured at the best step, tabulated."""
+"""The data-limited comparison at a tiny size: trained to the minimum, measured there, tabulated."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from hdiff.runs.folder import load_weights
 from hdiff.training.optimisation import Average, load_optimizer, optimizer_tensors
 from hdiff.training.sharding import shard_all, whole
 from hdiff.training.skipped_steps import SkippedSteps
-from hdiff.training.validation import BestStep
 from hdiff.training.training_data import restore_rows, rows_state
+from hdiff.training.validation import BestStep
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -44,8 +44,8 @@ from hdiff.training.skipped_steps import LIMIT_OF_SCALING, SkippedSteps
 from hdiff.training.state import TrainingState
 from hdiff.training.stop_signals import stop_signals
 from hdiff.training.trackers import Trackers, check_trackers
-from hdiff.training.validation import BestStep, validate
 from hdiff.training.training_data import data_facts, open_rows, verify_once
+from hdiff.training.validation import BestStep, validate
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress

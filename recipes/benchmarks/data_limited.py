@@ -1,9 +1,9 @@
-"""The data-limited curve: systems trained to their validation minimum on 60 k, 250 k and all tokens of a corpus.
+"""The data-limited curve: systems trained to their validation minimum on 60 k, 250 k and all tokens.
 
 Trains, measures and tabulates; every part is skipped where it is done, so that the command can be stopped and
 started again. From the checkout, data sets prepared:
 `python recipes/benchmarks/data_limited.py --data data --out runs/data_limited --corpora tinystories e2e`.
-Beside DATA/CORPUS may lie CORPUS.other (another corpus) and CORPUS.gold (gold trees), prepared with its tokenizer.
+Beside DATA/CORPUS may lie CORPUS.other (another corpus) and CORPUS.gold (gold trees), with its tokenizer.
 """
 
 from __future__ import annotations
