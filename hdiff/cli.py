@@ -25,7 +25,8 @@ from hdiff.commands.report import report
 from hdiff.commands.sample import sample
 from hdiff.commands.serve import serve
 from hdiff.commands.train import train
-from hdiff.errors import UserError
+from hdiff.errors import CPU_ALLOCATOR, UserError
+from hdiff.pages.terminal_text import visible_controls
 
 app = typer.Typer(
     name="hdiff",
@@ -127,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         if debug:
             raise
-        return _say(" ".join(str(error).split()), 2)
+        return _say(str(error), 2)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except BrokenPipeError:
@@ -144,8 +145,8 @@ def run(arguments: Sequence[str]) -> int:
             remedy = missing_package(error)
             if remedy is not None:
                 return _say(str(remedy), 2)
-        if isinstance(error, OSError) and _is_full(error):
-            return _say(f"no room to write ({error.strerror}); free some space, or write elsewhere", 2)
+        if (sentence := _of_the_system(error)) is not None:
+            return _say(sentence, 2)
         return _say(
             f"internal error, {type(error).__name__}: {error} "
             f"(--debug shows the traceback; please report it)",
@@ -153,13 +154,23 @@ def run(arguments: Sequence[str]) -> int:
         )
 
 
-def _is_full(error: OSError) -> bool:
+def _of_the_system(error: Exception) -> str | None:
+    """What the machine refused, for whoever can change that; None of an error that is ours."""
     from hdiff.files import NO_ROOM
 
-    return error.errno in NO_ROOM
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return f"no room to write ({error.strerror}); free some space, or write elsewhere"
+    if isinstance(error, OSError) and error.errno is not None:
+        place = error.filename2 or error.filename or "a file or device"
+        return f"the system refuses {place} ({error.strerror}); see to it that it can be read and written"
+    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if is_memory or CPU_ALLOCATOR in str(error):
+        return "out of memory; ask for fewer or shorter texts, or use a machine with more memory"
+    return None
 
 
 def _say(message: str, code: int) -> int:
+    """Prints one line, without control characters that a name or a value may hold."""
     with suppress(OSError):  # stderr may be full, too; the exit code still tells
-        typer.echo(f"hdiff: {message}", err=True)
+        typer.echo(f"hdiff: {visible_controls(' '.join(message.split()))}", err=True)
     return code

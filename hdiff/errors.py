@@ -1,5 +1,8 @@
 """Errors a user can act on. The CLI prints their text as one line and exits with code 2."""
 
+CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""What torch's message says where the memory of a CPU does not suffice; it has no error class of its own."""
+
 
 class UserError(Exception):
     """Something the user can put right: the message gives the value, the expectation and the remedy.

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from hdiff.errors import CheckpointError
 
@@ -26,14 +27,28 @@ def disk_errors(what: object) -> Iterator[None]:
     Raises:
         CheckpointError: If there is no room.
     """
+    with disk_room(what, " and start again with resume=auto: earlier checkpoints are intact"):
+        yield
+
+
+@contextmanager
+def disk_room(what: object, then: str = "") -> Iterator[None]:
+    """Says what a full disk has no room for.
+
+    Args:
+        what: File or folder that is written.
+        then: What to do once there is space.
+
+    Raises:
+        CheckpointError: If there is no room.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         raise CheckpointError(
-            f"no room on the disk for {what} ({error.strerror}); free some space and start again with "
-            f"resume=auto: earlier checkpoints are intact"
+            f"no room on the disk for {what} ({error.strerror}); free some space{then}"
         ) from error
 
 
@@ -54,19 +69,52 @@ def write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes a file so that under its name there is all of it or nothing, even after a power cut.
 
+    A link is followed. A device or a pipe is no file to be replaced: it gets the bytes.
+
     Args:
-        path: The file.
+        path: The file; folders above it are made.
         data: All of it.
 
     Raises:
-        OSError: If it cannot be written, for example because the disk is full.
+        CheckpointError: If there is no room; the old file stays.
+        OSError: If it cannot be written for another reason.
     """
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")  # others may write the same file
-    write_synced(aside, data)
-    aside.replace(path)
+    if isinstance(data, str):
+        data = data.encode()
+    if path.exists() and not path.is_file():
+        with disk_room(path), open_device(path) as device:
+            device.write(data)
+        return
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".writing-{os.getpid()}-{path.name[:40]}")  # others may write the same file
+    with disk_room(path):
+        try:
+            write_synced(aside, data)
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+def open_device(path: Path) -> BinaryIO:
+    """Opens a device or a pipe to write to, without waiting for a reader.
+
+    Args:
+        path: The device.
+
+    Returns:
+        It, unbuffered.
+
+    Raises:
+        OSError: If it is a folder, nobody reads it, or it takes no bytes.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "wb", buffering=0)
 
 
 def sync(paths: Iterable[Path]) -> None:

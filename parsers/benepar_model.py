@@ -7,7 +7,7 @@ Source: Kitaev and Klein, "Constituency parsing with a self-attentive encoder" (
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +94,11 @@ def export(model: Any, settings: TrainingSettings, output: Path) -> Path:
     Returns:
         What to give benepar.
     """
-    import torch
-
     config = {key: value for key, value in model.config.items() if not key.startswith("_")}
     weights = {key: value.cpu() for key, value in model.state_dict().items()}
     if model.pretrained_model is None:
         path = output / "model.pt"
-        write_aside(path, lambda aside: torch.save({"config": config, "state_dict": weights}, aside))
+        write_aside(path, {"config": config, "state_dict": weights})
         return path
     folder = output / "model"
     folder.mkdir(exist_ok=True)
@@ -110,7 +108,7 @@ def export(model: Any, settings: TrainingSettings, output: Path) -> Path:
     encoder_config.save_pretrained(folder)
     del encoder_config.benepar
     model.retokenizer.tokenizer.save_pretrained(folder)
-    write_aside(folder / "benepar_model.bin", lambda aside: torch.save(weights, aside))
+    write_aside(folder / "benepar_model.bin", weights)
     return folder
 
 
@@ -118,10 +116,13 @@ def _longest(model: Any) -> int:
     return int(model.add_timing.timing_table.shape[0]) - 2
 
 
-def write_aside(path: Path, save: Callable[[Path], None]) -> None:
-    """Writes a file aside and renames it."""
+def write_aside(path: Path, value: Any) -> None:
+    """Saves a value aside and renames the file."""
+    import torch
+
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save(aside)
-    with aside.open("rb") as file:
+    with aside.open("wb") as file:
+        torch.save(value, file)
+        file.flush()
         os.fsync(file.fileno())
     aside.replace(path)

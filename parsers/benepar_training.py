@@ -187,7 +187,7 @@ class _Run:
             "scheduler": self.scheduler.state_dict(),
             "random": torch.get_rng_state(),
         }
-        write_aside(self.path, lambda aside: torch.save(state, aside))
+        write_aside(self.path, state)
 
     def resume(self) -> None:
         import torch

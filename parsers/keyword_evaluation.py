@@ -49,7 +49,7 @@ def read_keywords(path: Path, *, every: int = 1, limit: int | None = None) -> li
         ParserError: Naming file and line, if a line does not fit.
     """
     found: list[GoldKeywords] = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # a line that is no UTF-8 is one that does not fit
         for number, line in islice(enumerate(file, start=1), 0, None, every):
             if limit is not None and len(found) == limit:
                 break

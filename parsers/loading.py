@@ -83,7 +83,7 @@ def _offered_class(name: str) -> type[Parser]:
 def _own_class(module: str, class_name: str) -> type[Parser]:
     try:
         found = getattr(import_module(module), class_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the module is the user's, and so is what it raises
         raise ParserError(
             f"parser '{module}:{class_name}' cannot be imported: {error}; "
             "write mypackage.module:Class and run where Python finds the package"

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from hdiff.errors import CheckpointError
-from hdiff.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint, write_atomically
+from hdiff.files import write_atomically
+from hdiff.runs.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:

@@ -12,10 +12,10 @@ from hdiff.ablation.plots import plots
 from hdiff.ablation.results import RunResult
 from hdiff.ablation.summary import Summary, as_json
 from hdiff.ablation.table import csv_text, markdown, notes, short_line, tables
+from hdiff.files import write_atomically
 from hdiff.pages.page import render_page
 from hdiff.pages.report_text import duration
 from hdiff.pages.svg import PAGE
-from hdiff.runs.checkpoint import write_atomically
 
 TITLES = {
     "bound": "Bound",

@@ -28,8 +28,8 @@ from hdiff.ablation.results import (
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.children import child_command, child_environment
 from hdiff.errors import DataError, RecipeError
+from hdiff.files import write_atomically
 from hdiff.recipe import load_recipe, to_yaml
-from hdiff.runs.checkpoint import write_atomically
 from hdiff.runs.places import at_places_of
 
 POLL_SECONDS = 0.1

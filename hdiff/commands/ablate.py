@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hdiff.commands.options import AsJson, Quiet
+from hdiff.outputs import check_output_folder
 
 
 def ablate(
@@ -48,6 +49,7 @@ def ablate(
     if not table:
         from hdiff.ablation.runs import run_ablation
 
+        check_output_folder(ablation.output, f"{ablation.command} output=DIR")
         check_ablation(ablation)
 
         def say(text: str) -> None:
@@ -65,10 +67,14 @@ def ablate(
     if table and not ablation.output.is_dir():
         raise DataError(f"no runs in {ablation.output}; train them: {ablation.command}")
     summary = summarise(ablation, read_results(ablation))
-    files = write_ablation(summary)
+    try:
+        files = write_ablation(summary)
+        note = f"written: {', '.join(str(path) for path in files)}"
+    except OSError as error:  # the tables of runs that lie in a read-only folder
+        note = f"{ablation.output} cannot be written ({error.strerror}); the tables are only printed"
     typer.echo(json.dumps(to_json(summary)) if as_json else markdown(summary))
     if not quiet:
-        typer.echo(f"written: {', '.join(str(path) for path in files)}", err=True)
+        typer.echo(note, err=True)
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
     if summary.failed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet, Seed
+from hdiff.commands.options import AsJson, Quiet, Seed, output_folder
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def diagnose(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder to write to; default: RUN, or ./diagnosis-NAME for hf:NAME."),
+        output_folder("Folder to write to; default: RUN, or ./diagnosis-NAME for hf:NAME."),
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -43,6 +43,7 @@ def diagnose(
     """Measure frequency collapse and the marginal trap of a masked language model, own or foreign."""
     from hdiff.diagnosis import diagnose as run_diagnosis
     from hdiff.diagnosis.page import json_of, markdown, write_diagnosis
+    from hdiff.outputs import check_output_folder
     from hdiff.progress import Progress
 
     is_foreign = model.startswith(FOREIGN)
@@ -50,6 +51,9 @@ def diagnose(
         raise DataError(f"--shifted is for models of transformers, {model} is a run; leave it out")
     if is_foreign and text is None:
         raise DataError(f"{model} comes without text; give held-out text with --text FILE")
+    folder = output or Path(_folder_name(model) if is_foreign else model)
+    if is_foreign or folder.is_dir():
+        check_output_folder(folder, "--output DIR")
     subject, held_out = _foreign(model, text, shifted) if is_foreign and text else _run(model, text)
     display = Progress(f"diagnose {model}", quiet=quiet)
     try:
@@ -58,7 +62,6 @@ def diagnose(
         )
     finally:
         display.close()
-    folder = output or (Path(_folder_name(model)) if is_foreign else Path(model))
     files = write_diagnosis(found, folder)
     typer.echo(json.dumps(json_of(found)) if as_json else markdown(found))
     display.message(f"wrote {', '.join(file.name for file in files)} to {folder}")

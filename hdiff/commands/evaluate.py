@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Component, Model, Quiet, Seed, sampler_spec
+from hdiff.commands.options import LARGEST, AsJson, Component, Model, Quiet, Seed, output_file, sampler_spec
 from hdiff.errors import DataError
 
 
@@ -25,7 +25,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Where to write the figures; default: RUN/eval.json, for a shared model nowhere."),
+        output_file("Where to write the figures; default: RUN/eval.json, for a shared model nowhere."),
     ] = None,
     given_structure: Annotated[
         bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")
@@ -52,8 +52,9 @@ def evaluate(
     from hdiff.evaluation.minimal_pair_files import read_minimal_pairs
     from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
     from hdiff.evaluation.run import evaluate_run
+    from hdiff.files import write_atomically
+    from hdiff.outputs import keep
     from hdiff.progress import Progress
-    from hdiff.runs.checkpoint import write_atomically
     from hdiff.sharing.shared_run import is_shared, load_model
 
     pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
@@ -87,10 +88,10 @@ def evaluate(
     finally:
         display.close()
     name = "eval_given_structure.json" if given_structure else "eval.json"
-    if output is None and not is_shared(run):  # a shared folder stays as it was shared
-        output = run / name
     if output is not None:
         write_atomically(output, json.dumps(result, indent=1))
+    elif not is_shared(run):  # a shared folder stays as it was shared
+        keep(run / name, json.dumps(result, indent=1), "--output FILE")
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -106,6 +107,6 @@ def _whole_numbers(text: str, option: str) -> list[int]:
         raise DataError(
             f"{option} is '{text}'; give whole numbers separated by commas, for example 1,2,4"
         ) from error
-    if any(number < 1 for number in numbers):
-        raise DataError(f"{option} is '{text}'; step counts are at least 1")
+    if not all(1 <= number <= LARGEST for number in numbers):
+        raise DataError(f"{option} is '{text[:80]}'; step counts are from 1 to {LARGEST:,}")
     return sorted(set(numbers))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Seed
+from hdiff.commands.options import Seed, output_file
 from hdiff.errors import DataError
 
 
@@ -36,7 +36,7 @@ def inspect(
         ),
     ] = None,
     seed: Seed = 0,
-    html: Annotated[Path | None, typer.Option(help="Also write a page with a slider over t.")] = None,
+    html: Annotated[Path | None, output_file("Also write a page with a slider over t.")] = None,
 ) -> None:
     """Show span tree, salience and the text at t = 0.1 ... 0.9, for one parser or several."""
     if not text.split():
@@ -68,8 +68,8 @@ def inspect(
     ]
     draw(*explorations, console=Console())
     if html is not None:
+        from hdiff.files import write_atomically
         from hdiff.pages.page import inspection_page
-        from hdiff.runs.checkpoint import write_atomically
 
         write_atomically(html, inspection_page(*explorations))
         typer.echo(f"page: {html}", err=True)

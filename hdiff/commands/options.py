@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hdiff.outputs import check_output_file, check_output_folder
+
 Run = Annotated[Path, typer.Argument(help="Run folder that `hdiff train` wrote.", metavar="RUN")]
 Model = Annotated[
     Path, typer.Argument(help="Folder that `hdiff train` or `hdiff export` wrote.", metavar="FOLDER")
@@ -20,7 +22,38 @@ Component = Annotated[
         metavar="NAME",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+LARGEST = 2**31 - 1
+"""Largest count that a command takes."""
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=-(2**63), max=2**63 - 1)]
+
+
+def output_file(text: str) -> Any:
+    """An option that names a file to write, which is tried before the command begins.
+
+    Args:
+        text: Its help.
+
+    Returns:
+        The option.
+    """
+    return typer.Option(help=text, callback=_try_file, metavar="FILE")
+
+
+def output_folder(text: str) -> Any:
+    """As `output_file`, of a folder."""
+    return typer.Option(help=text, callback=_try_folder, metavar="DIR")
+
+
+def _try_file(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    if path is not None and not context.resilient_parsing:
+        check_output_file(path, f"{parameter.opts[0]} FILE")
+    return path
+
+
+def _try_folder(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    if path is not None and not context.resilient_parsing:
+        check_output_folder(path, f"{parameter.opts[0]} DIR")
+    return path
 
 
 def sampler_spec(text: str) -> dict[str, Any]:

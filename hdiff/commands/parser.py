@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet, Seed
+from hdiff.commands.options import LARGEST, AsJson, Quiet, Seed, output_folder
 from hdiff.errors import ParserError
 from hdiff.parsers.benepar_settings import TrainingSettings
 
@@ -48,7 +48,9 @@ def evaluate(
     salience: Annotated[
         str | None, typer.Option(help="For keywords: the method, as in prepare; all of them if not given.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many sentences or texts.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many sentences or texts.", min=1, max=LARGEST)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Spans of a parser against gold trees, or its words' salience against gold keywords."""
@@ -73,14 +75,16 @@ def evaluate(
 def train(
     gold: Annotated[list[Path], typer.Argument(help="Bracketed gold trees (.ptb, .mrg) to train on.")],
     dev: Annotated[list[Path], typer.Option(help="Gold trees to choose the best epoch by; repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder of the model; a stopped training goes on there.")],
+    out: Annotated[Path, output_folder("Folder of the model; a stopped training goes on there.")],
     encoder: Annotated[
         str | None,
         typer.Option(
             help="Folder of a pretrained encoder (transformers); without it, words from characters."
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the trees.", min=1)] = TrainingSettings.epochs,
+    epochs: Annotated[
+        int, typer.Option(help="Passes over the trees.", min=1, max=10_000)
+    ] = TrainingSettings.epochs,
     batch_size: Annotated[
         int, typer.Option(help="Sentences per update.", min=1)
     ] = TrainingSettings.batch_size,
@@ -97,7 +101,9 @@ def train(
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Compute in bfloat16, for processors that are fast at it.")
     ] = TrainingSettings.bf16,
-    limit: Annotated[int | None, typer.Option(help="At most this many trees of each file.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many trees of each file.", min=1, max=LARGEST)
+    ] = None,
     seed: Seed = TrainingSettings.seed,
     quiet: Quiet = False,
 ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hdiff.commands.options import optional_parser
+from hdiff.commands.options import optional_parser, output_file
 from hdiff.errors import DataError
+from hdiff.outputs import check_output_file, check_output_folder
 
 Target = Annotated[
     Path,
@@ -17,71 +20,91 @@ Target = Annotated[
 ]
 
 
-def report(target: Target) -> None:
+def report(
+    target: Target,
+    output: Annotated[
+        Path | None, output_file("Where to write the page of a run; default: RUN/report.html.")
+    ] = None,
+) -> None:
     """Write one offline page: RUN/report.html, or the tables, plots and page of an ablation."""
     from hdiff.ablation.folder import find_ablation
 
     if (target / "run.json").is_file():
-        _report_run(target)
+        _report_run(target, output or target / "report.html")
         return
     ablation = find_ablation(target)
     from hdiff.ablation.page import write_ablation
     from hdiff.ablation.results import read_results
     from hdiff.ablation.summary import summarise
 
+    if output is not None:
+        raise DataError(
+            f"--output is for the page of a run, {target} is an ablation, whose files lie in its folder; "
+            f"leave it out"
+        )
+    check_output_folder(ablation.output, f"{ablation.command} --table")
     for file in write_ablation(summarise(ablation, read_results(ablation))):
         typer.echo(str(file))
 
 
-def _report_run(run: Path) -> None:
-    from hdiff.pages.report import build_report
-    from hdiff.runs.checkpoint import has_checkpoint, write_atomically
+def _report_run(run: Path, page: Path) -> None:
+    from hdiff.files import write_atomically
+    from hdiff.pages.report import report_page
+    from hdiff.runs.checkpoint import has_checkpoint
     from hdiff.runs.record import RunRecord
 
+    check_output_file(page, "--output FILE")
     record = RunRecord.read(run)
     if has_checkpoint(run / "checkpoints"):
-        _explore(run, record.explorations)
-        _analyse(run, record.analysis)
-    page = build_report(run)
-    write_atomically(run / "report.html", page)
-    typer.echo(str(run / "report.html"))
+        explorations = _explore(run, record.explorations)
+        record = replace(record, explorations=explorations, analysis=_analyse(run, record.analysis))
+    write_atomically(page, report_page(record))
+    typer.echo(str(page))
 
 
-def _explore(run: Path, found: list[dict[str, Any]] | None) -> None:
-    """Adds explorations of validation sentences to a run, where its data set and parser are at hand."""
+def _explore(run: Path, found: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Explorations of validation sentences, made anew where data set and parser are at hand."""
     from hdiff.data.prepared import PreparedData
     from hdiff.pages.exploration import explore_run, is_current
-    from hdiff.runs.checkpoint import write_atomically
     from hdiff.runs.folder import RunFolder
 
     if is_current(found):
-        return
+        return found
     loaded = RunFolder.load(run)
     try:
         salience = PreparedData.load(loaded.recipe.data.path).salience
         parser = optional_parser(loaded.record["data"]["parser"], annotations=salience.needs)
         if parser is None or "phrase" not in parser.levels:
-            return
+            return found
         explorations = explore_run(loaded, parser)
     except DataError as error:
         typer.echo(f"no corruption explorer in the report: {error}", err=True)
-        return
-    write_atomically(run / "exploration.json", json.dumps(explorations))
+        return found
+    _keep(run / "exploration.json", json.dumps(explorations))
+    return explorations
 
 
-def _analyse(run: Path, found: dict[str, Any] | None) -> None:
-    """Adds losses per label and calibration of the weights that are there, where the data set is at hand."""
+def _analyse(run: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Losses per label and calibration of the weights that are there, where the data set is at hand."""
     from hdiff.analysis.run import analyse_run, is_current
-    from hdiff.runs.checkpoint import write_atomically
     from hdiff.runs.folder import RunFolder
     from hdiff.runs.weights import weights_of
 
     weights = weights_of(run)
     if is_current(found, weights):
-        return
+        return found
     try:
         analysis = analyse_run(RunFolder.load(run), weights=weights)
     except DataError as error:
         typer.echo(f"no loss per label and no calibration in the report: {error}", err=True)
-        return
-    write_atomically(run / "analysis.json", json.dumps(analysis, indent=1))
+        return found
+    _keep(run / "analysis.json", json.dumps(analysis, indent=1))
+    return analysis
+
+
+def _keep(file: Path, content: str) -> None:
+    """For the next report; a run folder that is read-only does without."""
+    from hdiff.files import write_atomically
+
+    with suppress(OSError):
+        write_atomically(file, content)

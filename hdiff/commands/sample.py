@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Component, Model, Seed, optional_parser, sampler_spec
+from hdiff.commands.options import AsJson, Component, Model, Seed, optional_parser, output_file, sampler_spec
 
 
 def sample(
@@ -53,7 +53,7 @@ def sample(
         str | None, typer.Option(help="Labels of the spans and their tokens: 'NP:2 VP:3 PP:3'.")
     ] = None,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Also write a page that shows the filling step by step.")
+        Path | None, output_file("Also write a page that shows the filling step by step.")
     ] = None,
     component: Component = None,
     as_json: AsJson = False,
@@ -61,9 +61,10 @@ def sample(
     """Draw samples from a trained model: freely, around given words, or along given labels."""
     from hdiff.control.request import Request
     from hdiff.control.samples import controlled_samples
+    from hdiff.files import write_atomically
     from hdiff.heads.sampling import Sampling
+    from hdiff.outputs import keep
     from hdiff.pages.terminal_text import visible_controls
-    from hdiff.runs.checkpoint import write_atomically
     from hdiff.sharing.shared_run import is_shared, load_model
 
     request = Request(
@@ -88,7 +89,7 @@ def sample(
         parser=None if is_shared(run) else optional_parser(loaded.record["data"]["parser"]),
     )
     if not is_shared(run):  # a shared folder stays as it was shared
-        write_atomically(run / "samples.json", json.dumps(record))
+        keep(run / "samples.json", json.dumps(record), "--json > FILE")
     if as_json:
         typer.echo(json.dumps(record))
     else:

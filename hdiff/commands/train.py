@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hdiff.commands.options import Quiet
+from hdiff.outputs import check_output_folder
 
 
 def train(
@@ -22,11 +23,13 @@ def train(
     from hdiff.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])
+    is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
+    if is_main:
+        check_output_folder(Path(resolved.output), "output=DIR")
     from hdiff.progress import Progress
     from hdiff.training.processes import process_errors
     from hdiff.training.trainer import Trainer
 
-    is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
         with process_errors(resolved.train.process_timeout):  # one may be gone before the first update

@@ -11,10 +11,10 @@ from typing import Any
 from hdiff.diagnosis.diagnosis import Diagnosis
 from hdiff.diagnosis.plots import frequency_plot, pair_plot
 from hdiff.diagnosis.tables import collapse_sentences, collapse_table, trap_sentences, trap_tables
+from hdiff.files import write_atomically
 from hdiff.pages.page import render_page
 from hdiff.pages.svg import PAGE
 from hdiff.pages.text_table import Table
-from hdiff.runs.checkpoint import write_atomically
 
 MEANING = (
     "Likelihoods are the figures of true tokens and true pairs: -log p of what the text has, given what is "

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hdiff.data.tokenizer import FILE_NAME, Tokenizer
 from hdiff.errors import CheckpointError, RecipeError
-from hdiff.models.pretrained_trunk import PretrainedTrunk
+from hdiff.models.pretrained_trunk import POSITIONS, SHAPE, PretrainedTrunk
 
 _TRANSFORMS = ("cls.predictions.transform", "head")
 """Where BERT and ModernBERT keep the layer between the encoder and the token table."""
@@ -83,7 +83,7 @@ def load_trunk(path: str, *, dropout: float = 0.0) -> tuple[PretrainedTrunk, Tok
         The trunk, and rows for the table of a head.
 
     Raises:
-        CheckpointError: If the folder cannot be read, or its network cannot be made bidirectional.
+        CheckpointError: If the folder cannot be read, or its network is no trunk.
     """
     transformers = _transformers()
     if not (Path(path) / "config.json").is_file():
@@ -102,7 +102,7 @@ def load_trunk(path: str, *, dropout: float = 0.0) -> tuple[PretrainedTrunk, Tok
             output_loading_info=True,
             **local,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # of a file or a class that is not as transformers expects
         raise CheckpointError(
             f"transformers cannot read {path} without pickles and remote code ({_first_words(error)}); give "
             f"a folder of a model of transformers' own with model.safetensors"
@@ -112,9 +112,19 @@ def load_trunk(path: str, *, dropout: float = 0.0) -> tuple[PretrainedTrunk, Tok
         raise CheckpointError(
             f"{path} lacks {len(missing)} tensors of its network, {missing[0]} first; download it again"
         )
-    table = _token_table(whole, path)
-    trunk = _assemble(whole, config)
-    _check_bidirectional(trunk, path)
+    tokenizer = Tokenizer.load(path)
+    try:
+        table = _token_table(whole, tokenizer, path)
+        trunk = _assemble(whole, config)
+        _check_trunk(trunk, table.rows.shape[1])
+    except CheckpointError:
+        raise
+    except Exception as error:  # architectures that are no trunk fail in their own ways
+        raise CheckpointError(
+            f"{path} ({config.model_type}) cannot be a trunk: {_first_words(error)}; give an encoder (BERT, "
+            f"RoBERTa, DeBERTa, ModernBERT), the encoder of T5 or BART, or a decoder whose attention "
+            f"transformers can open (Llama, Qwen, GPT-2)"
+        ) from error
     return trunk, table
 
 
@@ -137,7 +147,7 @@ def build_trunk(config_values: dict[str, Any], *, dropout: float = 0.0) -> Pretr
         config = _prepared(transformers.AutoConfig.for_model(**values), dropout)
         whole = _auto_class(transformers, config).from_config(config, trust_remote_code=False)
         return _assemble(whole, config)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except Exception as error:
         raise CheckpointError(
             f"transformers cannot build the trunk ({_first_words(error)}); install the version the model was "
             f"made with"
@@ -161,7 +171,7 @@ def _first_words(error: Exception) -> str:
 def _prepared(config: Any, dropout: float) -> Any:
     """The configuration of a network that sees both ways, with one dropout and no cache."""
     for name, value in config.to_dict().items():
-        if "dropout" in name and isinstance(value, int | float):
+        if "dropout" in name and isinstance(value, int | float) and not isinstance(value, bool):
             setattr(config, name, dropout)
     config.is_causal = False  # read by the masks of transformers
     config.use_cache = False
@@ -175,8 +185,7 @@ def _auto_class(transformers: Any, config: Any) -> Any:
     return transformers.AutoModelForMaskedLM if is_masked else transformers.AutoModel
 
 
-def _token_table(whole: Any, path: str) -> TokenTable:
-    tokenizer = Tokenizer.load(path)
+def _token_table(whole: Any, tokenizer: Tokenizer, path: str) -> TokenTable:
     rows = whole.get_input_embeddings().weight.detach()
     size = tokenizer.vocab_size
     if size > len(rows):
@@ -193,17 +202,20 @@ def _token_table(whole: Any, path: str) -> TokenTable:
 
 def _assemble(whole: Any, config: Any) -> PretrainedTrunk:
     """Network and transform of a model; its token tables, which heads own, are dropped."""
-    encoder = whole.base_model
+    encoder = whole.get_encoder() if config.is_encoder_decoder else whole.base_model
     transform = None
-    if whole is not encoder:
+    if whole is not encoder and not config.is_encoder_decoder:
         transform = next((found for name in _TRANSFORMS if (found := _inner(whole, name)) is not None), None)
     encoder.set_input_embeddings(nn.Identity())
     for module in encoder.modules():
         if getattr(module, "is_causal", False):
             module.is_causal = False  # read by attention where there is no mask
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # makes one vector of a text, which nothing here reads
+        encoder.pooler = nn.Identity()  # makes one vector of a text, which nothing here reads
     values = {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+    for name in (*SHAPE.values(), POSITIONS):  # GPT-2 calls them n_embd, n_layer ...
+        if name not in values and isinstance(value := getattr(config, name, None), int):
+            values[name] = value
     return PretrainedTrunk(encoder, transform, values)
 
 
@@ -213,19 +225,35 @@ def _inner(module: Any, dotted: str) -> nn.Module | None:
     return module if isinstance(module, nn.Module) else None
 
 
-def _check_bidirectional(trunk: PretrainedTrunk, path: str) -> None:
-    """Tries it: a change of the last token must reach the first position."""
-    width = trunk.config_values["hidden_size"]
+def _check_trunk(trunk: PretrainedTrunk, width: int) -> None:
+    """Tries it: vectors of its own width out, from all positions of a row and from no padding.
+
+    Raises:
+        ValueError: If it is no trunk, saying why.
+    """
     generator = torch.Generator().manual_seed(0)
     row = torch.randn(1, _PROBE_TOKENS, width, generator=generator)
     changed = row.clone()
     changed[:, -1] *= -1
+    token_mask = torch.ones(2, _PROBE_TOKENS, dtype=torch.bool)
+    hides_last = token_mask.clone()
+    hides_last[:, -1] = False
     trunk.eval()
     with torch.no_grad():
-        before, after = trunk(row)[:, 0], trunk(changed)[:, 0]
+        seen, hidden = (trunk(torch.cat([row, changed]), mask) for mask in (token_mask, hides_last))
     trunk.train()
-    if float((after - before).norm()) <= _ROUNDING * float(before.norm()):
-        raise CheckpointError(
-            f"the first position of {path} does not see the last one, and a trunk must; give an encoder "
-            f"(BERT, ModernBERT) or a decoder whose attention transformers can open (Llama, Qwen)"
+    if seen.shape != (2, *row.shape[1:]):
+        raise ValueError(
+            f"vectors of width {width} become {tuple(seen.shape[1:])}, not as many of that width"
         )
+    if not bool(seen.isfinite().all()):
+        raise ValueError("it returns numbers that are not finite")
+    if not _differ(seen[:, 0]):
+        raise ValueError("the first position does not see the last one")
+    if _differ(hidden[:, :-1]):
+        raise ValueError("padding changes what it returns")
+
+
+def _differ(pair: Tensor) -> bool:
+    first, second = pair
+    return float((first - second).norm()) > _ROUNDING * float(first.norm())

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from hdiff.errors import DataError, RecipeError
 from hdiff.layers.trunk_cache import TrunkCache
 
+SHAPE = {"width": "hidden_size", "depth": "num_hidden_layers", "num_heads": "num_attention_heads"}
+"""Keys of a recipe's section `model`, and what configurations of transformers call them."""
+
+POSITIONS = "max_position_embeddings"
+
 
 @final
 class PretrainedTrunk(nn.Module):
@@ -45,8 +50,7 @@ class PretrainedTrunk(nn.Module):
     @property
     def shape(self) -> dict[str, int]:
         """Width, depth and heads, under the names of a recipe's section `model`."""
-        names = {"width": "hidden_size", "depth": "num_hidden_layers", "num_heads": "num_attention_heads"}
-        return {name: int(self.config_values.get(theirs, 0)) for name, theirs in names.items()}
+        return {name: int(self.config_values.get(theirs, 1)) for name, theirs in SHAPE.items()}
 
     def check_length(self, length: int) -> None:
         """Refuses rows longer than the checkpoint's positions.
@@ -105,7 +109,7 @@ class PretrainedTrunk(nn.Module):
 
 
 def _num_positions(encoder: nn.Module, config_values: dict[str, Any]) -> int | None:
-    most = config_values.get("max_position_embeddings")
+    most = config_values.get(POSITIONS)
     if most is None:
         return None
     for name, module in encoder.named_modules():

@@ -36,7 +36,22 @@ def build_report(run: Path) -> str:
         CheckpointError: If the folder is missing, is no run folder, or a file in it is damaged.
         DataError: If samples or explorations are not what `hdiff.pages.page` describes.
     """
-    record = RunRecord.read(Path(run))
+    return report_page(RunRecord.read(Path(run)))
+
+
+def report_page(record: RunRecord) -> str:
+    """As `build_report`, of a record that is read already.
+
+    Args:
+        record: The record.
+
+    Returns:
+        The page.
+
+    Raises:
+        CheckpointError: If a file of the run is damaged.
+        DataError: If samples or explorations are not what `hdiff.pages.page` describes.
+    """
     trajectory = _trajectory(record)
     explorations = record.explorations or []
     for exploration in explorations:

@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from hdiff.errors import CheckpointError
-from hdiff.files import NO_ROOM, disk_errors, write_synced
+from hdiff.files import disk_errors, write_synced
 
 _DAMAGE = (
     OSError,
@@ -178,29 +178,6 @@ def load_step(folder: Path, step: int, *, parts: tuple[str, ...] | None = None) 
 def has_checkpoint(folder: Path) -> bool:
     """Whether a complete checkpoint lies in the folder."""
     return bool(_complete(folder))
-
-
-def write_atomically(path: Path, content: str) -> None:
-    """Replaces a text file in one step.
-
-    Args:
-        path: The file.
-        content: Its new text.
-
-    Raises:
-        CheckpointError: If the disk is full; the old file stays.
-    """
-    aside = path.with_name(f".writing-{path.name}")
-    try:
-        write_synced(aside, content.encode())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        if error.errno in NO_ROOM:
-            raise CheckpointError(
-                f"no room on the disk for {path} ({error.strerror}); free some space"
-            ) from error
-        raise
 
 
 def _load(path: Path, parts: tuple[str, ...] | None) -> Checkpoint:

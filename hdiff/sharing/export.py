@@ -10,7 +10,7 @@ from hdiff.models.autoregressive import Autoregressive
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import RunRecord
 from hdiff.sharing.card import CardOptions, model_card
-from hdiff.sharing.folder import FILES
+from hdiff.sharing.folder import FILES, check_folder_to_write
 from hdiff.sharing.hub import push_folder
 from hdiff.sharing.pipeline import TextDiffusionPipeline
 from hdiff.sharing.pretrained import PretrainedModel
@@ -43,6 +43,7 @@ def export_run(
         CheckpointError: If the run has no usable checkpoint, the folder holds something else, or the hub
             refuses.
     """
+    check_folder_to_write(folder)
     pretrained = PretrainedModel.of_run(RunFolder.load(run))
     samples: tuple[str, ...] = ()
     if not isinstance(pretrained.model, Autoregressive):

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.errors import CheckpointError
-from hdiff.files import NO_ROOM, file_sha256, write_synced
+from hdiff.files import disk_room, file_sha256, write_synced
+from hdiff.outputs import check_output_folder
 from hdiff.recipe import read_yaml
 from hdiff.sharing.description import HASHED_FILES, NAMING_KEYS, WEIGHTS_FILE
 
@@ -219,6 +220,28 @@ def _checked_end(name: str, entry: Mapping[str, Any]) -> int:
     return int(end)
 
 
+def check_folder_to_write(folder: Path, *, beside_others: bool = False) -> Path:
+    """Refuses a folder that cannot take a shared model.
+
+    Args:
+        folder: The folder.
+        beside_others: Whether it may hold files of others.
+
+    Returns:
+        It, without links.
+
+    Raises:
+        CheckpointError: If it holds something else than a shared model.
+        UserError: If it cannot be written.
+    """
+    check_output_folder(folder, "FOLDER")
+    folder = folder.resolve()
+    others = sorted({file.name for file in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
+    if not beside_others and [name for name in others if not name.startswith(".")]:
+        raise CheckpointError(f"{folder} holds other files ({others[0]} ...); give an empty or new folder")
+    return folder
+
+
 def write_folder(folder: Path, contents: Mapping[str, bytes], *, beside_others: bool = False) -> None:
     """Writes a shared folder; config.json comes last, so that a folder cut short is refused when read.
 
@@ -230,26 +253,17 @@ def write_folder(folder: Path, contents: Mapping[str, bytes], *, beside_others: 
     Raises:
         CheckpointError: If the folder holds something else than a shared model, or the disk is full.
     """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder} is a file; give a folder")
-    others = sorted({file.name for file in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
-    if not beside_others and [name for name in others if not name.startswith(".")]:
-        raise CheckpointError(f"{folder} holds other files ({others[0]} ...); give an empty or new folder")
+    folder = check_folder_to_write(folder, beside_others=beside_others)
     aside = folder.with_name(f".writing-{folder.name}")
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        for name, content in contents.items():
-            write_synced(aside / name, content)
-        folder.mkdir(exist_ok=True)
-        (folder / CONFIG_FILE).unlink(missing_ok=True)
-        for name in sorted(contents, key=lambda name: name == CONFIG_FILE):
-            (aside / name).replace(folder / name)
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise CheckpointError(
-                f"no room on the disk for {folder} ({error.strerror}); free some space"
-            ) from error
-        raise
+        with disk_room(folder):
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            for name, content in contents.items():
+                write_synced(aside / name, content)
+            folder.mkdir(exist_ok=True)
+            (folder / CONFIG_FILE).unlink(missing_ok=True)
+            for name in sorted(contents, key=lambda name: name == CONFIG_FILE):
+                (aside / name).replace(folder / name)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -8,10 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from hdiff.config import Recipe
-from hdiff.errors import RecipeError
-
-CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""What torch's message says where the memory of a CPU does not suffice; it has no error class of its own."""
+from hdiff.errors import CPU_ALLOCATOR, RecipeError
 
 
 @contextmanager

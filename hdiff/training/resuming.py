@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.config import Recipe, TrainConfig
 from hdiff.errors import CheckpointError, DataError, RecipeError
+from hdiff.files import write_atomically
 from hdiff.recipe import differences, load_recipe, to_yaml
-from hdiff.runs.checkpoint import write_atomically
 from hdiff.runs.folder import RECIPE_FILE
 from hdiff.runs.places import at_places_of, without_places
 from hdiff.runs.record import check_statistics, read_run

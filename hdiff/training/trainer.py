@@ -23,11 +23,11 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError
 from hdiff.factory import build_model, count_parameters, required_levels
-from hdiff.files import disk_errors
+from hdiff.files import disk_errors, write_atomically
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.recipe import to_yaml
 from hdiff.runs import provenance
-from hdiff.runs.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from hdiff.runs.checkpoint import load_checkpoint, save_checkpoint
 from hdiff.runs.folder import BEST, CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFolder
 from hdiff.runs.lock import run_lock
 from hdiff.runs.record import read_run
