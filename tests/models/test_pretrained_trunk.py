@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from word_tokenizer import SPARE_ROWS, words
 
 from hdiff.cli import run as hdiff
 from hdiff.corruption import SpanMasking, sample_times
@@ -40,23 +41,6 @@ CLASSES = {
     "llama": ("LlamaConfig", "LlamaForCausalLM", {"num_key_value_heads": 2}),
     "qwen": ("Qwen2Config", "Qwen2ForCausalLM", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
 }
-SPARE_ROWS = 5
-"""Rows of the table beyond the tokenizer's, as checkpoints have them."""
-
-
-def words() -> Tokenizer:
-    """Words, and the special tokens of BERT."""
-    import tokenizers
-
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    text = ["the", "old", "dog", "that", "barked", "all", "night", "slept", "in", "a", "park", "and", "saw"]
-    model = tokenizers.models.WordLevel(
-        {token: number for number, token in enumerate([*specials, *text])}, unk_token="[UNK]"
-    )
-    backend = tokenizers.Tokenizer(model)
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    backend.add_special_tokens(specials)
-    return Tokenizer.of(backend)
 
 
 def checkpoint(kind: str, folder: Path, tokenizer: Tokenizer) -> Any:
