@@ -12,6 +12,7 @@ import torch
 
 from hdiff.config import TrainConfig
 from hdiff.errors import RecipeError, UserError
+from hdiff.training.launcher import check_launcher, launch_errors
 from hdiff.training.sharding import sharding_plugin
 
 if TYPE_CHECKING:
@@ -33,25 +34,22 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     from accelerate import Accelerator, PartialState
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
+    check_launcher(config)
     plugin = sharding_plugin(config)
     is_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
     if config.mixed_precision == "fp16" and is_cpu:
         raise RecipeError(
             "train.mixed_precision is fp16, which Accelerate ignores on CPUs; use train.mixed_precision=no"
         )
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        fsdp_plugin=plugin,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=timedelta(seconds=config.process_timeout)),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # gradients are not kept twice
-        ],
-    )
-    if accelerator.gradient_accumulation_steps != config.gradient_accumulation:
-        raise RecipeError(
-            f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS is {accelerator.gradient_accumulation_steps}, "
-            f"train.gradient_accumulation {config.gradient_accumulation}; set it in the recipe alone"
+    with launch_errors():
+        accelerator = Accelerator(
+            mixed_precision=config.mixed_precision,
+            gradient_accumulation_steps=config.gradient_accumulation,
+            fsdp_plugin=plugin,
+            kwargs_handlers=[
+                InitProcessGroupKwargs(timeout=timedelta(seconds=config.process_timeout)),
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # gradients are not kept twice
+            ],
         )
     if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
         # On CPUs Accelerate ignores the plugin, although its code for FSDP2 works there. These are the three
