@@ -9,14 +9,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hdiff.errors import RecipeError
+from hdiff.errors import RecipeError, UserError
 from hdiff.plugins import load_plugin, plugin_names
+from hdiff.value_types import expectation, plain_values, spelled
+
+LARGEST_ARGUMENT = 1_000_000
+"""Largest number that a component may be given: more is a mistake, damage or an attack."""
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
@@ -137,13 +142,42 @@ def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, 
     typed = {key: _typed(value, hints.get(key, Any), f"{section}.{key}") for key, value in arguments.items()}
     try:
         return cls(**given, **typed)
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise RecipeError(f"{section} of kind '{spec['kind']}' cannot be built: {error}") from error
+    except UserError as error:
+        raise type(error)(f"{section}: {error.args[0]}", *error.remedies) from error
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """Converts a YAML value to the annotated type; PyYAML reads `3e-4` as text, so text is parsed."""
+    """The value of the annotated type for one of a file: a list may become a tuple, a text no number.
+
+    Keys of files are texts, so those of `Mapping[int, float]` are read as numbers.
+    """
+    config = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False, extra="forbid")
     try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+        # In a list, as a dataclass would not take the config.
+        adapter = TypeAdapter(tuple[hint], config=config)  # type: ignore[valid-type]
+        found = adapter.validate_json(json.dumps([plain_values(value)]))[0]
     except ValidationError as error:
-        raise RecipeError(f"{where} is {value!r}: {error.errors()[0]['msg']}") from error
+        items = error.errors(include_url=False)
+        deepest = max(len(item["loc"]) for item in items)
+        texts = dict.fromkeys(expectation(item) for item in items if len(item["loc"]) == deepest)
+        raise RecipeError(f"{where} is {spelled(value)}: {' or '.join(texts)}") from error
+    except (ValueError, UserError) as error:
+        raise RecipeError(f"{where} is {spelled(value)}: {error}") from error
+    if isinstance(value, Mapping) and isinstance(found, Mapping) and len(found) < len(value):
+        raise RecipeError(f"{where} is {spelled(value)}: two keys are one number; keep one of them")
+    if any(abs(number) > LARGEST_ARGUMENT for number in _numbers(found)):
+        raise RecipeError(f"{where} is {spelled(value)}: expected numbers up to {LARGEST_ARGUMENT:,}")
+    return found
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Numbers in a value, keys included."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, int | float):
+        yield value

@@ -1,19 +1,41 @@
 """Config: the typed sections of a recipe. No torch.
 
-Every default lives here, in the signature, and nowhere else.
+Every default lives here, in the signature, and nowhere else. So do ranges.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hdiff.value_types import (
+    Count,
+    Flag,
+    Folder,
+    Fraction,
+    Number,
+    Positive,
+    Seconds,
+    Seed,
+    Text,
+    Whole,
+    is_section,
+    plain_values,
+)
 
 
 class Section(BaseModel):
     """A strict, frozen recipe section."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Arguments = Annotated[dict[str, Any], BeforeValidator(plain_values)]
+"""Constructor arguments in their normal form, on which equality, files and digests agree."""
+
+Component = Annotated[Arguments, AfterValidator(is_section)]
+"""`{kind: name, **constructor arguments}`; the constructor's signature checks the arguments."""
 
 
 class StreamConfig(Section):
@@ -32,15 +54,15 @@ class StreamConfig(Section):
         timeout: Seconds that a worker may take for a group of documents (20,000 characters, or one document).
     """
 
-    source: str
-    config: str | None = None
-    data_files: str | tuple[str, ...] | None = None
-    split: str = "train"
-    text_column: str = "text"
-    shuffle_buffer: int = Field(10_000, ge=0)
-    parser: str | None = None
-    workers: int = Field(0, ge=0)
-    timeout: float = Field(600.0, gt=0)
+    source: Folder
+    config: Text | None = None
+    data_files: Folder | tuple[Folder, ...] | None = None
+    split: Text = "train"
+    text_column: Text = "text"
+    shuffle_buffer: Whole = 10_000
+    parser: Text | None = None
+    workers: Annotated[Whole, Field(le=1024)] = 0
+    timeout: Seconds = 600.0
 
 
 class CorpusConfig(Section):
@@ -52,9 +74,9 @@ class CorpusConfig(Section):
         weight: Its part of the rows, relative to the other weights.
     """
 
-    path: str | None = None
+    path: Folder | None = None
     stream: StreamConfig | None = None
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    weight: Positive = 1.0
 
     @model_validator(mode="after")
     def _one_of_both(self) -> CorpusConfig:
@@ -84,17 +106,17 @@ class DataConfig(Section):
             the run, so that runs with other seeds see the same text.
     """
 
-    path: str
+    path: Folder
     mixture: tuple[CorpusConfig, ...] = ()
     stream: StreamConfig | None = None
-    sequence_length: int = Field(128, ge=2)
-    separator: bool = True
-    max_unit_tokens: int | None = Field(8, ge=1)
-    lexical_salience: bool = False
-    salience_buckets: int | tuple[float, ...] | None = None
-    cross_documents: bool = True
-    train_tokens: int | None = Field(None, ge=1)
-    subset_seed: int | None = None
+    sequence_length: Annotated[Count, Field(ge=2)] = 128
+    separator: Flag = True
+    max_unit_tokens: Count | None = 8
+    lexical_salience: Flag = False
+    salience_buckets: Annotated[Count, Field(le=1000)] | tuple[Number, ...] | None = None
+    cross_documents: Flag = True
+    train_tokens: Count | None = None
+    subset_seed: Seed | None = None
 
     def packing(self, split: str = "validation") -> dict[str, Any]:
         """The options of `PackedBlocks.build` for a split; only that of training is limited."""
@@ -140,11 +162,11 @@ class ModelConfig(Section):
     """
 
     kind: Literal["denoiser", "autoregressive"] = "denoiser"
-    width: int = Field(256, ge=4)
-    depth: int = Field(4, ge=1)
-    num_heads: int = Field(4, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    pretrained: str | None = None
+    width: Annotated[Count, Field(ge=4, le=2**20)] = 256
+    depth: Annotated[Count, Field(le=2**14)] = 4
+    num_heads: Annotated[Count, Field(le=2**20)] = 4
+    dropout: Fraction = 0.0
+    pretrained: Folder | None = None
 
 
 class TrainConfig(Section):
@@ -175,33 +197,27 @@ class TrainConfig(Section):
         process_timeout: Seconds that a process waits for another before it gives up; saving must be faster.
     """
 
-    steps: int = Field(1000, ge=1)
-    batch_size: int = Field(32, ge=1)
-    gradient_accumulation: int = Field(1, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    steps: Count = 1000
+    batch_size: Count = 32
+    gradient_accumulation: Count = 1
+    learning_rate: Positive = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: int = Field(100, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
-    clip_norm: float = Field(1.0, gt=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)
+    warmup_steps: Whole = 100
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    clip_norm: Positive = 1.0
+    ema_decay: Fraction = 0.999
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    log_every: int = Field(20, ge=1)
-    evaluate_every: int = Field(0, ge=0)
-    validation_blocks: int = Field(128, ge=1)
-    validation_draws: int = Field(2, ge=1)
-    keep_best: bool = False
-    patience: int = Field(0, ge=0)
-    checkpoint_every: int = Field(200, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
-    trackers: tuple[str, ...] = ("tensorboard",)
-    process_timeout: int = Field(600, ge=1)
-
-    @field_validator("mixed_precision", mode="before")
-    @classmethod
-    def _yaml_no(cls, value: Any) -> Any:
-        """YAML reads a bare `no` as false."""
-        return "no" if value is False else value
+    log_every: Count = 20
+    evaluate_every: Whole = 0
+    validation_blocks: Count = 128
+    validation_draws: Count = 2
+    keep_best: Flag = False
+    patience: Whole = 0
+    checkpoint_every: Count = 200
+    keep_checkpoints: Count = 2
+    trackers: tuple[Text, ...] = ("tensorboard",)
+    process_timeout: Annotated[Count, Field(le=10**6)] = 600
 
     @model_validator(mode="after")
     def _validates(self) -> TrainConfig:
@@ -226,13 +242,13 @@ class EvaluationConfig(Section):
         batch_size: Rows scored at a time; another value draws other random states.
     """
 
-    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    blocks: int = Field(128, ge=0)
-    draws: int = Field(8, ge=1)
-    samples: int = Field(32, ge=0)
-    judge: str | None = None
-    sampler: dict[str, Any] | None = None
-    batch_size: int = Field(32, ge=1)
+    steps: tuple[Count, ...] = (1, 2, 4, 8, 16, 32)
+    blocks: Whole = 128
+    draws: Count = 8
+    samples: Whole = 32
+    judge: Folder | None = None
+    sampler: Component | None = None
+    batch_size: Count = 32
 
 
 class Recipe(Section):
@@ -254,15 +270,15 @@ class Recipe(Section):
         evaluation: Evaluation.
     """
 
-    name: str
-    output: str
-    seed: int = 0
+    name: Text
+    output: Folder
+    seed: Seed = 0
     resume: Literal["auto", "never"] = "never"
     data: DataConfig
     model: ModelConfig = ModelConfig()
-    head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
-    type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
-    planner: dict[str, Any] | None = None
-    corruption: dict[str, Any] = Field(default_factory=lambda: {"kind": "token_masking"})
+    head: Component = Field(default_factory=lambda: {"kind": "product"})
+    type_head: Component = Field(default_factory=lambda: {"kind": "product"})
+    planner: Arguments | None = None
+    corruption: Component = Field(default_factory=lambda: {"kind": "token_masking"})
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

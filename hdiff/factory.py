@@ -196,12 +196,12 @@ def build_corruption(
     Returns:
         The corruption.
     """
-    arguments = dict(spec)
-    if "schedule" in arguments:
-        schedule = arguments["schedule"]
+    given: dict[str, Any] = {"mask_id": mask_id}
+    if (schedule := spec.get("schedule")) is not None:
         schedule = {"kind": schedule} if isinstance(schedule, str) else schedule
-        arguments["schedule"] = build(schedule, SCHEDULES, section="corruption.schedule")
-    corruption: Corruption = build(arguments, CORRUPTIONS, section="corruption", mask_id=mask_id)
+        given["schedule"] = build(schedule, SCHEDULES, section="corruption.schedule")
+        spec = {key: value for key, value in spec.items() if key != "schedule"}
+    corruption: Corruption = build(spec, CORRUPTIONS, section="corruption", **given)
     if isinstance(corruption, SpanMasking) and corruption.lengths == "corpus":
         corruption = corruption.with_lengths(unit_lengths(corruption.level))
     if isinstance(corruption, SoftMasking) and corruption.is_lexical and token_classes is not None:

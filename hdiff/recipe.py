@@ -2,179 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from hdiff.components import nearest
 from hdiff.config import Recipe
 from hdiff.errors import RecipeError
+from hdiff.strict_yaml import parse_yaml, read_yaml, shown, write_yaml
+from hdiff.value_types import expectation, spelled
 
-LARGEST_FILE = 1 << 20
-"""Most bytes of a YAML file that are read."""
-
-MAX_VALUES = 100_000
-"""Most values of a file, each alias counted as what it stands for."""
-
-MAX_DEPTH = 60
-"""Deepest nesting of lists and sections."""
-
-_MAX_DIGITS = 400
-_PLAIN_RESOLVERS = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that gives numbers, texts, lists and sections only, in bounded time and memory.
-
-    It refuses a key given twice (PyYAML keeps the last one), tags, and aliases that stand for more than was
-    written ("billion laughs") or for themselves; a date stays the text it is.
-    """
-
-    yaml_implicit_resolvers = _PLAIN_RESOLVERS
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-        self._measures: dict[int, tuple[int, int]] = {}  # of each finished node: values and levels in it
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "tag", None) is not None:
-            raise RecipeError(
-                f"not valid YAML here: the tag '{event.tag:.80}' {_line(event)} makes an object; write "
-                f"plain values"
-            )
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise RecipeError(f"it is nested deeper than {MAX_DEPTH} levels {_line(event)}; flatten it")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if isinstance(event, yaml.AliasEvent):
-            if id(node) not in self._measures:
-                raise RecipeError(f"the alias '*{event.anchor}' {_line(event)} holds itself; write it out")
-            return node
-        self._measure(node, event)
-        return node
-
-    def _measure(self, node: Any, event: Any) -> None:
-        inner: list[yaml.Node] = []
-        if isinstance(node, yaml.MappingNode):
-            inner = [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            inner = node.value
-        else:
-            _check_scalar(node, event)
-        measures = [self._measures[id(part)] for part in inner]
-        values = 1 + sum(measure[0] for measure in measures)
-        levels = 1 + max((measure[1] for measure in measures), default=0)
-        if values > MAX_VALUES or levels > MAX_DEPTH:
-            raise RecipeError(
-                f"its aliases stand for more than {MAX_VALUES:,} values or {MAX_DEPTH} levels "
-                f"{_line(event)}; write the values out"
-            )
-        self._measures[id(node)] = (values, levels)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise RecipeError(f"a key is a list or a section (line {line}); a key is a word")
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise RecipeError(f"key '{key}' is given twice (line {line}); keep one of them")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _line(event: Any) -> str:
-    return f"(line {event.start_mark.line + 1})"
-
-
-def _check_scalar(node: yaml.ScalarNode, event: Any) -> None:
-    is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-    if is_number and len(node.value) > _MAX_DIGITS:
-        raise RecipeError(
-            f"a number of {len(node.value):,} digits {_line(event)}; at most {_MAX_DIGITS} are read"
-        )
-    if not node.value.isascii() and not is_unicode(node.value):
-        raise RecipeError(f"half a surrogate pair {_line(event)} is no character; write the character itself")
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: it holds no lone surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def parse_yaml(text: str, *, where: str) -> Any:
-    """Reads YAML without objects, tags, dates or duplicate keys.
-
-    Args:
-        text: YAML.
-        where: File or argument, for the error.
-
-    Returns:
-        Plain Python values: numbers, texts, lists, dicts, None.
-
-    Raises:
-        RecipeError: If it is not YAML, repeats a key, or is too large or too deep.
-    """
-    where = shown(where, 200)
-    try:
-        if len(text) > LARGEST_FILE:
-            raise RecipeError(f"{len(text):,} characters, at most {LARGEST_FILE:,} are read")
-        return yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # numbers such as 0x_
-        first_line = " ".join(str(error).split())
-        raise RecipeError(f"{where} is not valid YAML: {shown(first_line, 400)}") from error
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def read_yaml(path: Path, *, what: str, remedy: str) -> dict[str, Any]:
-    """Reads a YAML file of keys.
-
-    Args:
-        path: The file.
-        what: What it should be, for errors.
-        remedy: What to do where it is missing or empty.
-
-    Returns:
-        Its keys and plain values.
-
-    Raises:
-        RecipeError: If it is missing, unreadable, too large, or holds no keys.
-    """
-    try:
-        if not path.is_file():
-            raise RecipeError(f"no {what} {path}; give a .yaml file ({remedy} are a start)")
-        if path.stat().st_size > LARGEST_FILE:
-            raise RecipeError(
-                f"{what} {path} has {path.stat().st_size:,} bytes, at most {LARGEST_FILE:,} are read; give a "
-                f".yaml file"
-            )
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{what} {path} is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise RecipeError(
-            f"cannot read {what} {shown(path, 200)}: {error.strerror}; check its name"
-        ) from error
-    values = parse_yaml(text, where=str(path))
-    if not isinstance(values, dict):
-        raise RecipeError(f"{what} {path} holds no keys; start from {remedy}")
-    return values
+DOTTED_KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -190,20 +33,53 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
     """
+    return patched_recipe(
+        path, [(*read_override(text), f"override '{shown(text, 200)}'") for text in overrides]
+    )
+
+
+def patched_recipe(path: Path, patches: Iterable[tuple[str, Any, str]]) -> Recipe:
+    """Reads a recipe file and sets keys in it.
+
+    Args:
+        path: YAML file.
+        patches: Dotted key, plain value and where it comes from, each applied after those before it.
+
+    Returns:
+        The typed recipe.
+
+    Raises:
+        RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
+    """
     values = read_yaml(path, what="recipe", remedy="those in recipes/")
     origins: dict[str, str] = {}
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key:
-            raise RecipeError(
-                f"'{shown(override, 200)}' is not an override; write key=value, for example train.steps=100"
-            )
-        _assign(values, key.split("."), parse_yaml(value, where=f"override '{override}'"), override)
-        origins[key] = f"override '{shown(override, 200)}'"
+    for key, value, origin in patches:
+        _assign(values, key.split("."), value, origin)
+        origins[key] = origin
     return resolve(values, where=str(path), origins=origins)
 
 
-def resolve(values: dict[str, Any], *, where: str, origins: dict[str, str] | None = None) -> Recipe:
+def read_override(text: str) -> tuple[str, Any]:
+    """Key and value of a `dotted.key=value` text.
+
+    Args:
+        text: The text; the value is YAML.
+
+    Returns:
+        The dotted key and the plain value.
+
+    Raises:
+        RecipeError: If it is not of that form.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not DOTTED_KEY.fullmatch(key):
+        raise RecipeError(
+            f"'{shown(text, 200)}' is not an override; write key=value, for example train.steps=100"
+        )
+    return key, parse_yaml(value, where=f"override '{text}'", is_whole=True)
+
+
+def resolve(values: dict[str, Any], *, where: str, origins: Mapping[str, str] | None = None) -> Recipe:
     """Checks plain values and makes a Recipe of them.
 
     Args:
@@ -217,22 +93,44 @@ def resolve(values: dict[str, Any], *, where: str, origins: dict[str, str] | Non
     Raises:
         RecipeError: Naming every problem at once, with the nearest known key.
     """
+    return validated(Recipe, values, where=where, whole="the recipe", origins=origins)
+
+
+Sections = typing.TypeVar("Sections", bound=BaseModel)
+
+
+def validated(
+    kind: type[Sections], values: Any, *, where: str, whole: str, origins: Mapping[str, str] | None = None
+) -> Sections:
+    """Checks the plain values of a file against its sections.
+
+    Args:
+        kind: What the file describes.
+        values: Nested plain values.
+        where: Where they come from, for errors.
+        whole: What the file is called where a key belongs to none of its sections.
+        origins: Dotted key -> where it was set instead.
+
+    Returns:
+        The typed sections.
+
+    Raises:
+        RecipeError: Naming every problem at once, with the nearest known key.
+    """
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(dict(item), where, origins or {}) for item in error.errors()]
-        raise RecipeError("; ".join(dict.fromkeys(problems))) from error
-
-
-def shown(value: object, length: int) -> str:
-    """A value for an error, cut to so many characters."""
-    text = str(value)
-    return text if len(text) <= length else f"{text[:length]}..."
+        found = _by_location(error, values)
+        texts = [
+            f"{_problem(kind, location, items, whole)} ({_origin(location, origins or {}, where)})"
+            for location, items in found.items()
+        ]
+        raise RecipeError("; ".join(texts)) from error
 
 
 def to_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML that `load_recipe` reads back to an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(recipe.model_dump(mode="json"))
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
@@ -255,33 +153,82 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _assign(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+def _assign(values: dict[str, Any], keys: list[str], value: Any, origin: str) -> None:
     for key in keys[:-1]:
         inner = values.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"override '{shown(override, 200)}': '{key}' is a value, not a section")
+            raise RecipeError(
+                f"'{key}' is {spelled(inner)}, a value, so no key '{keys[-1]}' can be set in it; set '{key}' as a "
+                f"whole ({origin})"
+            )
         values = inner
     values[keys[-1]] = value
 
 
-def _problem(item: dict[str, Any], where: str, origins: dict[str, str]) -> str:
-    location = [str(part) for part in item["loc"]]
-    dotted = ".".join(location)
-    origin = origins.get(dotted, where)
-    if item["type"] == "extra_forbidden":
-        section = ".".join(location[:-1]) or "the recipe"
-        return f"no key '{location[-1]}' in {section}{nearest(location[-1], _keys(location[:-1]))} ({origin})"
-    if item["type"] == "missing":
-        return f"'{dotted}' is missing ({origin})"
-    return f"{dotted} is {shown(repr(item['input']), 200)}: {item['msg']} ({origin})"
+Location = tuple[str, ...]
 
 
-def _keys(location: list[str]) -> list[str]:
-    model: type[BaseModel] = Recipe
+def _by_location(error: ValidationError, values: Any) -> dict[Location, list[ErrorDetails]]:
+    """Problems by the place of the value; those of a union's branches come together, the deepest tell."""
+    found: dict[Location, list[ErrorDetails]] = {}
+    for item in error.errors(include_url=False):
+        found.setdefault(_location(item, values), []).append(item)
+    return {
+        place: items
+        for place, items in found.items()
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in found)
+    }
+
+
+def _location(item: ErrorDetails, values: Any) -> Location:
+    """Keys and indexes of a problem, without the names that pydantic gives branches."""
+    places: list[str] = []
+    for part in item["loc"]:
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        else:
+            continue
+        places.append(str(part))
+    return (*places, str(item["loc"][-1])) if item["type"] == "missing" else tuple(places)
+
+
+def _problem(kind: type[BaseModel], location: Location, items: list[ErrorDetails], whole: str) -> str:
+    dotted, first = ".".join(location) or whole, items[0]
+    if first["type"] == "extra_forbidden":
+        section = ".".join(location[:-1]) or whole
+        return f"no key '{location[-1]}' in {section}{nearest(location[-1], _keys(kind, location[:-1]))}"
+    if first["type"] == "missing":
+        return f"'{dotted}' is missing"
+    expected = " or ".join(dict.fromkeys(expectation(item) for item in items)).replace(" or expected", " or")
+    return f"{dotted} is {spelled(first['input'])}: {expected}"
+
+
+def _origin(location: Location, origins: Mapping[str, str], where: str) -> str:
+    """The last patch that set a value, something in it, or what it is in."""
+    for key, origin in reversed(origins.items()):
+        parts = tuple(key.split("."))
+        if parts == location[: len(parts)] or location == parts[: len(location)]:
+            return origin
+    return where
+
+
+def _keys(kind: type[BaseModel], location: Location) -> list[str]:
+    """Keys that the section at a place has."""
     for part in location:
-        hints = typing.get_type_hints(model)
-        inner = hints.get(part)
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        fields = (
+            [] if part.isdigit() else [f for name, f in kind.model_fields.items() if part in (name, f.alias)]
+        )
+        inner = [model for field in fields for model in _models(field.annotation)]
+        if not part.isdigit() and not inner:
             return []
-        model = inner
-    return list(model.model_fields)
+        kind = inner[0] if inner else kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _models(hint: Any) -> list[type[BaseModel]]:
+    """Sections that an annotation mentions."""
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return [hint]
+    return [model for part in typing.get_args(hint) for model in _models(part)]

@@ -88,8 +88,10 @@ class PolynomialSchedule(Schedule):
     """
 
     def __init__(self, k: float = 2.0) -> None:
-        if not k > 0:
-            raise RecipeError(f"polynomial schedule has k = {k}; k must be > 0 (1 is linear)")
+        if not 0.001 <= k < float("inf"):
+            raise RecipeError(
+                f"polynomial schedule has k = {k}; give a number of at least 0.001 (1 is linear)"
+            )
         self.k = k
 
     def p_mask(self, t: Tensor) -> Tensor:

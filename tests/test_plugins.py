@@ -114,7 +114,7 @@ def stranger(site: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.usefixtures("stranger")
 def test_each_family_finds_a_component_by_its_name() -> None:
-    pairs = build({"kind": "pairs", "width": "3"}, CORRUPTIONS, section="corruption", mask_id=9)
+    pairs = build({"kind": "pairs", "width": 3}, CORRUPTIONS, section="corruption", mask_id=9)
     assert type(pairs).__name__ == "PairMasking"
     assert pairs.width == 3
     assert build({"kind": "alone"}, HEADS, section="type_head", vocab_size=9, width=4).vocab_size == 9

@@ -88,7 +88,7 @@ def test_override_errors_name_the_override(tmp_path: Path) -> None:
         load_recipe(write(tmp_path, MINIMAL), ["train.steps=x"])
     with pytest.raises(RecipeError, match="not an override"):
         load_recipe(write(tmp_path, MINIMAL), ["train.steps"])
-    with pytest.raises(RecipeError, match="'seed' is a value, not a section"):
+    with pytest.raises(RecipeError, match="'seed' is 3, a value, so no key 'x'"):
         load_recipe(write(tmp_path, MINIMAL + "seed: 3\n"), ["seed.x=1"])
 
 

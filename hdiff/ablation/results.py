@@ -36,7 +36,7 @@ class RunResult:
     Attributes:
         run: Which.
         state: `done` (trained and evaluated), `failed`, or `unfinished`.
-        reason: Why it failed: the last line of its log.
+        reason: Why it is not done: the last line of its log, or what is missing.
         figures: What was measured; empty unless done.
         reference: The same figures of held-out text.
         record: `run.json`.
@@ -101,13 +101,48 @@ def check_folders(ablation: Ablation) -> None:
 
 
 def _result(run: Run, failed: Mapping[str, str], judge: str | None) -> RunResult:
-    if not (is_trained(run) and is_evaluated(run, judge)):
+    if (missing := what_is_missing(run, judge)) is not None:
         reason = failed.get(run.name)
-        return RunResult(run, "unfinished" if reason is None else "failed", reason, {}, {}, {})
+        return RunResult(run, "unfinished" if reason is None else "failed", reason or missing, {}, {}, {})
     record = RunRecord.read(run.path)
     assert record.evaluation is not None, "is_evaluated has read it"
     figures = _figures(record.evaluation) | _costs(run, record.run)
     return RunResult(run, "done", None, figures, record.evaluation.get("reference") or {}, record.run)
+
+
+def what_is_missing(run: Run, judge: str | None) -> str | None:
+    """What a run lacks to be done.
+
+    Args:
+        run: A run.
+        judge: Digest of the judge's weights; None for no judge.
+
+    Returns:
+        A clause for a person; None if the run is done.
+    """
+    newest = newest_checkpoint(run.path)
+    if newest is None:
+        return "not trained yet"
+    if not is_trained(run):
+        return f"trained to step {step_of(newest)} of {run.recipe.train.steps}"
+    if not (run.path / "eval.json").is_file():
+        return "trained, not evaluated yet"
+    if changed := _changed_settings(run):
+        return f"evaluated with other settings ({', '.join(changed)})"
+    return (
+        None
+        if is_evaluated(run, judge)
+        else "not evaluated since its weights, its judge or its eval.json changed"
+    )
+
+
+def _changed_settings(run: Run) -> list[str]:
+    """Keys of the evaluation in which the saved recipe of a run differs from the one that is asked for."""
+    file = run.path / "recipe.yaml"
+    if not file.is_file():
+        return []
+    keys = differences(load_recipe(file), run.recipe)
+    return [key for key in keys if key.startswith("evaluation.")]
 
 
 def is_trained(run: Run) -> bool:
@@ -128,8 +163,7 @@ def is_evaluated(run: Run, judge: str | None) -> bool:
     Returns:
         False also if somebody else wrote eval.json since, or the ablation asks for other settings now.
     """
-    file = run.path / "recipe.yaml"
-    if file.is_file() and load_recipe(file).evaluation != run.recipe.evaluation:
+    if _changed_settings(run):
         return False
     try:
         stamp = json.loads((run.path / STAMP_FILE).read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ from hdiff.ablation.results import (
     judge_weights,
     read_failures,
     stamp_of,
+    what_is_missing,
 )
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.children import child_command, child_environment
@@ -188,13 +189,16 @@ class _Runner:
             )
 
     def _ended(self, job: Job, code: int, seconds: float, judge: str | None) -> None:
-        if code == 0 and job.stage == "eval":
+        if code == 0 and job.stage == "eval" and (job.run.path / "eval.json").is_file():
             stamp = stamp_of(job.run, judge)
             write_atomically(job.run.path / STAMP_FILE, json.dumps(stamp, indent=1))
-        if code == 0:
+        # Only what is there counts: a process that ends well and leaves nothing would be started for ever.
+        is_there = is_trained(job.run) and (job.stage == "train" or is_evaluated(job.run, judge))
+        if code == 0 and is_there:
             self.say(f"{job.run.name}: {job.stage} done in {seconds:.0f} s")
         elif self.stopped_by is None:
-            reason = self._last_words(job, code)
+            reason = self._last_words(job, code) if code else what_is_missing(job.run, judge)
+            assert reason is not None, "a run with nothing missing is there"
             self.failed[job.run.name] = reason
             self._write_failures()
             self.say(f"{job.run.name}: {job.stage} FAILED, {reason} (log: {self._log(job)})")

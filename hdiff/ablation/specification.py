@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from hdiff.components import nearest
 from hdiff.config import Recipe, Section
 from hdiff.errors import RecipeError
-from hdiff.recipe import differences, load_recipe, parse_yaml, read_yaml, shown
+from hdiff.recipe import DOTTED_KEY, differences, patched_recipe, read_override, validated
+from hdiff.strict_yaml import read_yaml
+from hdiff.value_types import Folder, Seed, Text, plain_values
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
-DOTTED_KEY = re.compile(r"\w+(\.\w+)*")
 OWN_KEYS = ("name", "output", "seed", "resume")
 """Keys that the ablation gives each run; a patch may not set them."""
 FILE_KEYS = ("name", "output", "seeds")
@@ -26,7 +26,7 @@ FILE_KEYS = ("name", "output", "seeds")
 JUDGE_SECTIONS = ("data", "train", "evaluation")
 """Sections of `set` that a judge has too; the others describe the models that are compared."""
 
-Patches = dict[str, Any]
+Patches = Annotated[dict[str, Any], BeforeValidator(plain_values)]
 
 
 class JudgeFile(Section):
@@ -37,7 +37,7 @@ class JudgeFile(Section):
         patches: Written `set`: dotted patches of it.
     """
 
-    recipe: str
+    recipe: Folder
     patches: Patches = Field(default_factory=dict, alias="set")
 
 
@@ -56,15 +56,15 @@ class AblationFile(Section):
         control_of: Variant -> another variant that it is compared with as well.
     """
 
-    name: str
-    base: str
-    output: str
-    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...]
+    name: Text
+    base: Folder
+    output: Folder
+    seeds: tuple[Seed, ...]
     patches: Patches = Field(default_factory=dict, alias="set")
     judge: JudgeFile | None = None
-    baseline: str
+    baseline: Text
     variants: dict[str, Patches]
-    control_of: dict[str, str] = Field(default_factory=dict)
+    control_of: dict[str, Text] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,38 +196,18 @@ def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
 
 def _read(path: Path, overrides: Iterable[str]) -> AblationFile:
     values = read_yaml(path, what="ablation", remedy="those in recipes/ablations/")
+    origins = {}
     for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise RecipeError(
-                f"'{shown(override, 200)}' is not an override; write key=value, for example "
-                f"data.path=data/mine"
-            )
-        value = parse_yaml(text, where=f"override '{override}'")
+        key, value = read_override(override)
         if key in FILE_KEYS:
             values[key] = value
+            origins[key] = f"override '{override}'"
         else:
             # Last, so that a key inside a section which `set` replaces as a whole is still the one given.
             patches = values.get("set") or {}
             if isinstance(patches, dict):  # else the check below says what is wrong with it
                 values["set"] = {**{k: v for k, v in patches.items() if k != key}, key: value}
-    try:
-        return AblationFile.model_validate(values)
-    except ValidationError as error:
-        problems = [_problem(dict(item), path) for item in error.errors()]
-        raise RecipeError("; ".join(dict.fromkeys(problems))) from error
-
-
-def _problem(item: dict[str, Any], path: Path) -> str:
-    location = [str(part) for part in item["loc"]]
-    if item["type"] == "extra_forbidden":
-        model = JudgeFile if location[0] == "judge" else AblationFile
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        section = "judge" if location[0] == "judge" else "the ablation"
-        return f"no key '{location[-1]}' in {section}{nearest(location[-1], known)} ({path})"
-    if item["type"] == "missing":
-        return f"'{'.'.join(location)}' is missing ({path})"
-    return f"{'.'.join(location)} is {shown(repr(item['input']), 200)}: {item['msg']} ({path})"
+    return validated(AblationFile, values, where=str(path), whole="the ablation", origins=origins)
 
 
 def _check_names(spec: AblationFile, path: Path) -> None:
@@ -262,16 +242,14 @@ def _check_names(spec: AblationFile, path: Path) -> None:
 
 def _resolve(base: Path, *patches: Patches, where: str) -> Recipe:
     """The base with patches applied one after another."""
-    overrides: list[str] = []
+    found: list[tuple[str, Any, str]] = []
     for key, value in ((key, value) for changes in patches for key, value in changes.items()):
         if key in OWN_KEYS or not DOTTED_KEY.fullmatch(key):
             reason = "the ablation sets it" if key in OWN_KEYS else "write a dotted key such as train.steps"
             raise RecipeError(f"{where} patches '{key}'; {reason}")
-        # YAML of YAML: the loader reads back what it has read, floats with exponents included.
-        text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True)
-        overrides.append(f"{key}={text.strip()[1:-1]}")
+        found.append((key, value, f"patch '{key}'"))
     try:
-        return load_recipe(base, overrides)
+        return patched_recipe(base, found)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from error
 

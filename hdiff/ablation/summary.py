@@ -61,9 +61,9 @@ class Summary:
         return {name: r.reason or "" for name, r in self.results.items() if r.state == "failed"}
 
     @property
-    def unfinished(self) -> list[str]:
-        """Names of runs that are still to do."""
-        return [name for name, result in self.results.items() if result.state == "unfinished"]
+    def unfinished(self) -> dict[str, str]:
+        """Run name -> what is missing, for runs that are still to do."""
+        return {name: r.reason or "" for name, r in self.results.items() if r.state == "unfinished"}
 
     def steps(self, figure: str) -> list[int]:
         """All T for which some variant has a figure."""
@@ -183,5 +183,6 @@ def as_json(summary: Summary) -> dict[str, Any]:
             for c in summary.comparisons
         ],
         "failed": summary.failed,
-        "unfinished": summary.unfinished,
+        "unfinished": list(summary.unfinished),
+        "missing": summary.unfinished,
     }

@@ -140,7 +140,8 @@ def notes(summary: Summary) -> list[str]:
             found.append(f"{noun}: {', '.join(values)}.")
     found += [f"FAILED {name}: {reason}" for name, reason in summary.failed.items()]
     if summary.unfinished:
-        found.append(f"Not finished: {', '.join(summary.unfinished)}.")
+        missing = ", ".join(f"{name} ({reason})" for name, reason in summary.unfinished.items())
+        found.append(f"Not finished: {missing}.")
     return found
 
 

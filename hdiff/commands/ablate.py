@@ -75,7 +75,13 @@ def ablate(
     typer.echo(json.dumps(to_json(summary)) if as_json else markdown(summary))
     if not quiet:
         typer.echo(note, err=True)
+    for state, runs in (("FAILED", summary.failed), ("not finished", summary.unfinished)):
+        for name, reason in runs.items():
+            typer.echo(f"{state}: {name}, {reason}", err=True)
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
-    if summary.failed:
+    is_all_there = not (summary.failed or summary.unfinished)
+    has_results = any(summary.spreads.values())
+    if not is_all_there and not (table and has_results and not summary.failed):
+        typer.echo(f"the tables are incomplete; go on: {ablation.command}", err=True)
         raise typer.Exit(1)

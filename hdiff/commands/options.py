@@ -63,7 +63,7 @@ def sampler_spec(text: str) -> dict[str, Any]:
         RecipeError: If it is neither.
     """
     from hdiff.errors import RecipeError
-    from hdiff.recipe import parse_yaml
+    from hdiff.strict_yaml import parse_yaml
 
     value = parse_yaml(text, where="--sampler")
     if isinstance(value, str):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdiff.commands.options import Quiet
 from hdiff.outputs import check_output_folder
+
+if TYPE_CHECKING:
+    from hdiff.training import Trainer
 
 
 def train(
@@ -41,9 +44,16 @@ def train(
         display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved, go on with resume=auto")
         raise typer.Exit(128 + stopped_by)
     if trainer.accelerator.is_main_process:
+        typer.echo(f"{resolved.output}: {_what_was_done(trainer)}; next: hdiff eval {resolved.output}")
+
+
+def _what_was_done(trainer: Trainer) -> str:
+    if trainer.first_step == trainer.last_step:
+        return f"was trained to step {trainer.last_step} before, nothing was left to do"
+    said = f"trained {trainer.last_step} steps"
+    if skipped := trainer.skipped.total:
+        said += f", {skipped} of them skipped as their loss or gradient was not finite or exploded"
+    if trainer.config.keep_best:
         best = trainer.best
-        used = f", step {best.step} is used (lowest validation bound, {best.bound:.4f} nats/token)"
-        typer.echo(
-            f"{resolved.output}: trained {trainer.last_step} steps{used if resolved.train.keep_best else ''}"
-            f"{', more would be in vain' if best.is_over else ''}; next: hdiff eval {resolved.output}"
-        )
+        said += f", step {best.step} is used (lowest validation bound, {best.bound:.4f} nats/token)"
+    return said + (", more would be in vain" if trainer.best.is_over else "")

@@ -15,7 +15,7 @@ from hdiff.control.literal import literal_tokens
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
-from hdiff.recipe import is_unicode
+from hdiff.strict_yaml import is_unicode
 from hdiff.samplers.base import Sampler
 
 if TYPE_CHECKING:

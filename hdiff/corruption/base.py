@@ -19,6 +19,9 @@ from hdiff.schedules import LinearSchedule, Schedule
 
 Count = Literal["exact", "bernoulli"]
 
+SLOWEST = 0.001
+"""Least speed k: times U^(1 / k) of a lesser one are 0 in float64."""
+
 
 @dataclass(frozen=True)
 class TypeTerm:
@@ -178,7 +181,9 @@ def check_count(count: Count, schedule: Schedule | None) -> Count:
 
 
 def check_k(k: float, what: str) -> float:
-    """Returns a speed `k`, or raises DataError if it is not a positive number."""
-    if not 0 < k < float("inf"):
-        raise DataError(f"k of {what} is {k}; a masking speed is a number > 0 (1 is that of flat masking)")
+    """Returns a speed `k`, or raises DataError if it is no number that times can be drawn with."""
+    if not SLOWEST <= k < float("inf"):
+        raise DataError(
+            f"k of {what} is {k}; a masking speed is a number > 0, at least {SLOWEST} (1: flat masking)"
+        )
     return float(k)

@@ -15,6 +15,7 @@ from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.schedules import Schedule
+from hdiff.structure import level_rank
 
 Classes = Literal["clusters", "random", "syntax"]
 
@@ -58,12 +59,16 @@ class SoftMasking(Cascade):
         super().__init__(mask_id=mask_id, schedule=schedule, count=count)
         if classes not in ("clusters", "random", "syntax"):
             raise DataError(f"classes is '{classes}'; use 'clusters', 'random' or 'syntax'")
+        level_rank(level)
         if num_classes < 2:
             raise DataError(f"num_classes is {num_classes}; give at least 2")
-        if table is not None and (min(table) < 0 or max(table) >= num_classes):
-            raise DataError(f"table has classes {min(table)} to {max(table)}, num_classes is {num_classes}")
+        if table is not None and not (table and 0 <= min(table) <= max(table) < num_classes):
+            raise DataError(
+                f"table has the classes {sorted(set(table))[:8]}, num_classes is {num_classes}; give a number below it "
+                f"for every token id"
+            )
         self.classes, self.num_classes, self.level = classes, num_classes, level
-        self.class_k, self.token_k = check_k(class_k, "classes"), check_k(token_k, "tokens")
+        self.class_k, self.token_k = check_k(class_k, "class_k"), check_k(token_k, "token_k")
         self.table = None if table is None else tuple(table)
 
     @property

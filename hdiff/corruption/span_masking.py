@@ -146,6 +146,9 @@ def _length_distribution(lengths: Mapping[int, float] | Sequence[float]) -> tupl
         values = [float(lengths.get(length, 0.0)) for length in range(1, max(lengths) + 1)]
     else:
         values = [float(p) for p in lengths]
-    if not values or min(values) < 0 or sum(values) <= 0:
-        raise DataError(f"span length probabilities {values}: give numbers >= 0 that do not sum to 0")
-    return tuple(p / sum(values) for p in values)
+    total = sum(values)
+    if not values or min(values) < 0 or not 0 < total < float("inf"):
+        raise DataError(
+            f"lengths have the probabilities {values[:8]}; give numbers >= 0 that do not sum to 0 or overflow"
+        )
+    return tuple(p / total for p in values)

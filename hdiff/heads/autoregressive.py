@@ -60,7 +60,7 @@ class AutoregressiveHead(Head):
 
     def __init__(self, vocab_size: int, width: int, *, num_layers: int = 1, num_heads: int = 4) -> None:
         super().__init__(vocab_size, width)
-        if width % (2 * num_heads) or num_layers < 1:
+        if num_heads < 1 or width % (2 * num_heads) or num_layers < 1:
             raise RecipeError(
                 f"autoregressive head with num_layers={num_layers}, num_heads={num_heads}, width={width}; "
                 f"num_layers is at least 1 and the width a multiple of 2 * num_heads"

@@ -51,7 +51,9 @@ class RemaskingSampler(Sampler):
         super().__init__(sampling=sampling)
         self.num_steps = check_num_steps(num_steps)
         if not 0 <= rounds < num_steps:
-            raise DataError(f"{rounds} rounds of {num_steps} steps; leave at least one step for filling")
+            raise DataError(
+                f"num_steps is {num_steps} with {rounds} rounds; leave at least one step for filling"
+            )
         for name, share in (("checked", checked), ("redrawn", redrawn)):
             if not 0 < share <= 1:
                 raise DataError(f"{name} is {share}; it is a share in (0, 1]")

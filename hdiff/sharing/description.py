@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from hdiff import __version__
-from hdiff.components import nearest
-from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe, Section
+from hdiff.components import LARGEST_ARGUMENT, nearest
+from hdiff.config import Arguments, Component, DataConfig, EvaluationConfig, ModelConfig, Recipe, Section
 from hdiff.errors import CheckpointError
 from hdiff.plugins import is_plugin, plugin_names
 
@@ -29,8 +29,8 @@ HASHED_FILES = (WEIGHTS_FILE, TOKENIZER_FILE)
 NAMING_KEYS = ("kind", "schedule")
 """Keys under which a text names a class: a schedule without arguments is its name alone."""
 
-LARGEST_ARGUMENT = 1_000_000
-"""Largest whole number that a component may be given: more is damage or an attack."""
+NOT_SHARED = "not shared"
+"""Stands for the folders of the recipe, which stay with its author."""
 
 
 class SharedParser(Section):
@@ -94,10 +94,10 @@ class ModelDescription(Section):
     packing: dict[str, Any] = Field(default_factory=dict)
     model: ModelConfig
     trunk_config: dict[str, Any] | None = None
-    head: dict[str, Any]
-    type_head: dict[str, Any] = Field(default_factory=lambda: {"kind": "product"})
-    planner: dict[str, Any] | None = None
-    corruption: dict[str, Any]
+    head: Component
+    type_head: Component = Field(default_factory=lambda: {"kind": "product"})
+    planner: Arguments | None = None
+    corruption: Component
     evaluation: EvaluationConfig = EvaluationConfig()
     unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
     token_classes: list[int] = Field(default_factory=list)
@@ -110,8 +110,8 @@ class ModelDescription(Section):
         """A recipe of the same network; its data set and output folder are not at hand."""
         return Recipe(
             name=self.name,
-            output="",
-            data=DataConfig(**{**self.packing, "path": "", "sequence_length": self.sequence_length}),
+            output=NOT_SHARED,
+            data=DataConfig(**{**self.packing, "path": NOT_SHARED, "sequence_length": self.sequence_length}),
             model=self.model,
             head=self.head,
             type_head=self.type_head,

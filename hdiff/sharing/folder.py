@@ -17,8 +17,8 @@ from typing import Any
 from hdiff.errors import CheckpointError
 from hdiff.files import disk_room, file_sha256, write_synced
 from hdiff.outputs import check_output_folder
-from hdiff.recipe import read_yaml
 from hdiff.sharing.description import HASHED_FILES, NAMING_KEYS, WEIGHTS_FILE
+from hdiff.strict_yaml import read_yaml
 
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"

@@ -110,6 +110,14 @@ class SkippedSteps:
                 f"train.warmup_steps; the last checkpoint is intact, the batch is saved in {file}"
             )
 
+    def without_checkpoint(self, step: int) -> DataError:
+        """The error of a run whose weights are not finite where it ends, so that they are not saved."""
+        return DataError(
+            f"no checkpoint of step {step} was saved: the weights are not finite since the last {self.in_row} "
+            f"updates, which were skipped; earlier checkpoints in {self.folder.parent} are intact; train anew with "
+            f"output=DIR and a train.learning_rate below {self.learning_rate} or more train.warmup_steps"
+        )
+
     def _save(self, step: int, batches: Sequence[Batch]) -> Path:
         """Writes the rows of a skipped update; only the newest few files stay."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,7 @@ class Trainer:
         self.last_step = 0
         self.earlier_seconds = 0.0
         self.began = time.perf_counter()
+        self.first_step = 0
         self.stop_signal: int | None = None
         self.agreed_signal: int | None = None
 
@@ -134,7 +135,7 @@ class Trainer:
                 return self._train()
 
     def _train(self) -> int | None:
-        first_step = self.last_step = self._start_or_resume()
+        first_step = self.first_step = self.last_step = self._start_or_resume()
         is_main = self.accelerator.is_main_process
         trackers = Trackers(self.recipe, first_step) if is_main else None
         metrics = MetricsLog(self.path, first_step, trackers=trackers, enabled=is_main)
@@ -180,7 +181,7 @@ class Trainer:
             # A best step is followed by a checkpoint that knows of it, before it takes another one's place.
             if last or (has_improved and self.config.keep_best) or step % self.config.checkpoint_every == 0:
                 metrics.sync()
-                self._save(step)
+                self._save(step, is_last=last)
             if stop_signal is not None and step < self.config.steps and not self.best.is_over:
                 return stop_signal
         return None
@@ -341,12 +342,14 @@ class Trainer:
             self.progress.message(f"resuming {self.path} at step {checkpoint.step} of {self.config.steps}")
         return checkpoint.step
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int, *, is_last: bool) -> None:
         self.accelerator.wait_for_everyone()
         tensors, values = self.state.tensors(), self.state.values()
         if not self.accelerator.is_main_process:
             return
         if self.skipped.in_row and not all(bool(t.isfinite().all()) for t in tensors["model"].values()):
+            if is_last:
+                raise self.skipped.without_checkpoint(step)
             return  # weights that are no numbers must not take the place of good ones
         state = {
             "recipe": self.recipe.name,

@@ -20,8 +20,8 @@ from hdiff.evaluation.agreement_pairs import agreement_pairs
 from hdiff.evaluation.minimal_pair_files import MinimalPair, read_minimal_pairs
 from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
 from hdiff.factory import build_sampler
-from hdiff.recipe import parse_yaml
 from hdiff.runs.folder import RunFolder
+from hdiff.strict_yaml import parse_yaml
 
 
 def evaluate(path: Path, blimp: Sequence[MinimalPair], arguments: argparse.Namespace) -> dict[str, Any]:

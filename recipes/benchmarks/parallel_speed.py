@@ -14,8 +14,8 @@ import torch
 
 from hdiff.factory import build_sampler
 from hdiff.models.denoiser import Denoiser
-from hdiff.recipe import parse_yaml
 from hdiff.runs.folder import RunFolder
+from hdiff.strict_yaml import parse_yaml
 
 CASES = [
     ("baseline", "{kind: ancestral}", (8, 64)),

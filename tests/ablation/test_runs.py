@@ -110,6 +110,7 @@ def test_the_table_alone_says_what_is_missing(unchanged: Path, capsys: pytest.Ca
     finally:
         (ablation.output / "aside").rename(run)
     assert found["unfinished"] == ["spans-1"]
+    assert found["missing"] == {"spans-1": "not trained yet"}
     assert found["variants"]["spans"]["seeds"] == [0]
     assert found["differences"][0]["verdict"] == "one seed"
 
@@ -157,7 +158,7 @@ def test_other_evaluation_settings_evaluate_again_and_train_nothing(
 ) -> None:
     shutil.copytree(load_ablation(finished).output, tmp_path / "out")
     command = ["ablate", str(finished), f"output={tmp_path / 'out'}", "evaluation.steps=[1, 2]"]
-    assert hdiff([*command, "--table", "--json"]) == 0
+    assert hdiff([*command, "--table", "--json"]) == 1, "not one cell of the table is filled"
     assert len(json.loads(capsys.readouterr().out)["unfinished"]) == 5, (
         "what was measured is not what is asked"
     )

@@ -42,7 +42,7 @@ def test_shipped_variants_build_and_differ_in_nothing_but_their_patches(
 
 
 def load_recipe_values(path: Path) -> dict[str, Any]:
-    from hdiff.recipe import parse_yaml
+    from hdiff.strict_yaml import parse_yaml
 
     values: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
     return values
