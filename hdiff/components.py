@@ -156,7 +156,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     config = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False, extra="forbid")
     try:
         # In a list, as a dataclass would not take the config.
-        adapter = TypeAdapter(tuple[hint], config=config)  # type: ignore[valid-type]
+        adapter = TypeAdapter(tuple[hint], config=config)
         found = adapter.validate_json(json.dumps([plain_values(value)]))[0]
     except ValidationError as error:
         items = error.errors(include_url=False)

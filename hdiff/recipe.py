@@ -158,8 +158,8 @@ def _assign(values: dict[str, Any], keys: list[str], value: Any, origin: str) ->
         inner = values.setdefault(key, {})
         if not isinstance(inner, dict):
             raise RecipeError(
-                f"'{key}' is {spelled(inner)}, a value, so no key '{keys[-1]}' can be set in it; set '{key}' as a "
-                f"whole ({origin})"
+                f"'{key}' is {spelled(inner)}, a value, so no key '{keys[-1]}' can be set in it; set '{key}' "
+                f"as a whole ({origin})"
             )
         values = inner
     values[keys[-1]] = value
@@ -184,13 +184,11 @@ def _location(item: ErrorDetails, values: Any) -> Location:
     """Keys and indexes of a problem, without the names that pydantic gives branches."""
     places: list[str] = []
     for part in item["loc"]:
-        if isinstance(values, dict) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
-            values = values[part]
-        else:
-            continue
-        places.append(str(part))
+        pairs = enumerate(values) if isinstance(values, list) else values
+        inner = dict(pairs) if isinstance(values, list | dict) else {}
+        if part in inner:
+            values = inner[part]
+            places.append(str(part))
     return (*places, str(item["loc"][-1])) if item["type"] == "missing" else tuple(places)
 
 
@@ -207,7 +205,7 @@ def _problem(kind: type[BaseModel], location: Location, items: list[ErrorDetails
 
 def _origin(location: Location, origins: Mapping[str, str], where: str) -> str:
     """The last patch that set a value, something in it, or what it is in."""
-    for key, origin in reversed(origins.items()):
+    for key, origin in reversed([*origins.items()]):
         parts = tuple(key.split("."))
         if parts == location[: len(parts)] or location == parts[: len(location)]:
             return origin

@@ -46,7 +46,8 @@ TORCH_MODULES += [
 
 
 LAYERS = """
-    errors extras children config seeds progress packed_spans files outputs plugins components recipe
+    errors extras children strict_yaml value_types config seeds
+    progress packed_spans files outputs plugins components recipe
     structure schedules reveal_order languages parsers layers heads doctor data.sources data data.prepare
     data.rows corruption models objectives samplers factory runs audit evaluation pages ablation analysis
     control diagnosis training sharing harness serve commands cli __main__

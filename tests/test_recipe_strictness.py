@@ -24,9 +24,13 @@ from hdiff.schedules import SCHEDULES
 
 MINIMAL = "name: mine\noutput: runs/mine\ndata: {path: data/mine, stream: {source: a.txt}}\n"
 SECTIONS = {
-    "": Recipe, "train.": TrainConfig, "model.": ModelConfig, "data.": DataConfig, "data.stream.": StreamConfig,
+    "": Recipe,
+    "train.": TrainConfig,
+    "model.": ModelConfig,
+    "data.": DataConfig,
+    "data.stream.": StreamConfig,
     "evaluation.": EvaluationConfig,
-}  # fmt: skip
+}
 KEYS = [prefix + name for prefix, section in SECTIONS.items() for name in section.model_fields]
 
 
@@ -122,12 +126,23 @@ def test_what_is_no_override_is_refused(file: Path, override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "value"),
     [
-        ("train.learning_rate=3e-4", 3e-4), ("train.learning_rate=1", 1.0), ("train.steps=010", 10),
-        ("train.steps=0x10", 16), ("train.mixed_precision=no", "no"), ("data.separator=FALSE", False),
-        ("name=yes", "yes"), ("name='3'", "3"), ("name=1_000", "1_000"), ("name=1:30", "1:30"), ("name=🦆 é", "🦆 é"),
-        ("name='run #3'", "run #3"), ("name=a=b", "a=b"), ("data.path=./~x", "./~x"), ("evaluation.judge=", None),
+        ("train.learning_rate=3e-4", 3e-4),
+        ("train.learning_rate=1", 1.0),
+        ("train.steps=010", 10),
+        ("train.steps=0x10", 16),
+        ("train.mixed_precision=no", "no"),
+        ("data.separator=FALSE", False),
+        ("name=yes", "yes"),
+        ("name='3'", "3"),
+        ("name=1_000", "1_000"),
+        ("name=1:30", "1:30"),
+        ("name=🦆 é", "🦆 é"),
+        ("name='run #3'", "run #3"),
+        ("name=a=b", "a=b"),
+        ("data.path=./~x", "./~x"),
+        ("evaluation.judge=", None),
     ],
-)  # fmt: skip
+)
 def test_an_override_is_read_as_yaml_1_2(file: Path, override: str, value: Any) -> None:
     recipe = load_recipe(file, [override])
     for part in override.partition("=")[0].split("."):
@@ -137,8 +152,12 @@ def test_an_override_is_read_as_yaml_1_2(file: Path, override: str, value: Any) 
 
 
 FAMILIES = {
-    "corruption": CORRUPTIONS, "head": HEADS, "sampler": SAMPLERS, "schedule": SCHEDULES, "planner": {"planner": Planner},
-}  # fmt: skip
+    "corruption": CORRUPTIONS,
+    "head": HEADS,
+    "sampler": SAMPLERS,
+    "schedule": SCHEDULES,
+    "planner": {"planner": Planner},
+}
 SUPPLIED = ("mask_id", "vocab_size", "width")
 ARGUMENTS = [
     (section, kind, name)

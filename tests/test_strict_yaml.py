@@ -12,13 +12,53 @@ from hdiff.errors import RecipeError
 from hdiff.strict_yaml import parse_yaml, write_yaml
 
 SCALARS: dict[str, Any] = {
-    "true": True, "False": False, "TRUE": True, "yes": "yes", "no": "no", "on": "on", "off": "off", "tRue": "tRue",
-    "y": "y", "null": None, "~": None, "": None, "nUll": "nUll", "010": 10, "0o10": 8, "0x1F": 31, "0b1": "0b1",
-    "0o8": "0o8", "-0": 0, "+12": 12, "1:30": "1:30", "190:20:30.15": "190:20:30.15", "1_000": "1_000", "3e-4": 3e-4,
-    "1e5": 1e5, "1E+2": 100.0, ".5": 0.5, "5.": 5.0, "1.e3": 1000.0, "1e": "1e", "e5": "e5", "2020-01-01": "2020-01-01",
-    "2020-01-01 10:00:00": "2020-01-01 10:00:00", "=": "=", "<<": "<<", "'1'": "1", '"true"': "true", "1 000": "1 000",
-    "1,5": "1,5", "0x_": "0x_", "١": "١", "1.2.3": "1.2.3", "--1": "--1", ".": ".", "-": [None], "NO": "NO",
-}  # fmt: skip
+    "true": True,
+    "False": False,
+    "TRUE": True,
+    "yes": "yes",
+    "no": "no",
+    "on": "on",
+    "off": "off",
+    "tRue": "tRue",
+    "y": "y",
+    "null": None,
+    "~": None,
+    "": None,
+    "nUll": "nUll",
+    "010": 10,
+    "0o10": 8,
+    "0x1F": 31,
+    "0b1": "0b1",
+    "0o8": "0o8",
+    "-0": 0,
+    "+12": 12,
+    "1:30": "1:30",
+    "190:20:30.15": "190:20:30.15",
+    "1_000": "1_000",
+    "3e-4": 3e-4,
+    "1e5": 1e5,
+    "1E+2": 100.0,
+    ".5": 0.5,
+    "5.": 5.0,
+    "1.e3": 1000.0,
+    "1e": "1e",
+    "e5": "e5",
+    "2020-01-01": "2020-01-01",
+    "2020-01-01 10:00:00": "2020-01-01 10:00:00",
+    "=": "=",
+    "<<": "<<",
+    "'1'": "1",
+    '"true"': "true",
+    "1 000": "1 000",
+    "1,5": "1,5",
+    "0x_": "0x_",
+    "١": "١",
+    "1.2.3": "1.2.3",
+    "--1": "--1",
+    ".": ".",
+    "-": [None],
+    "NO": "NO",
+}
 
 
 @pytest.mark.parametrize("text", SCALARS)
@@ -35,8 +75,12 @@ def test_infinities_are_numbers_that_a_recipe_may_refuse(text: str) -> None:
 
 def test_keys_are_texts_as_written() -> None:
     assert parse_yaml("{16: a, 1.50: b, true: c, ~: d, 010: e}", where="here") == {
-        "16": "a", "1.50": "b", "true": "c", "~": "d", "010": "e",
-    }  # fmt: skip
+        "16": "a",
+        "1.50": "b",
+        "true": "c",
+        "~": "d",
+        "010": "e",
+    }
     with pytest.raises(RecipeError, match=r"key '16' is given twice"):
         parse_yaml("{16: 1.0, '16': 2.0}", where="here")
 

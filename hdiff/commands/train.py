@@ -12,7 +12,7 @@ from hdiff.commands.options import Quiet
 from hdiff.outputs import check_output_folder
 
 if TYPE_CHECKING:
-    from hdiff.training import Trainer
+    from hdiff.training.trainer import Trainer
 
 
 def train(

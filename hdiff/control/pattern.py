@@ -15,8 +15,8 @@ from hdiff.control.literal import literal_tokens
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
-from hdiff.strict_yaml import is_unicode
 from hdiff.samplers.base import Sampler
+from hdiff.strict_yaml import is_unicode
 
 if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer

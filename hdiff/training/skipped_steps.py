@@ -113,9 +113,9 @@ class SkippedSteps:
     def without_checkpoint(self, step: int) -> DataError:
         """The error of a run whose weights are not finite where it ends, so that they are not saved."""
         return DataError(
-            f"no checkpoint of step {step} was saved: the weights are not finite since the last {self.in_row} "
-            f"updates, which were skipped; earlier checkpoints in {self.folder.parent} are intact; train anew with "
-            f"output=DIR and a train.learning_rate below {self.learning_rate} or more train.warmup_steps"
+            f"no checkpoint of step {step} was saved: the last {self.in_row} updates were skipped and the "
+            f"weights are not finite; earlier checkpoints in {self.folder.parent} are intact; train anew "
+            f"with output=DIR and a train.learning_rate below {self.learning_rate} or more train.warmup_steps"
         )
 
     def _save(self, step: int, batches: Sequence[Batch]) -> Path:

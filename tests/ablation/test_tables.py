@@ -96,14 +96,14 @@ def test_a_bound_given_structure_is_never_compared_with_the_others(tmp_path: Pat
 def test_failed_and_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
     ablation = load_ablation(write(tmp_path, THREE))
     results = results_of(ablation, {})
-    for name, state, reason in (("deep-1", "failed", "the loss is nan"), ("deep-2", "unfinished", None)):
+    for name, state, reason in (("deep-1", "failed", "the loss is nan"), ("deep-2", "unfinished", "not trained yet")):
         results[name] = RunResult(results[name].run, state, reason, {}, {}, {})  # type: ignore[arg-type]
     summary = summarise(ablation, results)
     assert summary.failed == {"deep-1": "the loss is nan"}
     text = markdown(summary)
     assert "| deep | 0 (failed: 1) |" in text
     assert "FAILED deep-1: the loss is nan" in text
-    assert "Not finished: deep-2." in text
+    assert "Not finished: deep-2 (not trained yet)." in text
     bound = next(c for c in summary.comparisons if c.variant == "deep" and c.figure == "bound")
     assert (bound.difference.seeds, bound.difference.verdict) == ((0,), "one seed")
 
