@@ -1,7 +1,7 @@
 """A Python interpreter that has hdiff imported already, for tests that start many of its processes.
 
-`preloaded(folder)` gives an executable that takes `-m hdiff ...`: it hands arguments, directory, environment and
-streams to a server, which forks, runs the command for real and sends back the exit code. POSIX only.
+`preloaded(folder)` gives an executable that takes `-m hdiff ...`: it hands arguments, directory, environment
+and streams to a server, which forks, runs the command for real and sends back the exit code. POSIX only.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class SoftMasking(Cascade):
             raise DataError(f"num_classes is {num_classes}; give at least 2")
         if table is not None and not (table and 0 <= min(table) <= max(table) < num_classes):
             raise DataError(
-                f"table has the classes {sorted(set(table))[:8]}, num_classes is {num_classes}; give a number below "
-                f"it for every token id"
+                f"table has the classes {sorted(set(table))[:8]}, num_classes is {num_classes}; give "
+                f"a number below it for every token id"
             )
         self.classes, self.num_classes, self.level = classes, num_classes, level
         self.class_k, self.token_k = check_k(class_k, "class_k"), check_k(token_k, "token_k")

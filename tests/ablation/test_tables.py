@@ -96,7 +96,8 @@ def test_a_bound_given_structure_is_never_compared_with_the_others(tmp_path: Pat
 def test_failed_and_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
     ablation = load_ablation(write(tmp_path, THREE))
     results = results_of(ablation, {})
-    for name, state, reason in (("deep-1", "failed", "the loss is nan"), ("deep-2", "unfinished", "not trained yet")):
+    states = {"deep-1": ("failed", "the loss is nan"), "deep-2": ("unfinished", "not trained yet")}
+    for name, (state, reason) in states.items():
         results[name] = RunResult(results[name].run, state, reason, {}, {}, {})  # type: ignore[arg-type]
     summary = summarise(ablation, results)
     assert summary.failed == {"deep-1": "the loss is nan"}
