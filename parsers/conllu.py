@@ -112,8 +112,8 @@ def _sentence(rows: list[list[str]], document: str, path: Path, line: int) -> Se
             done = index
     if any(row[6] == "_" for row in words):
         raise ParserError(
-            f"{path}, sentence at line {line}: HEAD (column 7) is '_', so it has no tree; parse the file first, for "
-            "example with UDPipe or Stanza, or leave the sentence out"
+            f"{path}, sentence at line {line}: HEAD (column 7) is '_', so it has no tree; parse the file "
+            "first, for example with UDPipe or Stanza, or leave the sentence out"
         )
     try:
         heads = [int(row[6]) - 1 if row[6] != "0" else ROOT for row in words]

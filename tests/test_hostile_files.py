@@ -19,8 +19,9 @@ from hdiff.control.pattern import Pattern
 from hdiff.control.skeleton import Skeleton
 from hdiff.corruption import CORRUPTIONS
 from hdiff.data.manifest import read_manifest
-from hdiff.data.prepare.documents import Documents, read_texts
+from hdiff.data.prepare.documents import Documents, read_shard
 from hdiff.data.prepared import PreparedData
+from hdiff.data.sources.rejected import Row
 from hdiff.data.sources.text_files import read_file
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, DataError, ParserError, RecipeError, UserError
@@ -117,7 +118,7 @@ def test_marks_and_line_ends_of_windows_change_nothing(content: bytes, tmp_path:
     sentences = written(tmp_path / "sentences.conllu", "\ufeff" + ROW + "\r\n\r\n")
     assert [each.tree.text for each in read_conllu(sentences)] == ["Go"]
     text = written(tmp_path / "text.jsonl", b'\xef\xbb\xbf{"text": "a"}\r\n')
-    assert list(read_file(text, text_column="text")) == ["a"]
+    assert list(read_file(text, text_column="text")) == [Row("a", "line 1")]
 
 
 @pytest.mark.parametrize(
@@ -169,15 +170,17 @@ def test_a_written_tree_that_was_changed_is_refused(line: str, message: str) -> 
     "content", ["[" * DEEP, '{"text": ' * DEEP, '{"text": ' + "9" * 5000 + "}", '{"text": 1e999}']
 )
 def test_jsonl_that_is_deep_or_holds_no_text_is_refused(content: str, tmp_path: Path) -> None:
-    with soon_and_small(), pytest.raises(DataError, match="line 1"):
-        list(read_file(written(tmp_path / "deep.jsonl", content), text_column="text"))
+    with soon_and_small():
+        (row,) = read_file(written(tmp_path / "deep.jsonl", content), text_column="text")
+    assert row.reason
+    assert row.place == "line 1"
 
 
 def test_text_that_is_a_long_line_is_read(tmp_path: Path) -> None:
     line = "a" * 10_000_000
     with soon_and_small():
         assert [
-            len(text) for text in read_file(written(tmp_path / "long.txt", line), text_column="text")
+            len(row.text) for row in read_file(written(tmp_path / "long.txt", line), text_column="text")
         ] == [len(line)]
 
 
@@ -188,8 +191,8 @@ def test_parquet_of_bytes_that_are_no_text_is_refused(tmp_path: Path) -> None:
     column = pyarrow.array([b"\xff\xfe"]).cast(pyarrow.binary())
     broken = pyarrow.StringArray.from_buffers(1, *column.buffers()[1:])
     parquet.write_table(pyarrow.table({"text": broken}), tmp_path / "broken.parquet")
-    with pytest.raises(DataError, match="row 1 or after is damaged"):
-        list(read_file(tmp_path / "broken.parquet", text_column="text"))
+    (row,) = read_file(tmp_path / "broken.parquet", text_column="text")
+    assert row == Row("", "row 1", "damaged (UnicodeDecodeError); write the file again")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +299,7 @@ def test_a_damaged_list_of_shards_is_refused(shards: list[object], tmp_path: Pat
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train.jsonl is damaged"):
-        list(read_texts(written(tmp_path / "train.jsonl", '"a"\n"b')))
+        list(read_shard(written(tmp_path / "train.jsonl", '"a"\n"b')))
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from hdiff.commands.options import Quiet
+from hdiff.data.sources.rejected import MAX_REJECTED
 
 
 def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt/.jsonl/.parquet/.csv "
-            "file, folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
+            help="builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt, .jsonl, .json, .csv, "
+            ".tsv or .parquet file (also .gz, .bz2, .xz, .zst), folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data set.")],
@@ -50,6 +51,9 @@ def prepare(
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
     limit: Annotated[int | None, typer.Option(help="At most this many documents.", min=1)] = None,
+    max_rejected: Annotated[
+        float, typer.Option(help="Largest share of documents that may be rejected.", min=0, max=1)
+    ] = MAX_REJECTED,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only cut SOURCE into shards, for --shard-index on many machines.")
     ] = False,
@@ -86,6 +90,7 @@ def prepare(
         "cache": cache,
         "text_column": text_column,
         "limit": limit,
+        "max_rejected": max_rejected,
         "progress": show,
     }
     try:
@@ -100,18 +105,29 @@ def prepare(
         manifest = prepare_data(source, out, **options)
     finally:
         display.close()
+    typer.echo(f"{out}: {summary(manifest, out)}")
+
+
+def summary(manifest: dict[str, Any], out: Path) -> str:
+    """What a data set holds, what was left out of it, and what is to be said of it; a line each."""
     counts = ", ".join(
         f"{split}: {c['documents']:,} documents, {c['words']:,} words, {c['tokens']:,} tokens"
         for split, c in manifest["counts"].items()
     )
-    rejected = sum(manifest["rejected"].values())
-    refused = f"; {rejected} documents rejected (see {out / 'rejected.jsonl'})" if rejected else ""
-    fallbacks = manifest["fallbacks"]
-    simpler = f"; {fallbacks} sentences too long for the parser kept simpler spans" if fallbacks else ""
-    typer.echo(
-        f"{out}: {counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}"
-        f"{refused}{simpler}"
-    )
+    lines = [f"{counts}; levels {', '.join(manifest['levels'])}; parser {_parser_name(manifest)}"]
+    if rejected := sum(manifest["rejected"].values()):
+        total = rejected + sum(split["documents"] for split in manifest["counts"].values())
+        reasons = ", ".join(
+            f"{reason} ({number:,})" for reason, number in list(manifest["rejected"].items())[:3]
+        )
+        more = ", ..." if len(manifest["rejected"]) > 3 else ""
+        lines.append(
+            f"{rejected:,} documents rejected ({rejected / total:.1%}, see {out / 'rejected.jsonl'}): "
+            f"{reasons}{more}"
+        )
+    if manifest["fallbacks"]:
+        lines.append(f"{manifest['fallbacks']:,} sentences too long for the parser kept simpler spans")
+    return "\n  ".join([*lines, *manifest.get("notes", ())])
 
 
 def _parser_name(manifest: dict[str, Any]) -> str:

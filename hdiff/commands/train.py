@@ -45,6 +45,8 @@ def train(
         raise typer.Exit(128 + stopped_by)
     if trainer.accelerator.is_main_process:
         typer.echo(f"{resolved.output}: {_what_was_done(trainer)}; next: hdiff eval {resolved.output}")
+        for note in trainer.rows.notes():
+            typer.echo(f"  {note}")
 
 
 def _what_was_done(trainer: Trainer) -> str:

@@ -155,7 +155,7 @@ def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
         The others.
 
     Raises:
-        DataError: If the data set does not keep one of them.
+        DataError: If the data set does not keep one of them, or has no span of it.
     """
     needed = [level for level in levels if level != "token"]
     kept = list(prepared.manifest["levels"])
@@ -164,6 +164,12 @@ def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
             raise DataError(
                 f"corruption needs level '{level}', the data set keeps {kept}; "
                 f"re-run hdiff prepare with --levels {level}"
+            )
+        counts = prepared.manifest["counts"].get("train", {})
+        if counts.get("spans", {}).get(level) == 0:
+            raise DataError(
+                f"level '{level}' has 0 spans in the {counts.get('documents', 0):,} training documents of "
+                f"{prepared.path}; prepare them again with a --parser that gives it, or take another level"
             )
     return needed
 

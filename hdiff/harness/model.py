@@ -199,8 +199,8 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         num_cut = sum(generate.is_cut(*one) for one in asked)
         if num_cut:
             logger.warning(
-                "%d of %d contexts and max_gen_toks do not fit into the model's rows of %d tokens: at least the "
-                "last %d tokens of a context are kept; give a smaller max_gen_toks to keep more",
+                "%d of %d contexts and max_gen_toks do not fit into the model's rows of %d tokens: at "
+                "least the last %d tokens of a context are kept; give a smaller max_gen_toks to keep more",
                 num_cut, len(asked), self.max_tokens, self.max_tokens // 2,
             )  # fmt: skip
         return [generate(context, arguments) for context, arguments in asked]

@@ -400,11 +400,11 @@ def test_sources_that_cannot_be_read_are_refused_with_the_remedy(
         first("json", data_files="none.jsonl")
     (tmp_path / "rows.jsonl").write_text('{"body": "A text."}\n')
     with pytest.raises(
-        DataError, match=r"has no column 'text', its columns are body; .*data\.stream\.text_column"
+        DataError, match=r"no column 'text', its columns are body; .*data\.stream\.text_column"
     ):
         first(str(tmp_path / "rows.jsonl"))
     with pytest.raises(
-        DataError, match=r"has no column 'text', its columns are body; .*data\.stream\.text_column"
+        DataError, match=r"no column 'text', its columns are body; .*data\.stream\.text_column"
     ):
         first("json", data_files=str(tmp_path / "rows.jsonl"))
     (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')
@@ -448,3 +448,123 @@ def test_rejected_documents_are_counted(prepared: PreparedData, tmp_path: Path) 
     assert state["rejected"] == epochs * first.texts.count("") > 0
     assert state["documents"] == epochs * len(first.texts) - state["rejected"] > 0
     assert len(json.dumps(state)) < 1000
+
+
+BAD_ROWS = [
+    ('{"text": null}', "null in column 'text'"),
+    ('{"text": ["a"]}', "a list in column 'text'"),
+    ('{"text": 5}', "a number in column 'text'"),
+    ('{"text": {}}', "an object in column 'text'"),
+    ('{"body": "a"}', "no column 'text', its columns are body; choose one with data.stream.text_column"),
+    ("null", "null, expected an object"),
+    ('{"text": "a', "not JSON"),
+    ('{"text": "a"} {"text": "b"}', "not JSON"),
+    ('{"text": "a", "text": "b"}', "not JSON"),
+    ('{"text": "a\0"}', "a NUL character"),
+    ('{"text": "\\ud800"}', "lone surrogate"),
+    ('{"text": ""}', "empty text"),
+]
+
+
+def write_bad(folder: Path, line: str) -> Path:
+    """A row that holds no text far in, and at the end."""
+    good = [json.dumps({"text": f"Number {index} is here, and that is all."}) for index in range(40)]
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join([*good[:30], line, *good[30:], line]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("levels", [(), ("phrase",)])
+@pytest.mark.parametrize(("line", "reason"), BAD_ROWS)
+def test_a_row_without_text_stops_no_stream_nor_a_resumed_one(
+    line: str, reason: str, levels: tuple[str, ...], prepared: PreparedData, tmp_path: Path
+) -> None:
+    source = write_bad(tmp_path, line)
+    stream = opened(prepared, source, levels=levels)
+    whole = take(stream, 80)
+    state = stream.state()
+    assert state is not None
+    assert state["place"]["epoch"] >= 1
+    ((found, number),) = state["reasons"].items()
+    assert found.startswith(reason)
+    assert number == state["rejected"] >= 2
+    (note,) = stream.notes()
+    assert (
+        f"{number} of {number + state['documents']} documents of '{source}' were left out: {reason}" in note
+    )
+    begun = opened(prepared, source, levels=levels)
+    take(begun, 30)
+    again = opened(prepared, source, levels=levels)
+    again.restore(json.loads(json.dumps(begun.state())))
+    assert_same(take(again, 50, first=30), whole[30:])
+    assert again.state() == state
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_null_of_a_builder_stops_no_stream(prepared: PreparedData, tmp_path: Path) -> None:
+    source = write_bad(tmp_path, '{"text": null}')
+    stream = opened(prepared, "json", data_files=str(source))
+    take(stream, 80)
+    (note,) = stream.notes()
+    assert "null in column 'text', expected text" in note
+
+
+def test_a_bad_file_of_many_is_counted(
+    prepared: PreparedData, files: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (files / "7.txt").write_bytes("text".encode("utf-16"))
+    (files / "8.txt").write_bytes(b"")
+    stream = opened(prepared, files)
+    take(stream, 60)
+    (note,) = stream.notes()
+    assert "7.txt is UTF-16, expected UTF-8" in note
+    assert caplog.text.count("7.txt is left out of training") == 1
+
+
+@pytest.mark.usefixtures("small_groups")
+def test_a_stream_of_mostly_bad_rows_is_refused(
+    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hdiff.data.rows.streaming.ROWS_TO_JUDGE", 50)
+    lines = [json.dumps({"text": f"Number {number}." if number % 3 else None}) for number in range(300)]
+    (tmp_path / "fine.jsonl").write_text("\n".join(lines))
+    take(opened(prepared, tmp_path / "fine.jsonl"), 60)
+    lines = [json.dumps({"text": None if number % 3 else f"Number {number}."}) for number in range(300)]
+    (tmp_path / "bad.jsonl").write_text("\n".join(lines))
+    with pytest.raises(
+        DataError, match=r"documents of data.stream.source .* are rejected, at most 50% may be.*null"
+    ):
+        take(opened(prepared, tmp_path / "bad.jsonl"), 60)
+
+
+def test_a_data_set_without_a_span_of_a_level_is_not_trained_on(
+    prepared: PreparedData, files: Path, tmp_path: Path
+) -> None:
+    """As older versions prepared them."""
+    import shutil
+
+    shutil.copytree(prepared.path, tmp_path / "old")
+    manifest = json.loads((tmp_path / "old" / "manifest.json").read_text())
+    manifest["counts"]["train"]["spans"]["phrase"] = 0
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest))
+    old = PreparedData.load(tmp_path / "old")
+    with pytest.raises(
+        DataError, match=r"level 'phrase' has 0 spans in the \d+ training documents of .*old; prepare"
+    ):
+        opened(old, files)
+    opened(old, files, levels=("clause",))
+
+
+def test_what_a_small_corpus_holds_out_is_left_out_of_its_stream(tmp_path: Path) -> None:
+    from hdiff.data.prepare.run import prepare
+
+    text = "\n\n".join(f"Paragraph {number} is here." for number in range(12))
+    (tmp_path / "a.txt").write_text(text)
+    options: dict[str, Any] = {"parser": "plain", "levels": ("sentence",), "tokenizer": "words"}
+    prepare(str(tmp_path / "a.txt"), tmp_path / "out", **options, validation_fraction=1e-9)
+    small = PreparedData.load(tmp_path / "out")
+    (held_out,) = small.split("validation")
+    (group,) = islice(opened(small, tmp_path / "a.txt", levels=()).documents.groups(Place()), 1)
+    assert held_out["text"] not in group.texts
+    assert small.split("train")[0]["text"] in text

@@ -42,8 +42,9 @@ def _read_text_file(suffix: str) -> Callable[[bytes, Path], None]:
     def read(data: bytes, folder: Path) -> None:
         from hdiff.data.sources.text_files import read_file
 
-        for text in read_file(_file(folder, f"input{suffix}", data), text_column="text"):
-            assert isinstance(text, str)
+        for row in read_file(_file(folder, f"input{suffix}", data), text_column="text"):
+            assert isinstance(row.text, str)
+            assert row.reason is None or ";" in row.reason
 
     return read
 
@@ -416,6 +417,12 @@ READERS: dict[str, Reader] = {
         lambda: (b'text,n\none,1\n"two ""x""\nmore",2\n',),
         _read_text_file(".csv"),
         (b'"', b",", b"text", b"\r", b"\n", b'""'),
+    ),
+    "json": Reader(
+        ("hdiff.data.sources.text_files", "json.decoder", "json.scanner"),
+        lambda: (b'[{"text": "One."}, "Two."]\n', _HOSTILE_JSON),
+        _read_text_file(".json"),
+        (*_JSON, b'"text"', b"["),
     ),
     "parquet": Reader(
         ("hdiff.data.sources.text_files", "hdiff.data.sources.arrow"),

@@ -17,8 +17,9 @@ import numpy as np
 
 from hdiff.data.alignment import align
 from hdiff.data.prepare.job import Job, OnDocument, Report
-from hdiff.data.prepare.trees import Rejected, read_trees
+from hdiff.data.prepare.trees import read_trees
 from hdiff.data.sources.arrow import encode_rows
+from hdiff.data.sources.rejected import Rejected
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.files import file_sha256, write_atomically
 from hdiff.structure import LEVELS, SpanTree
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 NO_TOKENS = "the tokenizer finds no token"
 HISTOGRAM_BINS = 1024
-ALIGN_FORMAT = 2
+ALIGN_FORMAT = 3
 """Changes whenever the same trees give other rows."""
 
 
@@ -59,7 +60,10 @@ def align_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
     for position, item in enumerate(read_trees(job.source)):
         rows.add(item)
         on_document(position)
-    lines = [json.dumps({"reason": item.reason, "text": item.text}) + "\n" for item in rows.rejected]
+    lines = [
+        json.dumps({"position": position, "reason": item.reason, "text": item.text}) + "\n"
+        for position, item in rows.rejected.items()
+    ]
     write_atomically(rejected_path(job.out), "".join(lines).encode("ascii"))
     write_atomically(token_salience_path(job.out), rows.token_salience())
     return job.finish(identity, encode_rows(rows.columns), rows.facts())
@@ -90,18 +94,21 @@ class Rows:
     levels: dict[str, int]
     label_ids: dict[str, int]
     columns: dict[str, list[Any]] = field(default_factory=dict)
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: dict[int, Rejected] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     spans: Counter[int] = field(default_factory=Counter)
+    without: Counter[int] = field(default_factory=Counter)
+    """Documents that have no span of a level."""
 
     def add(self, item: SpanTree | Rejected) -> None:
         """Adds a document."""
+        position = self.counts["documents"] + len(self.rejected)
         if isinstance(item, Rejected):
-            self.rejected.append(item)
+            self.rejected[position] = item
             return
         input_ids, offsets = self.tokenizer.encode(item.text)
         if not input_ids:
-            self.rejected.append(Rejected(item.text, NO_TOKENS))
+            self.rejected[position] = Rejected(item.text, NO_TOKENS)
             return
         scored = self.salience.apply(item)
         spans = tuple([span for span in scored.spans if span.level in self.levels])
@@ -127,7 +134,9 @@ class Rows:
             characters=len(item.text),
             snapped=aligned.snapped,
         )
-        self.spans.update(dict(enumerate(np.bincount(levels).tolist())))
+        numbers = np.bincount(levels, minlength=len(LEVELS)).tolist()
+        self.spans.update(dict(enumerate(numbers)))
+        self.without.update(level for level in self.levels.values() if not numbers[level])
 
     def facts(self) -> dict[str, Any]:
         """Counts, JSON-able."""
@@ -135,7 +144,8 @@ class Rows:
         return {
             **{name: self.counts[name] for name in names},
             "spans": {level: self.spans[rank] for level, rank in self.levels.items()},
-            "rejected": dict(Counter(item.reason for item in self.rejected)),
+            "without": {level: self.without[rank] for level, rank in self.levels.items()},
+            "rejected": dict(Counter(item.reason for item in self.rejected.values())),
         }
 
     def token_salience(self) -> bytes:

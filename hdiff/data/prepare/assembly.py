@@ -7,15 +7,16 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from hdiff.data.prepare.align_step import HISTOGRAM_BINS, rejected_path, token_salience_path
-from hdiff.data.prepare.documents import SPLITS
+from hdiff.data.prepare.documents import read_places
 from hdiff.data.prepare.job import Report
+from hdiff.data.prepare.selection import SPLITS
 from hdiff.data.sources.arrow import write_split
 
 
@@ -62,23 +63,26 @@ def write_splits(shards: Sequence[Done], folder: Path, progress: Progress) -> li
     return files
 
 
-def write_rejected(shards: Sequence[Done], path: Path) -> dict[str, int]:
+def write_rejected(shards: Sequence[Done], documents: Path, path: Path) -> dict[str, int]:
     """Puts the rejected documents of all shards into one file.
 
     Args:
         shards: Aligned shards, in order.
+        documents: Folder of the shards of documents, with their places.
         path: The file.
 
     Returns:
         How many there are of each reason.
     """
     counts: Counter[str] = Counter()
+    places_of = cache(read_places)
     with path.open("w", encoding="ascii") as file:
         for shard in shards:
             for line in rejected_path(shard.path).read_text(encoding="ascii").splitlines():
                 row = json.loads(line)
                 counts[row["reason"]] += 1
-                file.write(json.dumps({"split": shard.split, **row}) + "\n")
+                place = places_of(documents / shard.path.name)[row.pop("position")]
+                file.write(json.dumps({"split": shard.split, "place": place, **row}) + "\n")
     return dict(counts.most_common())
 
 
@@ -110,7 +114,7 @@ def write_token_salience(shards: Sequence[Done], path: Path, vocab_size: int) ->
 
 
 def count(shards: Sequence[Done], split: str, levels: Sequence[str]) -> dict[str, Any]:
-    """Documents, tokens, words and characters of a split, and its spans of each level.
+    """Documents, tokens, words and characters of a split, its spans of each level, and documents without any.
 
     Args:
         shards: Aligned shards.
@@ -125,5 +129,6 @@ def count(shards: Sequence[Done], split: str, levels: Sequence[str]) -> dict[str
         name: sum(report[name] for report in reports)
         for name in ("documents", "tokens", "words", "characters")
     }
-    counts["spans"] = {level: sum(report["spans"][level] for report in reports) for level in levels}
+    for name in ("spans", "without"):
+        counts[name] = {level: sum(report[name][level] for report in reports) for level in levels}
     return counts

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from math import nextafter
 from pathlib import Path
 from typing import Any, TextIO
 
-from hdiff.data.sources.builtin import own_validation
-from hdiff.data.sources.corpus import read_documents
+from hdiff.data.prepare.selection import SPLITS, Selection, hash01
+from hdiff.data.sources.corpus import Note, has_a_word
+from hdiff.data.sources.rejected import EMPTY, Rejected, Row, check_share
 from hdiff.errors import DataError
-
-SPLITS: tuple[str, ...] = ("train", "validation")
 
 SHARD_CHARACTERS = 200_000
 """A shard is closed once it holds this many; a few seconds of parsing on one core."""
@@ -23,51 +23,6 @@ FIRST_SHARD_CHARACTERS = 100_000
 SHARDS_TO_GROW = 32
 """The first shards are smaller, and a shard grows with the text before it, up to this part of it. Workers
 take long shards first, so that short ones fill the end, where some workers have nothing left to do."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which documents to prepare.
-
-    Attributes:
-        source: Source of the training documents, see `read_documents`.
-        validation: Source of the validation documents; None splits them off, unless a built-in source
-            has its own.
-        validation_fraction: Share of the documents to split off, by a hash of their text.
-        text_column: Column that holds the text.
-        limit: Most documents to read from a source, None for all.
-    """
-
-    source: str
-    validation: str | None = None
-    validation_fraction: float = 0.05
-    text_column: str = "text"
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.validation_fraction < 1.0:
-            raise DataError(
-                f"validation fraction is {self.validation_fraction}, expected a number between 0 and 1"
-            )
-        if self.limit is not None and self.limit < 1:
-            raise DataError(f"limit is {self.limit} documents, expected at least 1")
-
-    @property
-    def validation_source(self) -> str | None:
-        """The explicit or built-in validation source, None if documents are split off."""
-        return self.validation if self.validation is not None else own_validation(self.source)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Yields (split, text)."""
-        for text in self._read(self.source):
-            is_held_out = self.validation_source is None and hash01(text) < self.validation_fraction
-            yield ("validation" if is_held_out else "train"), text
-        if self.validation_source is not None:
-            for text in self._read(self.validation_source):
-                yield "validation", text
-
-    def _read(self, source: str) -> Iterator[str]:
-        return islice(read_documents(source, text_column=self.text_column), self.limit)
 
 
 @dataclass(frozen=True)
@@ -98,12 +53,16 @@ class Documents:
         num_documents: Number of documents of each split.
         num_characters: Characters in all of them.
         shards: The shards in order; empty if they were not written.
+        held_out: Documents whose `hash01` is below were split off for validation; None if they have a source.
+        notes: What is to be said of the sources.
     """
 
     digests: dict[str, str]
     num_documents: dict[str, int]
     num_characters: int
     shards: tuple[Shard, ...] = field(default=())
+    held_out: float | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, selection: Selection, folder: Path | None) -> Documents:
@@ -119,18 +78,37 @@ class Documents:
         Raises:
             DataError: If a source cannot be read or a split gets no document.
         """
-        writers = {split: _SplitWriter(split, folder) for split in SPLITS}
-        for split, text in selection:
-            writers[split].add(text)
-        for writer in writers.values():
-            writer.close()
+        held_out = None if selection.validation_source is not None else selection.validation_fraction
+        notes: list[str] = []
+        writers = _split(selection, held_out, folder, notes.append)
+        hashes = [edge for writer in writers.values() for edge in writer.hashes]
+        if (
+            held_out is not None
+            and not all(writer.hashes for writer in writers.values())
+            and len(set(hashes)) > 1
+        ):
+            # A small corpus: the text with the lowest hash is held out, or the one with the highest is not.
+            held_out = nextafter(min(hashes), 1.0) if not writers["validation"].hashes else max(hashes)
+            notes.clear()
+            writers = _split(selection, held_out, folder, notes.append)
+            sizes = " and ".join(f"{writer.num_documents:,} for {split}" for split, writer in writers.items())
+            notes.append(
+                f"a validation fraction of {selection.validation_fraction} would leave a split empty: "
+                f"{sizes} are taken"
+            )
         _check_not_empty(selection, writers)
-        return cls(
+        documents = cls(
             digests={split: writer.digest.hexdigest() for split, writer in writers.items()},
             num_documents={split: writer.num_documents for split, writer in writers.items()},
             num_characters=sum(writer.num_characters for writer in writers.values()),
             shards=tuple(shard for writer in writers.values() for shard in writer.shards),
+            held_out=held_out,
+            notes=tuple(notes),
         )
+        rejected = sum((writer.rejected for writer in writers.values()), Counter())
+        total = sum(documents.num_documents.values())
+        check_share(rejected, total, selection.source, most=selection.max_rejected)
+        return documents
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able copy; `from_dict` restores it."""
@@ -166,14 +144,14 @@ class Documents:
         return documents
 
 
-def read_texts(path: Path) -> Iterator[str]:
+def read_shard(path: Path) -> Iterator[str | Rejected]:
     """Documents of a shard.
 
     Args:
         path: The shard.
 
     Yields:
-        Its texts.
+        Its texts, and rows that could not be read.
 
     Raises:
         DataError: If it is damaged.
@@ -181,15 +159,32 @@ def read_texts(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="ascii") as file:
             for line in file:
-                yield json.loads(line)
-    except (ValueError, RecursionError) as error:
+                row = json.loads(line)
+                yield row if isinstance(row, str) else Rejected(row["text"], row["rejected"])
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise DataError(f"the shard {path} is damaged ({error}); prepare again") from error
 
 
-def hash01(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone, so equal texts stay in one split."""
-    digest = hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:7], "big") / 2**56
+def read_places(shard: Path) -> list[str]:
+    """Where the documents of a shard are from, in its order."""
+    return [json.loads(line) for line in _places_path(shard).read_text(encoding="ascii").splitlines()]
+
+
+def _places_path(shard: Path) -> Path:
+    """Beside the shard, not in it: the same texts are parsed once, wherever they are from."""
+    return shard.with_suffix(".places")
+
+
+def _split(
+    selection: Selection, held_out: float | None, folder: Path | None, note: Note
+) -> dict[str, _SplitWriter]:
+    """Reads a selection into the writers of its splits."""
+    writers = {split: _SplitWriter(split, folder) for split in SPLITS}
+    for split, row in selection.rows(held_out, note):
+        writers[split].add(row)
+    for writer in writers.values():
+        writer.close()
+    return writers
 
 
 def _check_not_empty(selection: Selection, writers: dict[str, _SplitWriter]) -> None:
@@ -210,18 +205,30 @@ class _SplitWriter:
         self.digest = hashlib.sha256()
         self.num_documents = 0
         self.num_characters = 0
+        self.rejected: Counter[str] = Counter()
+        self.hashes: tuple[float, ...] = ()
+        """Lowest and highest hash of a text with a word."""
         self.shards: list[Shard] = []
         self._split = split
         self._folder = folder
         self._file: TextIO | None = None
+        self._places: TextIO | None = None
         self._open_shard()
 
-    def add(self, text: str) -> None:
+    def add(self, row: Row) -> None:
         """Appends a document."""
+        text = row.text
         if self._characters >= self._limit():
             self.close()
             self._open_shard()
-        line = json.dumps(text) + "\n"
+        line = json.dumps(text if row.reason is None else {"text": text, "rejected": row.reason}) + "\n"
+        if row.reason is not None:
+            self.rejected[row.reason] += 1
+        elif not text:
+            self.rejected[EMPTY] += 1
+        elif has_a_word(text):
+            found = (*self.hashes, hash01(text))
+            self.hashes = (min(found), max(found))
         self.digest.update(line.encode())
         self._shard_digest.update(line.encode())
         self._documents += 1
@@ -231,12 +238,17 @@ class _SplitWriter:
         if self._folder is not None:
             if self._file is None:
                 self._file = self._path().open("w", encoding="ascii")
+                self._places = _places_path(self._path()).open("w", encoding="ascii")
+            assert self._places is not None
             self._file.write(line)
+            self._places.write(json.dumps(row.place) + "\n")
 
     def close(self) -> None:
         """Finishes the shard that is being written."""
         if self._file is not None:
+            assert self._places is not None
             self._file.close()
+            self._places.close()
             digest = self._shard_digest.hexdigest()
             self.shards.append(Shard(self._split, self._path(), digest, self._documents, self._characters))
             self._file = None

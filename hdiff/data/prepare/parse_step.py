@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdiff.data.prepare.documents import read_texts
+from hdiff.data.prepare.documents import read_shard
 from hdiff.data.prepare.job import Job, OnDocument, Report, finished_report, ok_path
-from hdiff.data.prepare.trees import TREES_FORMAT, Rejected, encode_trees
+from hdiff.data.prepare.trees import TREES_FORMAT, encode_trees
+from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.errors import UserError
 from hdiff.files import file_sha256
 from hdiff.parsers import WordStatistics
@@ -24,9 +25,8 @@ from hdiff.structure import SpanTree
 if TYPE_CHECKING:
     from hdiff.parsers import Parser
 
-EMPTY = "empty text"
 NO_WORDS = "the parser finds no word"
-_SURROGATE = "lone surrogate"
+SURROGATE = "lone surrogate"
 _MAX_REASON_CHARACTERS = 120
 
 
@@ -57,7 +57,7 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         _link(ok_path(cached), ok_path(job.out))
         return report
     fallbacks_before = getattr(parser, "num_fallbacks", 0)
-    items = list(parse_texts(parser, list(read_texts(job.source)), job, on_document))
+    items = list(parse_texts(parser, list(read_shard(job.source)), job, on_document))
     trees = [item for item in items if isinstance(item, SpanTree)]
     labels: dict[str, set[str]] = {}
     for tree in trees:
@@ -116,18 +116,24 @@ def _link(source: Path, target: Path) -> None:
 
 
 def parse_texts(
-    parser: Parser, texts: Sequence[str], job: Job, on_document: OnDocument
+    parser: Parser, rows: Sequence[str | Rejected], job: Job, on_document: OnDocument
 ) -> Iterator[SpanTree | Rejected]:
     """A tree or the reason of its rejection for each text, in order."""
+    texts = [row.text if isinstance(row, Rejected) else row for row in rows]
     reasons = {position: EMPTY for position, text in enumerate(texts) if not text or text.isspace()}
-    reasons.update({position: _SURROGATE for position, text in enumerate(texts) if not is_unicode(text)})
+    reasons.update({position: SURROGATE for position, text in enumerate(texts) if not is_unicode(text)})
     reasons.update(job.quarantined)
+    reasons.update({position: row.reason for position, row in enumerate(rows) if isinstance(row, Rejected)})
     accepted = [position for position in range(len(texts)) if position not in reasons]
     parse = _parse_one_by_one if job.one_by_one else _parse_together
     results = parse(parser, texts, accepted, on_document)
     for position, text in enumerate(texts):
         result: SpanTree | Rejected
-        result = Rejected(text, reasons[position]) if position in reasons else next(results)
+        given = rows[position]
+        if isinstance(given, Rejected):
+            result = given
+        else:
+            result = Rejected(text, reasons[position]) if position in reasons else next(results)
         assert result.text == text, f"parser {parser.name} changed a text"
         yield Rejected(text, NO_WORDS) if isinstance(result, SpanTree) and not result.salience else result
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdiff.data.manifest import FORMAT_VERSION
-from hdiff.data.prepare.documents import Documents, Selection
+from hdiff.data.prepare.documents import Documents
 from hdiff.data.prepare.parse_step import loaded_parser
+from hdiff.data.prepare.selection import Selection
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.data.tokenizer_files import is_trainable, vocabulary_limit
 from hdiff.errors import DataError

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.data.prepare.assembly import Progress
-from hdiff.data.prepare.documents import Documents, Selection
+from hdiff.data.prepare.documents import Documents
 from hdiff.data.prepare.engines import load_engine
 from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
+from hdiff.data.prepare.selection import Selection
 from hdiff.data.prepare.stages import Preparation
+from hdiff.data.sources.rejected import MAX_REJECTED
 from hdiff.errors import DataError
 
 DEFAULT_PARSER = "spacy"
@@ -36,6 +38,7 @@ def prepare(
     cache: str | Path | None = None,
     text_column: str = "text",
     limit: int | None = None,
+    max_rejected: float = MAX_REJECTED,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Prepares a data set, or returns at once if `out` holds it already.
@@ -59,18 +62,20 @@ def prepare(
         cache: Folder of parsed shards; the same text parsed by the same parser is taken from there.
         text_column: Column that holds the text.
         limit: Most documents to read from each source.
+        max_rejected: Largest share of documents that may be rejected; empty ones do not count.
         progress: Called with a stage, how many of its documents are done, and how many there are.
 
     Returns:
         The manifest. Where `out` held the data set already, the only stage is `already prepared`.
 
     Raises:
-        DataError: If a source, level, tokenizer or `out` does not fit, or the disk is full.
+        DataError: If a source, level, tokenizer or `out` does not fit, too much is rejected, a level has no
+            span, or the disk is full.
         ParserError: If the parser is unknown or not installed.
     """
     if workers < 1:
         raise DataError(f"workers is {workers}, expected at least 1")
-    selection = Selection(source, validation, validation_fraction, text_column, limit)
+    selection = Selection(source, validation, validation_fraction, text_column, limit, max_rejected)
     report = progress if progress is not None else _no_progress
     runner = load_engine(engine, workers=workers, timeout=timeout)
     request = Request.of(
@@ -110,8 +115,8 @@ def prepare_share(
         workers: Processes of this share.
         timeout: As in `prepare`.
         progress: As in `prepare`.
-        **options: `validation`, `validation_fraction`, `text_column`, `limit`, `parser`, `levels`,
-            `tokenizer`, `salience` and `cache`, as in `prepare`.
+        **options: `validation`, `validation_fraction`, `text_column`, `limit`, `max_rejected`, `parser`,
+            `levels`, `tokenizer`, `salience` and `cache`, as in `prepare`.
 
     Returns:
         Number of shards, of the plan or of this share.
@@ -125,7 +130,7 @@ def prepare_share(
             f"share {share[0]} of {share[1]} does not exist; shares count from 0 to {share[1] - 1}"
         )
     runner = load_engine(engine, workers=workers, timeout=timeout)
-    names = ("validation", "validation_fraction", "text_column", "limit")
+    names = ("validation", "validation_fraction", "text_column", "limit", "max_rejected")
     selection = Selection(source, **{name: options.pop(name) for name in names if name in options})
     cache = options.pop("cache", None)
     request = Request.of(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,14 @@ from hdiff.data.prepare.assembly import (
     write_splits,
     write_token_salience,
 )
-from hdiff.data.prepare.documents import SPLITS, Documents, Shard, read_texts
+from hdiff.data.prepare.documents import Documents, Shard, read_shard
 from hdiff.data.prepare.engines import Engine
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
+from hdiff.data.prepare.selection import SPLITS
 from hdiff.data.prepare.trees import read_statistics
+from hdiff.data.sources.rejected import check_share
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
@@ -38,7 +41,7 @@ PLAN_FILE = "plan.json"
 _FILES = (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE, TOKEN_SALIENCE_FILE)
 _FACTS = (
     *("documents", "trees", "labels", "rejected", "fallbacks"),
-    *("tokens", "words", "characters", "spans", "snapped"),
+    *("tokens", "words", "characters", "spans", "without", "snapped"),
 )
 """What is kept of the reports of jobs."""
 
@@ -83,6 +86,7 @@ class Preparation:
             parsed = self._parse(documents, engine)
             self._salience(parsed)
             aligned = self._align(parsed, tokenizer, engine)
+            self._check(documents, aligned)
             facts = self._write(documents, tokenizer, parsed, aligned)
             self.folder.finish([*SPLITS, *_FILES], facts)
         return facts
@@ -154,7 +158,10 @@ class Preparation:
         self.progress("train tokenizer", 0, total)
         # Lone surrogates are refused later, by the parser, with a count.
         texts = (
-            text.encode(errors="replace").decode() for shard in shards for text in read_texts(shard.path)
+            text.encode(errors="replace").decode()
+            for shard in shards
+            for text in read_shard(shard.path)
+            if isinstance(text, str)
         )
         tokenizer = Tokenizer.train(texts, self.request.tokenizer_spec)
         self.progress("train tokenizer", total, total)
@@ -246,7 +253,7 @@ class Preparation:
     ) -> dict[str, Any]:
         staging = self.folder.staging
         files = write_splits(aligned, staging, self.progress)
-        rejected = write_rejected(aligned, staging / REJECTED_FILE)
+        rejected = write_rejected(aligned, staging / "documents", staging / REJECTED_FILE)
         histogram = write_token_salience(aligned, staging / TOKEN_SALIENCE_FILE, tokenizer.vocab_size)
         files += [staging / name for name in _FILES]
         sync(files)
@@ -255,11 +262,45 @@ class Preparation:
             "labels": self._labels(parsed),
             "counts": {split: count(aligned, split, self.request.levels) for split in SPLITS},
             "rejected": rejected,
+            "notes": self._notes(documents, aligned),
             "fallbacks": sum(shard.report["fallbacks"] for shard in parsed),
             "snapped": sum(shard.report["snapped"] for shard in aligned),
             "salience_histogram": histogram,
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
         }
+
+    def _check(self, documents: Documents, aligned: list[Done]) -> None:
+        """Refuses a data set that lost most of its documents, or lacks a level."""
+        selection, request = self.request.selection, self.request
+        rejected: Counter[str] = Counter()
+        for shard in aligned:
+            rejected.update(shard.report["rejected"])
+        total = sum(documents.num_documents.values())
+        check_share(rejected, total, selection.source, most=selection.max_rejected)
+        counts = count(aligned, "train", request.levels)
+        missing = [level for level in request.levels if not counts["spans"][level]]
+        if missing:
+            kept = ",".join(level for level in request.levels if level not in (*missing, "word"))
+            raise DataError(
+                f"level '{missing[0]}' has 0 spans in the {counts['documents']:,} training documents "
+                f"({counts['words']:,} words) of {selection.source}; "
+                f"{''.join(f'{lack}; or ' for lack in request.parser.lacks)}"
+                "give another --parser, or other levels:",
+                f"--levels '{kept}'",
+            )
+
+    def _notes(self, documents: Documents, aligned: list[Done]) -> list[str]:
+        """What is to be said of the data set."""
+        counts = count(aligned, "train", self.request.levels)
+        return [
+            *documents.notes,
+            *self.request.parser.lacks,
+            *(
+                f"level '{level}' has no span in {number:,} of {counts['documents']:,} training documents"
+                for level, number in counts["without"].items()
+                if number
+            ),
+        ]
 
     def _labels(self, parsed: list[Done]) -> list[str]:
         reports = [shard.report["labels"] for shard in parsed]
@@ -278,6 +319,7 @@ class Preparation:
             "source": selection.source,
             "validation": selection.validation_source,
             "validation_fraction": None if selection.validation_source else selection.validation_fraction,
+            "held_out": documents.held_out,
             "limit": selection.limit,
             "inputs": self.request.inputs(documents),
             "parser": {"name": self.request.parser.name, **self.request.parser.fingerprint()},

@@ -9,27 +9,14 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hdiff.data.sources.rejected import Rejected
 from hdiff.structure import Span, SpanTree
 
 TREES_FORMAT = 2
 """Changes whenever the same trees are written differently."""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A document that gives no tree.
-
-    Attributes:
-        text: The document.
-        reason: Why, the same for documents that fail alike.
-    """
-
-    text: str
-    reason: str
 
 
 def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, Any] | None) -> bytes:

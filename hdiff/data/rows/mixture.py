@@ -124,6 +124,9 @@ class MixedRows(TrainingRows):
         for corpus, share in zip(self.corpora, self.mixing.shares, strict=True):
             corpus.rows.check(rows, share)
 
+    def notes(self) -> list[str]:
+        return [note for corpus in self.corpora for note in corpus.rows.notes()]
+
     def state(self) -> dict[str, Any] | None:
         if not self._has_streams:
             return None

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from hdiff.data.prepare.documents import hash01
+from hdiff.data.prepare.selection import hash01
 from hdiff.data.sources.corpus import MAX_DOCUMENT_CHARACTERS, cut
+from hdiff.data.sources.rejected import Rejected
 from hdiff.data.sources.stream_source import Source
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
@@ -57,16 +58,17 @@ class Group:
 
     Attributes:
         place: Where it begins.
-        texts: The documents.
+        texts: The documents, and rows that hold none, with the reason.
     """
 
     place: Place
-    texts: tuple[str, ...]
+    texts: tuple[str | Rejected, ...]
 
     def __str__(self) -> str:
-        place = self.place
+        place, first = self.place, self.texts[0]
+        first = first if isinstance(first, str) else first.text
         where = f"epoch {place.epoch}, chunk {place.chunk}, row {place.row}"
-        return f"the {len(self.texts)} documents from {where} on (the first begins {self.texts[0][:60]!r})"
+        return f"the {len(self.texts)} documents from {where} on (the first begins {first[:60]!r})"
 
 
 class DocumentStream:
@@ -109,7 +111,7 @@ class DocumentStream:
             is_empty = place.chunk == 0
             while True:
                 with self.source.errors():
-                    chunk = [self.source.text(row) for row in islice(documents, self.chunk_rows)]
+                    chunk = [self.source.document(row) for row in islice(documents, self.chunk_rows)]
                     after = rows.state_dict()
                 if not chunk:
                     break
@@ -133,24 +135,26 @@ class DocumentStream:
             rows.load_state_dict(place.source)
         return rows
 
-    def _grouped(self, chunk: Sequence[str], begin: Place) -> Iterator[Group]:
+    def _grouped(self, chunk: Sequence[str | Rejected], begin: Place) -> Iterator[Group]:
         order = list(range(len(chunk)))
         if self.is_shuffled:
             generator = random.Random(derive_seed(self.seed, "chunk", begin.epoch, begin.chunk, self.rank))
             keys = [generator.random() for _ in chunk]  # the same in all versions of Python
             order.sort(key=keys.__getitem__)
-        texts: list[str] = []
+        texts: list[str | Rejected] = []
         characters, first = 0, begin.row
         for row in range(begin.row, len(chunk)):
             documents = self._documents(chunk[order[row]])
             texts += documents
-            characters += sum(map(len, documents))
+            characters += sum(len(text) for text in documents if isinstance(text, str))
             if characters >= GROUP_CHARACTERS or row == len(chunk) - 1:
                 if texts:
                     yield Group(replace(begin, row=first), tuple(texts))
                 texts, characters, first = [], 0, row + 1
 
-    def _documents(self, text: str) -> list[str]:
+    def _documents(self, text: str | Rejected) -> list[str] | list[Rejected]:
         """Documents of a row for training: long ones cut, held-out ones left out, as `hdiff prepare` does."""
+        if isinstance(text, Rejected):
+            return [text]
         parts = list(cut(text, MAX_DOCUMENT_CHARACTERS)) if text else [text]
         return [part for part in parts if not self.held_out or hash01(part) >= self.held_out]

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from hdiff.data.prepare.align_step import Rows
 from hdiff.data.prepare.job import Job
-from hdiff.data.prepare.parse_step import is_unicode, loaded_parser, parse_texts
+from hdiff.data.prepare.parse_step import SURROGATE, is_unicode, loaded_parser, parse_texts
 from hdiff.data.prepared import PreparedData
 from hdiff.data.sources.arrow import PreparedRows
+from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.errors import DataError, ParserError
 from hdiff.structure import LEVELS, SpanTree
@@ -26,7 +27,6 @@ from hdiff.structure import LEVELS, SpanTree
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hdiff.data.prepare.trees import Rejected
     from hdiff.parsers import Parser
 
 _CONTROLS = ("random", "shuffled", "balanced", "right_branching")
@@ -62,13 +62,13 @@ class Encoded:
     Attributes:
         stream: Its documents end to end.
         num_documents: Documents in it.
-        num_rejected: Documents that were left out: empty, not Unicode, without words or tokens, or refused by
-            the parser.
+        rejected: Documents that were left out: no text, empty, not Unicode, without words or tokens, or
+            refused by the parser.
     """
 
     stream: TokenStream
     num_documents: int
-    num_rejected: int
+    rejected: tuple[Rejected, ...]
 
 
 @final
@@ -103,7 +103,7 @@ class DocumentEncoder:
         """The parser, loaded and checked."""
         return checked_parser(self.prepared, self.encoding.parser, self.encoding.levels)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str | Rejected]) -> Encoded:
         """Encodes a group of documents.
 
         Args:
@@ -134,12 +134,21 @@ class DocumentEncoder:
             label_numbers=self._label_numbers,
             token_salience=self._token_salience,
         )
-        return Encoded(stream, rows.counts["documents"], len(texts) - rows.counts["documents"])
+        return Encoded(stream, rows.counts["documents"], tuple(rows.rejected.values()))
 
-    def _trees(self, texts: Sequence[str]) -> Iterable[SpanTree | Rejected]:
+    def _trees(self, texts: Sequence[str | Rejected]) -> Iterable[SpanTree | Rejected]:
         if self.encoding.is_parsed:
             return parse_texts(self.parser, texts, Job("parse", Path(), Path(), Path()), _ignore)
-        return [SpanTree(text, (), ()) for text in texts if text and not text.isspace() and is_unicode(text)]
+        return [_unparsed(text) for text in texts]
+
+
+def _unparsed(text: str | Rejected) -> SpanTree | Rejected:
+    """A document that is only tokenized."""
+    if isinstance(text, Rejected):
+        return text
+    if not text or text.isspace():
+        return Rejected(text, EMPTY)
+    return SpanTree(text, (), ()) if is_unicode(text) else Rejected(text, SURROGATE)
 
 
 def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[str]) -> Parser:

@@ -8,7 +8,8 @@ go on with the same rows. Dimensions: B batch, L tokens of a row, N tokens of a 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+import logging
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -23,9 +24,19 @@ from hdiff.data.rows.stream_documents import DocumentStream, Group, Place
 from hdiff.data.rows.stream_encoding import Encoded, Encoding
 from hdiff.data.rows.stream_workers import encoded_groups
 from hdiff.data.rows.training_rows import CorpusRows, RowTerms
+from hdiff.data.sources.corpus import ROWS_TO_JUDGE
+from hdiff.data.sources.rejected import EMPTY, check_share
 from hdiff.data.sources.stream_source import Source
 from hdiff.data.token_stream import TokenStream, needed_levels
 from hdiff.errors import DataError
+
+_MAX_REASONS = 10
+"""Reasons of rejected rows that a checkpoint keeps and that are logged."""
+
+_MAX_REASON = 120
+_UNKNOWN = "of an earlier version"
+
+logger = logging.getLogger(__name__)
 
 
 def check_next(places: Sequence[int], rows: int, *, process: tuple[int, int]) -> None:
@@ -76,7 +87,8 @@ class StreamedRows(CorpusRows):
         self._used = 0  # tokens of the first group below
         self._groups: deque[tuple[Group, Encoded]] = deque()
         self._place = Place()
-        self._documents, self._rejected = 0, 0  # of the groups before
+        self._documents, self._rejected = 0, Counter[str]()  # of the groups before; by reason
+        self._told: set[str] = set()
         self._epoch_of_text = 0
         self._expected: str | None = None  # digest of the group a resumed run begins with
         self._encoded: Iterator[tuple[Group, Encoded]] | None = None
@@ -111,7 +123,7 @@ class StreamedRows(CorpusRows):
         documents = DocumentStream(
             Source.of(stream),
             seed=seed,
-            held_out=prepared.manifest["validation_fraction"] or 0.0,
+            held_out=prepared.manifest.get("held_out", prepared.manifest["validation_fraction"]) or 0.0,
             rank=terms.process[0],
             world_size=terms.process[1],
         )
@@ -150,6 +162,14 @@ class StreamedRows(CorpusRows):
     def check(self, rows: int, share: Fraction = Fraction(1)) -> None:
         assert rows * share > 0  # a stream never ends
 
+    def notes(self) -> list[str]:
+        number = self._rejected.total()
+        if not number:
+            return []
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in self._rejected.most_common(3))
+        total = number + self._documents
+        return [f"{number:,} of {total:,} documents of '{self._config.source}' were left out: {reasons}"]
+
     def state(self) -> dict[str, Any] | None:
         return {
             "rows": self._rows,
@@ -157,14 +177,17 @@ class StreamedRows(CorpusRows):
             "tokens_used": self._used,
             "sha256": self._digest(),
             "documents": self._documents,
-            "rejected": self._rejected,
+            "rejected": sum(self._rejected.values()),
+            "reasons": dict(self._rejected.most_common(_MAX_REASONS)),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.close()
         self._groups.clear()
         self._rows, self._used = state["rows"], state["tokens_used"]
-        self._documents, self._rejected = state["documents"], state["rejected"]
+        self._documents = state["documents"]
+        reasons = Counter[str](state.get("reasons", {}))  # checkpoints of before know the number alone
+        self._rejected = reasons + Counter({_UNKNOWN: state["rejected"] - reasons.total()})
         self._place = Place(**state["place"])
         self._epoch_of_text = self._place.epoch
         self._expected = state["sha256"]
@@ -196,7 +219,9 @@ class StreamedRows(CorpusRows):
             _, encoded = self._groups.popleft()
             self._used -= len(encoded.stream)
             self._documents += encoded.num_documents
-            self._rejected += encoded.num_rejected
+            self._rejected.update(row.reason[:_MAX_REASON] for row in encoded.rejected)
+            if (total := self._documents + self._rejected.total()) >= ROWS_TO_JUDGE:
+                check_share(self._rejected, total, f"data.stream.source '{self._config.source}'")
         return self.like.of_stream(stream)
 
     def _digest(self) -> str | None:
@@ -219,8 +244,14 @@ class StreamedRows(CorpusRows):
         if len(encoded.stream):
             self._epoch_of_text = group.place.epoch
         elif group.place.epoch > self._epoch_of_text + 1:
+            reason = encoded.rejected[-1].reason if encoded.rejected else "all are held out"
             raise DataError(
-                f"a whole epoch of data.stream.source '{self._config.source}' has no document with a token; "
-                f"give other text, or another data.stream.parser"
+                f"a whole epoch of data.stream.source '{self._config.source}' has no document with a token "
+                f"({reason}); give other text, or another data.stream.parser"
             )
+        for row in encoded.rejected:
+            if row.reason not in self._told and row.reason != EMPTY and len(self._told) < _MAX_REASONS:
+                self._told.add(row.reason)
+                where = row.place or f"epoch {group.place.epoch}, chunk {group.place.chunk}"
+                logger.warning("%s is left out of training, and all rows like it: %s", where, row.reason)
         return group, encoded

@@ -74,6 +74,10 @@ class TrainingRows(ABC):
             DataError: If there are not so many.
         """
 
+    def notes(self) -> list[str]:
+        """What is to be said of the text this process has read, a sentence each."""
+        return []
+
     def state(self) -> dict[str, Any] | None:
         """How far this process is, JSON-able; None where the places say all."""
         return None

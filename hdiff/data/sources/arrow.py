@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hdiff.data.sources.columns import missing_column
+from hdiff.data.sources.columns import no_column
 from hdiff.errors import DataError
 from hdiff.files import file_sha256
 
@@ -188,15 +188,15 @@ class PreparedRows:
         return np.asarray(self._table.column(name).combine_chunks().value_lengths(), dtype=np.int64)
 
 
-def read_parquet_rows(path: Path, column: str) -> Iterator[dict[str, Any]]:
-    """PreparedRows of one column of a parquet file, streamed.
+def read_parquet_values(path: Path, column: str) -> Iterator[Any]:
+    """Values of one column of a parquet file, streamed.
 
     Args:
         path: The file.
         column: The column.
 
     Yields:
-        `{column: value}`.
+        Values; the error in place of one that is damaged.
 
     Raises:
         DataError: If the file is no parquet, or lacks the column.
@@ -210,9 +210,13 @@ def read_parquet_rows(path: Path, column: str) -> Iterator[dict[str, Any]]:
     try:
         with parquet.ParquetFile(path) as file:
             if column not in file.schema_arrow.names:
-                raise missing_column(file.schema_arrow.names, column, where=str(path))
+                raise DataError(f"{path} has {no_column(file.schema_arrow.names, column)}")
             for batch in file.iter_batches(columns=[column]):
-                yield from batch.to_pylist()
+                for value in batch.column(0):
+                    try:
+                        yield value.as_py()
+                    except (ValueError, OverflowError) as error:
+                        yield error
     except pyarrow.ArrowException as error:
         first_line = str(error).splitlines()[0]
         raise DataError(f"{path} is not a readable parquet file: {first_line}; write it again") from None

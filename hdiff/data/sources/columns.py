@@ -1,15 +1,45 @@
-"""Columns of a table: the one with the text, or an error that lists the others. No torch."""
+"""Columns of a table: the one with the text, or what is said where it is not there. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from hdiff.errors import DataError
+from hdiff.data.sources.rejected import Row
 
 
-def missing_column(columns: Iterable[str], text_column: str, *, where: str) -> DataError:
-    """The error for a text column that is not there, naming those that are."""
-    present = ", ".join(str(column) for column in columns) or "none"
-    return DataError(
-        f"{where} has no column '{text_column}', its columns are {present}; choose one with --text-column"
+def row_of(values: Any, text_column: str, *, place: str) -> Row:
+    """A row of named values.
+
+    Args:
+        values: Column names and values.
+        text_column: The column that holds the text.
+        place: Where it is from.
+
+    Returns:
+        The row, with the reason if it lacks the column or does not hold text in it.
+    """
+    if not isinstance(values, Mapping):
+        return Row("", place, f"{_kind(values)}, expected an object with '{text_column}'; write objects")
+    if text_column not in values:
+        return Row("", place, no_column(values, text_column))
+    value = values[text_column]
+    if isinstance(value, str):
+        return Row(value.strip(), place)
+    return Row(
+        "",
+        place,
+        f"{_kind(value)} in column '{text_column}', expected text; drop the row or choose another "
+        "--text-column",
     )
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "null", bool: "a truth value", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
+
+
+def no_column(columns: Iterable[str], text_column: str) -> str:
+    """Says that the text column is not there, naming those that are."""
+    present = ", ".join(str(column) for column in columns) or "none"
+    return f"no column '{text_column}', its columns are {present}; choose one with --text-column"

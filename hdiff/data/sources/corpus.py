@@ -1,49 +1,86 @@
-"""Corpus: the documents of a source, whatever kind of source it is. No torch."""
+"""Corpus: the rows of a source, whatever kind of source it is. No torch."""
 
 from __future__ import annotations
 
-import glob
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hdiff.data.sources.builtin import read_builtin
-from hdiff.data.sources.text_files import SUFFIXES, read_file, text_of
+from hdiff.data.sources.columns import no_column, row_of
+from hdiff.data.sources.folders import named, text_files
+from hdiff.data.sources.rejected import MAX_REJECTED, Row
+from hdiff.data.sources.text_files import read_file
 from hdiff.errors import DataError
 
 MAX_DOCUMENT_CHARACTERS = 100_000
 """Longer documents are cut; parsers hold a whole document in memory."""
 
+ROWS_TO_JUDGE = 1_000
+"""If none of so many first rows can be read, the rest is not tried."""
+
+Note = Callable[[str], None]
+"""Told what is to be said of a source, in a sentence."""
+
+_TREEBANK = "treebank:"
 _WORD_CHARACTER = re.compile(r"[^\W_]")
 _BORDERS = (re.compile(r"\n\s*\n"), re.compile(r"[.!?][\"'”’)]*\s+"), re.compile(r"\s+"))
 
 
-def read_documents(source: str, *, text_column: str = "text") -> Iterator[str]:
+def _silent(note: str) -> None:
+    """Tells nobody."""
+
+
+def read_documents(source: str, *, text_column: str = "text", note: Note = _silent) -> Iterator[Row]:
     """Documents of a source, in a fixed order.
 
     Args:
-        source: `builtin:NAME` (`read_builtin`), a .txt, .jsonl, .csv or .parquet file, a folder
+        source: `builtin:NAME` (`read_builtin`), a .txt, .jsonl, .json, .csv, .tsv or .parquet file, a folder
             or a glob of those, `treebank:PATH` (the texts of gold trees, see TreebankParser), or
-            `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt
-            files documents end at lines `<|endoftext|>` if there is one, else at blank lines.
+            `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt files documents end at
+            `<|endoftext|>` if there is one, else at blank lines.
         text_column: Column that holds the text, where the source has columns.
+        note: Told of files that are left out.
 
     Yields:
-        Stripped texts of at most `MAX_DOCUMENT_CHARACTERS` characters; longer documents are cut at a
-        paragraph, sentence or word border. A row without text gives an empty one, to be counted.
+        Rows with stripped texts of at most `MAX_DOCUMENT_CHARACTERS` characters; longer documents are cut
+        at a paragraph, sentence or word border, those of a treebank are as they are. A row without text
+        gives an empty one and a row that cannot be read its reason, to be counted.
 
     Raises:
-        DataError: If the source is missing, unreadable, not text, or has no word in it.
+        DataError: If the source is missing, no row of it can be read, or it has no word in it.
     """
     has_word = False
-    for document in _read_source(source, text_column=text_column):
-        if not document:
-            yield document
-        for chunk in cut(document, MAX_DOCUMENT_CHARACTERS):
-            has_word = has_word or _WORD_CHARACTER.search(chunk) is not None
-            yield chunk
+    first: Row | None = None
+    counts: Counter[bool] = Counter()
+    for row in _read_source(source, text_column=text_column, note=note):
+        counts[row.reason is None] += 1
+        if row.reason is not None:
+            first = first or row
+            if counts[False] == ROWS_TO_JUDGE and not counts[True]:
+                break
+            yield row
+            continue
+        if not row.text or source.startswith(_TREEBANK):
+            has_word = has_word or has_a_word(row.text)
+            yield row
+            continue
+        for part in cut(row.text, MAX_DOCUMENT_CHARACTERS):
+            has_word = has_word or has_a_word(part)
+            yield row._replace(text=part)
+    if first is not None and not counts[True]:
+        number = (
+            f"the first {counts[False]:,}" if counts[False] == ROWS_TO_JUDGE else f"all {counts[False]:,}"
+        )
+        raise DataError(f"{number} rows of {source} are rejected; {first.place}: {first.reason}")
     if not has_word:
         raise DataError(f"{source} has no word in it; give a source with text")
+
+
+def has_a_word(text: str) -> bool:
+    """Whether a text has a letter or digit."""
+    return _WORD_CHARACTER.search(text) is not None
 
 
 def cut(text: str, max_characters: int) -> Iterator[str]:
@@ -76,44 +113,72 @@ def _last_border(text: str, start: int, end: int) -> int:
     return end
 
 
-def _read_source(source: str, *, text_column: str) -> Iterator[str]:
+def _read_source(source: str, *, text_column: str, note: Note) -> Iterator[Row]:
     prefix, colon, name = source.partition(":")
     if colon and prefix == "builtin":
-        yield from read_builtin(name)
-    elif colon and prefix == "treebank":
+        for number, text in enumerate(read_builtin(name), start=1):
+            yield Row(text, f"document {number}")
+    elif source.startswith(_TREEBANK):
         from hdiff.parsers import TreebankParser
 
-        yield from TreebankParser(name).texts()
+        for number, text in enumerate(TreebankParser(name).texts(), start=1):
+            yield Row(text, f"text {number}")
     elif colon and prefix == "hf":
         yield from _read_hub(name, text_column=text_column)
     else:
-        for path in text_files(source):
-            yield from read_file(path, text_column=text_column)
+        yield from read_files(text_files(source, note), text_column=text_column, note=note)
 
 
-def text_files(source: str) -> list[Path]:
-    path = Path(source).expanduser()
-    if path.is_file():
-        return [path]
-    suffixes = ", ".join(SUFFIXES)
-    if path.is_dir():
-        candidates = [found for found in path.rglob("*") if found.is_file()]
-    elif glob.has_magic(source):
-        candidates = [Path(found) for found in glob.glob(str(path), recursive=True) if Path(found).is_file()]
-        if not candidates:
-            raise DataError(f"no file matches {source}; check the pattern and quote it")
-    else:
-        raise DataError(f"no file or folder {source}; give a path, a glob, builtin:NAME or hf:NAME")
-    files = sorted(found for found in candidates if found.suffix.lower() in SUFFIXES)
-    if not files:
-        raise DataError(f"none of the {len(candidates)} files of {source} ends in {suffixes}; convert them")
-    return files
+def read_files(
+    files: Sequence[Path], *, text_column: str, total: int | None = None, note: Note = _silent
+) -> Iterator[Row]:
+    """Rows of files; of several, one that cannot be read is a rejected row.
+
+    Args:
+        files: The files.
+        text_column: Column that holds the text.
+        total: Files of the source, if these are some of them.
+        note: Told of files without text and of those of which a part cannot be read.
+
+    Yields:
+        Rows.
+
+    Raises:
+        DataError: If the only file cannot be read, or most of them cannot.
+    """
+    total = len(files) if total is None else total
+    blank: list[Path] = []
+    broken: list[Path] = []
+    for file in files:
+        place = file.name if total == 1 else str(file)
+        number = 0
+        try:
+            for row in read_file(file, text_column=text_column):
+                number += 1
+                yield row._replace(place=f"{place} {row.place}")
+        except DataError as error:
+            broken.append(file)
+            if total == 1 or not file.exists() or len(broken) > total * MAX_REJECTED:
+                raise
+            if number:
+                note(f"{file} cannot be read behind row {number:,} ({error})")
+            yield Row("", place, str(error))
+            continue
+        if not number:
+            blank.append(file)
+    if blank and total == 1:
+        raise DataError(f"{blank[0]} is empty, it has no text; give a file with text")
+    if blank:
+        note(f"{len(blank):,} files have no text: {named(blank)}")
 
 
-def _read_hub(name: str, *, text_column: str) -> Iterator[str]:
+def _read_hub(name: str, *, text_column: str) -> Iterator[Row]:
     from hdiff.data.sources.arrow import stream_hub
 
     dataset, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
-    for row in stream_hub(dataset, config=config or None, split=split or "train"):
-        yield text_of(row, text_column, where=f"hf:{name}").strip()
+    rows = stream_hub(dataset, config=config or None, split=split or "train")
+    for number, row in enumerate(rows, start=1):
+        if text_column not in row and number == 1:
+            raise DataError(f"hf:{name} has {no_column(row, text_column)}")
+        yield row_of(row, text_column, place=f"row {number}")

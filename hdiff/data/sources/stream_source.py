@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.config import StreamConfig
 from hdiff.data.sources.builtin import read_builtin
-from hdiff.data.sources.corpus import text_files
-from hdiff.data.sources.text_files import SUFFIXES, read_file, text_of
+from hdiff.data.sources.columns import no_column, row_of
+from hdiff.data.sources.corpus import read_files
+from hdiff.data.sources.folders import text_files
+from hdiff.data.sources.rejected import Rejected, Row
+from hdiff.data.sources.text_files import kind_of
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ class Source:
         if name.startswith(_BUILTIN):
             return cls(config, (name,))
         path = Path(name).expanduser()
-        if path.exists() or glob.has_magic(name) or path.suffix.lower() in SUFFIXES:
+        if path.exists() or glob.has_magic(name) or kind_of(path) is not None:
             return cls(config, tuple(str(file) for file in text_files(name)))
         return cls(config, None)
 
@@ -83,29 +86,38 @@ class Source:
         config = self.config
         with self.errors():
             if self.files is not None:
-                column = {"files": list(self.files), "text_column": config.text_column}
-                rows = IterableDataset.from_generator(_local_rows, gen_kwargs=column)
+                files = {
+                    "files": list(self.files),
+                    "total": len(self.files),
+                    "text_column": config.text_column,
+                }
+                rows = IterableDataset.from_generator(_local_rows, gen_kwargs=files)
             else:
-                files = list(config.data_files) if isinstance(config.data_files, tuple) else config.data_files
+                given = list(config.data_files) if isinstance(config.data_files, tuple) else config.data_files
                 rows = load_dataset(
-                    config.source, config.config, data_files=files, split=config.split, streaming=True
+                    config.source, config.config, data_files=given, split=config.split, streaming=True
                 )
             return split_dataset_by_node(rows, rank=rank, world_size=world_size)
 
-    def text(self, row: Mapping[str, Any]) -> str:
-        """The text of a row, stripped as `hdiff prepare` does.
+    def document(self, row: Mapping[str, Any]) -> str | Rejected:
+        """The text of a row, stripped as `hdiff prepare` does, or why it has none.
 
         Args:
             row: A row of the source.
 
         Returns:
-            The text.
+            The document.
 
         Raises:
-            DataError: If the row lacks the column or does not hold text in it.
+            DataError: If the source has columns and lacks that of the text.
         """
-        column = self.config.text_column if self.files is None else "text"
-        return text_of(row, column, where=self.config.source).strip()
+        if self.files is not None:
+            return Row(row["text"], row["place"], _in_recipe(row["reason"])).document
+        config = self.config
+        if config.text_column not in row:
+            raise DataError(f"{config.source} has {no_column(row, config.text_column)}")
+        found = row_of(row, config.text_column, place=config.source)
+        return found._replace(reason=_in_recipe(found.reason)).document
 
     def facts(self) -> dict[str, Any]:
         """What tells a source apart, JSON-able; for local text the names and sizes of its files, hashed."""
@@ -125,22 +137,31 @@ class Source:
         try:
             yield
         except DataError as error:  # of files, in the words of `hdiff prepare`
-            raise DataError(str(error).replace("--text-column", "data.stream.text_column")) from None
+            raise DataError(_in_recipe(str(error))) from None
         except (OSError, ValueError, RuntimeError, AttributeError) as error:
             config = self.config
             lines = str(error).splitlines() or [type(error).__name__]
+            local = "name the files as data.stream.source, whose rows are rejected one by one"
+            remedy = (
+                "check these names and the network" if config.data_files is None else f"mend it, or {local}"
+            )
             raise DataError(
                 f"cannot read data.stream.source '{config.source}' (data_files {config.data_files}, split "
-                f"{config.split}): {lines[0]}; check these names and the network, then start again (with "
+                f"{config.split}): {lines[0]}; {remedy}, then start again (with "
                 f"resume=auto, if a checkpoint is there)"
             ) from error
 
 
-def _local_rows(files: list[str], text_column: str) -> Iterator[dict[str, str]]:
-    """Documents of local files, as `hdiff prepare` reads them; `datasets` calls it with some of the files."""
-    for file in files:
-        prefix, _, name = file.partition(_BUILTIN)
-        is_builtin = not prefix and name
-        texts = read_builtin(name) if is_builtin else read_file(Path(file), text_column=text_column)
-        for text in texts:
-            yield {"text": text}
+def _local_rows(files: list[str], total: int, text_column: str) -> Iterator[dict[str, str | None]]:
+    """Rows of local files, as `hdiff prepare` reads them; `datasets` calls it with some of the files."""
+    rows: Iterator[Row]
+    if files[0].startswith(_BUILTIN):
+        rows = (Row(text, files[0]) for text in read_builtin(files[0].removeprefix(_BUILTIN)))
+    else:
+        rows = read_files([Path(file) for file in files], text_column=text_column, total=total)
+    return (row._asdict() for row in rows)
+
+
+def _in_recipe(reason: Any) -> Any:
+    """A reason in the words of a recipe."""
+    return reason.replace("--text-column", "data.stream.text_column") if isinstance(reason, str) else reason

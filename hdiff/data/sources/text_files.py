@@ -1,161 +1,268 @@
-"""Documents inside .txt, .jsonl, .csv and .parquet files. No torch."""
+"""Rows inside text files and tables, compressed or not. No torch.
+
+What cannot be read is told row by row, with the place and the reason, so that one bad row costs one row.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from hdiff.data.sources.columns import missing_column
+from hdiff.data.sources.columns import no_column, row_of
+from hdiff.data.sources.compression import COMPRESSIONS, READ_ERRORS, open_decompressed
+from hdiff.data.sources.rejected import Row
 from hdiff.errors import DataError
 
 SEPARATOR = "<|endoftext|>"
-"""A line of its own that ends a document in .txt files."""
+"""Ends a document in .txt files, wherever it stands."""
+
+NOT_UTF8 = "not UTF-8; convert the file, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW"
+NUL = "a NUL character, as in binary files; remove it, for example: tr -d '\\000' < FILE > NEW"
+_WIDE = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+_HEAD = 4_096
+_MAX_NULS = 0.1
+"""Share of NUL bytes in the head of a file from which it is no text, but binary or UTF-16 without a mark."""
 
 _MAX_CSV_FIELD = 2**31 - 1
 
 
-def read_file(path: Path, *, text_column: str) -> Iterator[str]:
-    """Documents of one file, in order.
+class _Line(NamedTuple):
+    """A line of a file, from 1, without its end; the reason if it is no text."""
+
+    number: int
+    text: str
+    reason: str | None
+
+
+def kind_of(path: Path) -> str | None:
+    """The suffix that tells how a file is read, None if it is not: `.jsonl` of `a.jsonl.gz`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+        return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES and suffixes[-1] != ".parquet" else None
+    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
+
+
+def read_file(path: Path, *, text_column: str) -> Iterator[Row]:
+    """Rows of one file, in order.
 
     Args:
-        path: A file whose suffix is in `SUFFIXES`.
+        path: A file whose suffix is in `SUFFIXES`, perhaps followed by one of `COMPRESSIONS`.
         text_column: Column that holds the text, for all but .txt.
 
     Yields:
-        Stripped texts; a row without text is an empty one, blank lines of a .txt file are none.
+        Rows; a row that cannot be read has the reason, a row without text an empty one. Blank lines of a .txt
+        file are no rows.
 
     Raises:
-        DataError: If the file is missing, empty, binary, not UTF-8, malformed or lacks the column.
+        DataError: If the file is missing, binary or UTF-16, malformed as a whole or lacks the column.
     """
+    kind = kind_of(path)
     if not path.exists():
         raise DataError(f"no file {path}; check the path")
-    if path.suffix.lower() not in SUFFIXES:
+    if kind is None:
+        remedy = _REMEDIES.get(path.suffix.lower(), "convert the file or rename it")
         raise DataError(
-            f"cannot read {path}: '{path.suffix}' is not one of {', '.join(SUFFIXES)}; "
-            "convert the file or rename it"
+            f"cannot read {path}: '{path.suffix}' is not one of {', '.join(SUFFIXES)} (or one of these and "
+            f"{', '.join(COMPRESSIONS)}); {remedy}"
         )
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty (0 bytes); give a file with text")
-        for text in SUFFIXES[path.suffix.lower()](path, text_column):
-            stripped = text.strip()
-            if stripped or path.suffix.lower() != ".txt":
-                yield stripped
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
+        for row in SUFFIXES[kind](path, text_column):
+            if row.text or row.reason or kind != ".txt":
+                yield row
+    except READ_ERRORS as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}; check its permissions, or write it again") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file without their ends."""
-    offset = 0
-    with path.open("rb") as file:
-        for raw in file:
-            if b"\0" in raw:
-                raise DataError(
-                    f"{path} is binary or UTF-16: NUL byte at offset {offset + raw.index(0)}; give UTF-8 text"
-                )
-            try:
-                line = raw.decode("utf-8-sig" if offset == 0 else "utf-8")
-            except UnicodeDecodeError as error:
-                position = len(raw) - len(error.object) + error.start  # the codec may have dropped a BOM
-                raise DataError(
-                    f"{path} is not UTF-8: byte 0x{raw[position]:02x} at offset {offset + position}; "
-                    f"convert it, for example: iconv -f LATIN1 -t UTF-8 {path.name} > utf8{path.suffix}"
-                ) from None
-            offset += len(raw)
-            yield line.rstrip("\r\n")
-
-
-def _read_txt(path: Path, _: str) -> Iterator[str]:
-    # The first pass also refuses a damaged file before any document leaves it.
-    has_separator = False
-    for line in _lines(path):
-        has_separator |= line == SEPARATOR
-    document: list[str] = []
-    for line in _lines(path):
-        if line == SEPARATOR if has_separator else not line.strip():
-            yield "\n".join(document)
-            document = []
-        else:
-            document.append(line)
-    yield "\n".join(document)
-
-
-def _read_jsonl(path: Path, text_column: str) -> Iterator[str]:
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} line {number} is not JSON: {error}; write one object per line") from None
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{path} line {number} is a {type(row).__name__}, expected an object; "
-                f"write one object with '{text_column}' per line"
-            )
-        yield text_of(row, text_column, where=f"{path} line {number}")
-
-
-def _read_csv(path: Path, text_column: str) -> Iterator[str]:
-    csv.field_size_limit(_MAX_CSV_FIELD)
-    rows = csv.DictReader((f"{line}\n" for line in _lines(path)), restkey="(extra)")
-    try:
-        for row in rows:
-            yield text_of(row, text_column, where=f"{path} line {rows.line_num}")
-    except csv.Error as error:
-        raise DataError(f"{path} line {rows.line_num} is not CSV: {error}; check its quotes") from None
-
-
-def _read_parquet(path: Path, text_column: str) -> Iterator[str]:
-    from hdiff.data.sources.arrow import read_parquet_rows
-
-    rows = enumerate(read_parquet_rows(path, text_column), start=1)
+def _lines(path: Path) -> Iterator[_Line]:
+    """Lines of a UTF-8 file; they end as on any system. Marks of byte order (BOM) go."""
     number = 0
+    with open_decompressed(path) as file:
+        head = file.peek(_HEAD)[:_HEAD]
+        wide = next((name for mark, name in _WIDE if head.startswith(mark)), None)
+        if wide is not None or head.count(0) > _MAX_NULS * len(head):
+            found = "binary or UTF-16 (NUL bytes)" if wide is None else wide
+            raise DataError(
+                f"{path} is {found}, expected UTF-8; convert it, for example: "
+                f"iconv -f {wide or 'UTF-16'} -t UTF-8 {path.name} > utf8-{path.name}"
+            )
+        for raw in file:
+            reason = None
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError:
+                text, reason = raw.decode(errors="replace"), NOT_UTF8
+            for line in text.rstrip("\r\n").replace("\r\n", "\r").split("\r"):
+                number += 1
+                yield _Line(number, line.removeprefix("\ufeff"), NUL if "\0" in line else reason)
+
+
+def _read_txt(path: Path, _: str) -> Iterator[Row]:
+    has_separator = any(SEPARATOR in line.text for line in _lines(path))
+    document: list[str] = []
+    first, reason = 1, None
+    for line in _lines(path):
+        *ended, last = line.text.split(SEPARATOR) if has_separator else [line.text]
+        if not has_separator and not line.text.strip():
+            ended, last = [""], ""
+        for part in ended:
+            yield Row("\n".join([*document, part]).strip(), f"line {first}", reason)
+            document, first, reason = [], line.number, None
+        if not document:
+            first = line.number
+        if last.strip() or document:
+            document.append(last)
+            reason = reason or line.reason
+    yield Row("\n".join(document).strip(), f"line {first}", reason)
+
+
+def _read_jsonl(path: Path, text_column: str) -> Iterator[Row]:
+    for line in _lines(path):
+        if line.reason is not None:
+            yield Row(line.text, f"line {line.number}", line.reason)
+        elif line.text.strip():
+            yield _json_row(line.text, text_column, place=f"line {line.number}")
+
+
+def _json_row(text: str, text_column: str, *, place: str) -> Row:
+    try:
+        row = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        return Row(text, place, f"not JSON ({getattr(error, 'msg', error)}); write one object per line")
+    return row_of(row, text_column, place=place)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ; of equal ones Python would take the last without a word."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
+
+
+def _read_json(path: Path, text_column: str) -> Iterator[Row]:
+    """A list of objects or texts; else lines of objects."""
+    lines = list(_lines(path))
+    whole = "\n".join(line.text for line in lines)
+    try:
+        data = json.loads(whole, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        if not whole.lstrip().startswith("{"):
+            raise DataError(
+                f"{path} is not JSON: {error}; write a list of objects, or a .jsonl file"
+            ) from None
+        yield from _read_jsonl(path, text_column)
+        return
+    if not isinstance(data, list):
+        if not isinstance(data, dict) or text_column not in data:
+            keys = f"keys {', '.join(data)}" if isinstance(data, dict) else type(data).__name__
+            raise DataError(
+                f"{path} holds one value ({keys:.200}), expected a list of objects; take the list out, for "
+                f"example: jq -c '.KEY[]' {path.name} > rows.jsonl"
+            )
+        data = [data]
+    flawed = next((line for line in lines if line.reason is not None), None)
+    if flawed is not None:
+        raise DataError(f"{path} line {flawed.number}: {flawed.reason}")
+    for number, row in enumerate(data, start=1):
+        named = {text_column: row} if isinstance(row, str) else row
+        yield row_of(named, text_column, place=f"row {number}")
+
+
+def _read_table(path: Path, text_column: str, *, delimiter: str) -> Iterator[Row]:
+    """Rows under a line of names. Strict: a comma or a line end in a text without quotes would cut it."""
+    csv.field_size_limit(_MAX_CSV_FIELD)
+    reasons: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in _lines(path):
+            if line.reason is not None:
+                reasons.append(line.reason)
+            yield f"{line.text}\n"
+
+    rows = csv.reader(lines(), delimiter=delimiter, strict=True)
+    names: list[str] | None = None
     while True:
+        first = rows.line_num + 1
         try:
-            number, row = next(rows)
+            row = next(rows)
         except StopIteration:
             return
-        except (ValueError, OverflowError) as error:  # such as bytes that are no UTF-8
+        except csv.Error as error:
+            if names is None:
+                raise DataError(
+                    f"{path} line {first} is no line of names: {error}; check its quotes"
+                ) from None
+            for number in range(first, rows.line_num + 1):  # each of them may have been a row
+                yield Row("", f"line {number}", f"not CSV ({error}); check the quotes from there on")
+            continue
+        if names is None:
+            names = _column_names(row, text_column, delimiter, where=str(path)) if row else None
+        elif row:
+            yield _table_row(row, names, text_column, f"line {first}", reasons)
+        reasons.clear()
+
+
+def _column_names(names: list[str], text_column: str, delimiter: str, *, where: str) -> list[str]:
+    if text_column not in names:
+        other = next((mark for mark in ",;\t|" if mark != delimiter and mark in names[0]), None)
+        if len(names) == 1 and other is not None:
             raise DataError(
-                f"{path} row {number + 1} or after is damaged ({error}); write the file again"
-            ) from error
-        yield text_of(row, text_column, where=f"{path} row {number}")
-
-
-def text_of(row: Mapping[str, Any], text_column: str, *, where: str) -> str:
-    """The text of a row.
-
-    Args:
-        row: Column names and values.
-        text_column: The column that holds the text.
-        where: Names the row in errors.
-
-    Returns:
-        The text.
-
-    Raises:
-        DataError: If the row lacks the column or does not hold text in it.
-    """
-    if text_column not in row:
-        raise missing_column(row, text_column, where=where)
-    value = row[text_column]
-    if not isinstance(value, str):
+                f"{where} has the columns of its first line apart by {other!r}, expected {delimiter!r}; "
+                "convert it, or name it .csv for commas and .tsv for tabs"
+            )
+        raise DataError(f"{where} has {no_column(names, text_column)}")
+    if names.count(text_column) > 1:
         raise DataError(
-            f"{where} holds {type(value).__name__} in column '{text_column}', expected text; "
-            "drop the row or choose another --text-column"
+            f"{where} has {names.count(text_column)} columns '{text_column}'; name them differently"
         )
-    return value
+    return names
 
 
-SUFFIXES: Mapping[str, Callable[[Path, str], Iterator[str]]] = {
+def _table_row(row: list[str], names: list[str], text_column: str, place: str, reasons: list[str]) -> Row:
+    text = row[names.index(text_column)] if len(row) > names.index(text_column) else ""
+    reason = reasons[0] if reasons else None
+    if len(row) < len(names):
+        reason = reason or "fewer values than columns; put quotes around text with line ends"
+    elif any(row[len(names) :]):
+        reason = reason or "more values than columns; put quotes around text that holds the separator"
+    return Row(text.strip(), place, reason)
+
+
+def _read_parquet(path: Path, text_column: str) -> Iterator[Row]:
+    from hdiff.data.sources.arrow import read_parquet_values
+
+    for number, value in enumerate(read_parquet_values(path, text_column), start=1):
+        if isinstance(value, Exception):  # such as bytes that are no UTF-8
+            yield Row("", f"row {number}", f"damaged ({type(value).__name__}); write the file again")
+        else:
+            yield row_of({text_column: value}, text_column, place=f"row {number}")
+
+
+SUFFIXES: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {
     ".txt": _read_txt,
     ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
+    ".ndjson": _read_jsonl,
+    ".json": _read_json,
+    ".csv": partial(_read_table, delimiter=","),
+    ".tsv": partial(_read_table, delimiter="\t"),
     ".parquet": _read_parquet,
 }
 """Suffix -> reader."""
+
+_REMEDIES = {
+    **dict.fromkeys((".zip", ".7z", ".rar"), "unpack it and give the folder"),
+    **dict.fromkeys((".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"), "unpack it, for example: tar -xf FILE"),
+    **dict.fromkeys((".pdf", ".docx", ".odt", ".epub", ".html", ".htm"), "convert it to text first"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as .csv"),
+    **dict.fromkeys((".conllu", ".ptb", ".mrg"), "gold trees are read as treebank:FILE"),
+}
