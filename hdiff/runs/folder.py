@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hdiff.config import Recipe
 from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
@@ -79,7 +81,8 @@ class RunFolder:
         part = "ema" if recipe.train.ema_decay else "model"
         checkpoint = _load_used(path, part)
         check_statistics(path, record, checkpoint.state)
-        model = build_model(recipe, tokenizer.vocab_size, _corruption(recipe, record, tokenizer))
+        with torch.device("cpu"):  # whatever the caller's default is
+            model = build_model(recipe, tokenizer.vocab_size, _corruption(recipe, record, tokenizer))
         load_weights(model, checkpoint, part)
         return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
 

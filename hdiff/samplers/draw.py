@@ -23,6 +23,7 @@ from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.uniform_denoiser import UniformDenoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers.ancestral import AncestralSampler
 from hdiff.samplers.base import Sampler, Samples
 from hdiff.samplers.blocks import BlockSampler
@@ -94,7 +95,7 @@ def draw(
     Raises:
         DataError: If model and corruption do not belong together, or a number is out of range.
     """
-    corruption = corruption.unconditional()
+    model, corruption = unwrapped(model), corruption.unconditional()
     size = {"num_samples": num_samples, "length": length}
     sampler: Sampler | None = None
     if isinstance(corruption, UnitMasking):

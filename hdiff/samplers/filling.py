@@ -24,6 +24,7 @@ from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.models.planner import Plan
+from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score, starting_tokens
 from hdiff.samplers.selection import first_positions
@@ -121,6 +122,7 @@ class MaskedSampler(Sampler):
         text: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Samples:
+        denoiser = unwrapped(denoiser)
         mask_id = denoiser.mask_id
         tokens = starting_tokens(mask_id, num_samples, length, text, denoiser.head.embedding.weight.device)
         is_masked = tokens == mask_id
@@ -147,6 +149,7 @@ class MaskedSampler(Sampler):
                 f"{type(self).__name__} with {self.sampling} has no likelihood bound; use temperature 1 "
                 f"without top_k and top_p"
             )
+        denoiser = unwrapped(denoiser)
         is_masked = batch.token_mask if is_hidden is None else is_hidden & batch.token_mask
         tokens = batch.input_ids.masked_fill(is_masked, denoiser.mask_id)
         nats = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)

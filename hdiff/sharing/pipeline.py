@@ -24,6 +24,7 @@ from hdiff.factory import DiffusionModel, build_sampler, steps_parameter
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers import MaskedSampler, Sampler
 from hdiff.samplers.base import FillsMasks
 from hdiff.samplers.draw import STEPS, default_steps, draw, plain_sampler
@@ -128,6 +129,12 @@ class TextDiffusionPipeline:
         self.model.to(device)
         return self
 
+    @property
+    def _network(self) -> DiffusionModel:
+        """The model without wrappers: of torch.compile, data parallelism, peft."""
+        network: DiffusionModel = unwrapped(self.model)
+        return network
+
     def __call__(
         self,
         num_samples: int = 1,
@@ -186,7 +193,12 @@ class TextDiffusionPipeline:
                 )
             # These families have one sampler, a function of its own.
             samples = draw(
-                self.model, self.corruption, length=length, num_steps=steps, sampling=self.sampling, **given
+                self._network,
+                self.corruption,
+                length=length,
+                num_steps=steps,
+                sampling=self.sampling,
+                **given,
             )
         else:
             sampler = self._sampler(default, num_steps, callback, self.free_sampler)
@@ -197,14 +209,14 @@ class TextDiffusionPipeline:
     def _filled(
         self, pattern: Pattern, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
     ) -> PipelineOutput:
-        if not isinstance(self.model, Denoiser) or not isinstance(self.corruption, UnitMasking):
+        if not isinstance(self._network, Denoiser) or not isinstance(self.corruption, UnitMasking):
             raise DataError(
                 f"given words need a model of masked units (span_masking, token_masking), this one is of "
                 f"{type(self.corruption).__name__}; leave prefix and infill out"
             )
         sampler = self._sampler(min(STEPS, pattern.fewest_hidden), num_steps, callback)
         drawn = fill_gaps(
-            self.model,
+            self._network,
             self.corruption,
             self.tokenizer,
             sampler,
@@ -255,8 +267,8 @@ class TextDiffusionPipeline:
         return WatchedSampler(sampler, callback)
 
     def _denoiser(self) -> FillsMasks:
-        if not isinstance(self.model, (Denoiser, BlockDenoiser)):
+        if not isinstance(self._network, (Denoiser, BlockDenoiser)):
             raise DataError(
-                f"{type(self.model).__name__} has one sampler, its own; set pipeline.sampler = None"
+                f"{type(self._network).__name__} has one sampler, its own; set pipeline.sampler = None"
             )
-        return self.model
+        return self._network

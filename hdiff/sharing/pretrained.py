@@ -263,6 +263,7 @@ def _load_weights(
                 f"{path} has {name} of shape {found.get(name)}, config.json asks for {expected.get(name)}; "
                 f"download or export the model again"
             )
-    model = build_model(*given, trunk_config=description.trunk_config)
+    with torch.device("cpu"):  # whatever the caller's default is
+        model = build_model(*given, trunk_config=description.trunk_config)
     model.load_state_dict(load_file(path))
     return model

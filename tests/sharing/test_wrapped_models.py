@@ -1,0 +1,134 @@
+"""Pipeline and samplers with models that torch or peft have wrapped, and in unusual states of torch."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from shared_models import save_untrained
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from hdiff.models.wrapped import unwrapped
+from hdiff.samplers import AncestralSampler
+from hdiff.sharing.pipeline import TextDiffusionPipeline
+
+
+class Adapted(nn.Module):
+    """As peft wraps: the network two modules down, with attributes passed on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.base_model = nn.ModuleDict({"model": model})
+
+    def get_base_model(self) -> nn.Module:
+        return self.base_model["model"]
+
+
+def lora(model: nn.Module) -> nn.Module:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    names = [name for name, part in model.named_modules() if isinstance(part, nn.Linear)]
+    wrapped: nn.Module = peft.PeftModel(model, peft.LoraConfig(target_modules=names[:1]))
+    return wrapped
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
+    "nothing": lambda model: model,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "compiled in place": lambda model: model.compile(backend="eager") or model,
+    "data parallel": nn.DataParallel,
+    "averaged": AveragedModel,
+    "compiled and parallel": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+    "like peft": Adapted,
+    "peft": lora,
+    "copied": copy.deepcopy,
+    "pickled": lambda model: pickle.loads(pickle.dumps(model)),
+    "training": lambda model: model.train(),
+    "frozen": lambda model: model.requires_grad_(False),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("wrapped") / "shared")
+
+
+def texts(pipeline: TextDiffusionPipeline, **given: Any) -> tuple[str, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return pipeline(2, num_inference_steps=2, generator=generator, **given).texts
+
+
+@pytest.mark.parametrize("given", [{"length": 6}, {"prefix": "the", "length": 6}, {"infill": "the [2]"}])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapped_model_makes_the_same_texts(wrapper: str, given: dict[str, Any], folder: Path) -> None:
+    pipeline = TextDiffusionPipeline.from_pretrained(folder)
+    expected = texts(pipeline, **given)
+    pipeline.model = WRAPPERS[wrapper](pipeline.model)
+    assert texts(pipeline, **given) == expected
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_samplers_take_wrapped_models(wrapper: str, folder: Path) -> None:
+    pipeline = TextDiffusionPipeline.from_pretrained(folder)
+    generator = torch.Generator().manual_seed(0)
+    model = WRAPPERS[wrapper](pipeline.model)
+    assert type(unwrapped(model)) is type(pipeline.model)
+    sampler = AncestralSampler(2)
+    samples = sampler.sample(
+        model, pipeline.corruption.unconditional(), num_samples=2, length=6, generator=generator
+    )
+    assert samples.tokens.shape == (2, 6)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+STATES: dict[str, Callable[[], Any]] = {
+    "float64 by default": lambda: default_dtype(torch.float64),
+    "bfloat16 by default": lambda: default_dtype(torch.bfloat16),
+    "deterministic": deterministic,
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
+    "meta device by default": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_states_of_torch_that_others_set_do_not_matter(state: str, folder: Path) -> None:
+    pipeline = TextDiffusionPipeline.from_pretrained(folder)
+    expected = texts(pipeline, length=6)
+    with STATES[state]():
+        found = texts(pipeline, length=6)
+        loaded = texts(TextDiffusionPipeline.from_pretrained(folder), length=6)
+    if state != "autocast":  # its numbers are others
+        assert found == loaded == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_another_precision_make_texts(dtype: torch.dtype, folder: Path) -> None:
+    pipeline = TextDiffusionPipeline.from_pretrained(folder)
+    pipeline.model.to(dtype)
+    assert len(texts(pipeline, length=6)) == 2
+    assert len(texts(pipeline, infill="the [2]")) == 2
