@@ -265,6 +265,8 @@ class Recipe(Section):
         type_head: The same for the types that a corruption generates.
         planner: Arguments of `hdiff.models.planner.Planner` (`{}` for its defaults), which predicts spans
             for samplers; None for no planner.
+        supervision: `{kind: name, ...}` of `hdiff.supervision.SUPERVISIONS`, `labels` where no kind is given:
+            what the trunk also predicts while it is trained; None for nothing.
         corruption: `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
         train: Optimisation.
         evaluation: Evaluation.
@@ -279,6 +281,7 @@ class Recipe(Section):
     head: Component = Field(default_factory=lambda: {"kind": "product"})
     type_head: Component = Field(default_factory=lambda: {"kind": "product"})
     planner: Arguments | None = None
+    supervision: Arguments | None = None
     corruption: Component = Field(default_factory=lambda: {"kind": "token_masking"})
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

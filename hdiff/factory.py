@@ -22,6 +22,7 @@ from hdiff.corruption import (
     UniformState,
     UnitMasking,
 )
+from hdiff.data.token_classes import CLASSES
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
 from hdiff.layers.trunk import Trunk
@@ -34,6 +35,8 @@ from hdiff.models.pretrained_checkpoint import TokenTable, build_trunk, load_tru
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.samplers import SAMPLERS, Sampler
 from hdiff.schedules import SCHEDULES
+from hdiff.seeds import derive_seed
+from hdiff.supervision import SUPERVISIONS, LabelSupervision, Supervision, without_supervision
 
 DiffusionModel = Denoiser | BlockDenoiser | UniformDenoiser | GaussianDenoiser
 
@@ -44,6 +47,7 @@ def build_model(
     corruption: Corruption | None = None,
     *,
     trunk_config: dict[str, Any] | None = None,
+    head_classes: Sequence[Sequence[int]] = (),
 ) -> DiffusionModel | Autoregressive:
     """A model with weights drawn from the recipe's seed.
 
@@ -53,6 +57,8 @@ def build_model(
         corruption: Says which types and speeds the model must predict; None: none.
         trunk_config: `config_values` of a pretrained trunk whose weights are about to be
             loaded; None reads the checkpoint that `model.pretrained` names, if any.
+        head_classes: Class of each token id by which the head factors its output, one table per level, if the
+            recipe's head has `classes`.
 
     Returns:
         The model, on the CPU.
@@ -73,7 +79,10 @@ def build_model(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        head: Head = build(recipe.head, HEADS, section="head", vocab_size=vocab_size, width=config.width)
+        spec = dict(recipe.head)
+        if head_classes_spec(spec) is not None:
+            spec["classes"] = head_classes
+        head: Head = build(spec, HEADS, section="head", vocab_size=vocab_size, width=config.width)
         if config.pretrained is not None or trunk_config is not None:
             return _denoiser(recipe, _pretrained(recipe, head, corruption, trunk_config), head, corruption)
         trunk = Trunk(
@@ -152,6 +161,10 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
             f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; the learned speeds "
             f"weigh the scores of single tokens, so use head: {{kind: product}}"
         )
+    if recipe.type_head.get("classes") is not None:
+        raise RecipeError(
+            "type_head has classes, which are of tokens and not of types; move them to the head"
+        )
     type_heads = [
         build(recipe.type_head, HEADS, section="type_head", vocab_size=size, width=recipe.model.width)
         for size in corruption.type_sizes
@@ -174,6 +187,71 @@ def _planner(recipe: Recipe) -> Planner | None:
     spec = {"kind": "planner", **recipe.planner}
     planner: Planner = build(spec, {"planner": Planner}, section="planner", width=recipe.model.width)
     return planner
+
+
+def head_classes_spec(head: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Which classes of token ids a head of a recipe factors its output by.
+
+    Args:
+        head: `{kind: name, classes: name or {kind: name, ...}, ...}`.
+
+    Returns:
+        `{kind: name, ...}` of `hdiff.data.token_classes.CLASSES`; None for none.
+    """
+    classes = head.get("classes")
+    return {"kind": classes} if isinstance(classes, str) else classes
+
+
+def stand_in_classes(head: Mapping[str, Any], vocab_size: int) -> list[list[int]]:
+    """Classes of about the sizes that a head of a recipe asks for, where only shapes count: no text is read.
+
+    Args:
+        head: `{kind: name, ...}`.
+        vocab_size: Vocabulary V.
+
+    Returns:
+        Class of each token id, one table per level, coarse to fine; empty for a head without classes.
+
+    Raises:
+        RecipeError: If the head's section `classes` is wrong.
+    """
+    spec = head_classes_spec(head)
+    if spec is None:
+        return []
+    sizes = list(build(spec, CLASSES, section="head.classes").sizes or (20,))
+    tables: list[list[int]] = []
+    finer, of = vocab_size, list(range(vocab_size))
+    for size in reversed(sizes):
+        size = max(1, min(size, finer - 1))
+        of = [number * size // finer for number in of]
+        tables.insert(0, of)
+        finer = size
+    return tables
+
+
+def build_supervision(recipe: Recipe, table: Callable[[str, int], Sequence[int]]) -> Supervision | None:
+    """What the trunk also predicts while a recipe is trained.
+
+    Args:
+        recipe: The recipe.
+        table: Gives the class of each token id in the training split, for a kind and a number of classes.
+
+    Returns:
+        The module, on the CPU; None where the recipe has none.
+
+    Raises:
+        RecipeError: If its section is wrong.
+    """
+    if recipe.supervision is None:
+        return None
+    spec = {"kind": "labels", **recipe.supervision}
+    given: dict[str, Any] = {"width": recipe.model.width}
+    if component_class(spec["kind"], SUPERVISIONS, section="supervision") is LabelSupervision:
+        given["table"] = table
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, "supervision"))
+        supervision: Supervision = build(spec, SUPERVISIONS, section="supervision", **given)
+    return supervision
 
 
 def build_corruption(
@@ -242,8 +320,9 @@ def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> S
 
 
 def count_parameters(model: DiffusionModel | Autoregressive) -> dict[str, int]:
-    """Trainable parameters: total, trunk, heads (without the token table), embedding (the table)."""
+    """Parameters that are used after training: total, trunk, heads (without the token table), embedding."""
     table = model.head.embedding.weight.numel()
-    every = sum(parameter.numel() for parameter in model.parameters())
+    used = without_supervision(dict(model.named_parameters()))
+    every = sum(parameter.numel() for parameter in used.values())
     trunk = sum(parameter.numel() for parameter in model.trunk.parameters())
     return {"total": every, "trunk": trunk, "head": every - trunk - table, "embedding": table}

@@ -59,8 +59,9 @@ class ControlParser(Parser):
             self.levels = self.inner.levels
             self.lacks = self.inner.lacks
 
+    @staticmethod
     @abstractmethod
-    def extents(self, num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
+    def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
         """The clauses and phrases of one sentence.
 
         Args:
@@ -121,7 +122,8 @@ class RandomTrees(ControlParser):
     name = "random"
     keeps_levels = True
 
-    def extents(self, num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
+    @staticmethod
+    def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
         placed: list[Extent] = []
         for extent in sorted(given, key=lambda extent: extent.first - extent.end):
             length = extent.end - extent.first
@@ -140,7 +142,8 @@ class BalancedTrees(ControlParser):
 
     name = "balanced"
 
-    def extents(self, num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
+    @staticmethod
+    def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
         found = []
         stack = [(0, num_words)]
         while stack:
@@ -159,7 +162,8 @@ class RightBranchingTrees(ControlParser):
 
     name = "right_branching"
 
-    def extents(self, num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
+    @staticmethod
+    def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
         return [Extent(first, num_words, "X", "phrase") for first in range(1, num_words - 1)]
 
 
@@ -170,7 +174,8 @@ class ShuffledTrees(ControlParser):
     name = "shuffled"
     keeps_levels = True
 
-    def extents(self, num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
+    @staticmethod
+    def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
         root = Extent(0, num_words, "", "sentence")
         children: dict[int, list[int]] = {-1: []}
         stack = [-1]
@@ -198,6 +203,11 @@ class ShuffledTrees(ControlParser):
                     to_place.append((child, start))
                     start += given[child].end - given[child].first
         return found
+
+
+CONTROLS: dict[str, type[ControlParser]] = {
+    control.name: control for control in (RandomTrees, ShuffledTrees, BalancedTrees, RightBranchingTrees)
+}
 
 
 def _cross(one: Extent, other: Extent) -> bool:

@@ -49,8 +49,8 @@ LAYERS = """
     errors extras children strict_yaml value_types config seeds
     progress packed_spans files outputs plugins components recipe
     structure schedules reveal_order languages parsers layers heads doctor data.sources data data.prepare
-    data.rows corruption models objectives samplers factory runs audit evaluation pages ablation analysis
-    control diagnosis training sharing harness serve commands cli __main__
+    data.rows supervision corruption models objectives samplers factory runs audit evaluation pages ablation
+    analysis control diagnosis training sharing harness serve commands cli __main__
 """.split()  # noqa: SIM905
 """All parts of hdiff, from the ground up: each imports itself and parts before it, lazily too."""
 

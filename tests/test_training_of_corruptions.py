@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from hdiff.corruption import LearnedRates
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
-from hdiff.data.token_classes import learn_token_classes, shuffled_classes
+from hdiff.data.token_classes import Clusters, shuffled_classes
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.evaluation.run import evaluate_run
 from hdiff.recipe import load_recipe
@@ -220,15 +221,17 @@ def test_token_classes_put_tokens_of_like_company_together() -> None:
     even = 2 * torch.randint(0, 10, (4000,), generator=generator)
     odd = 2 * torch.randint(0, 10, (4000,), generator=generator) + 1
     tokens = torch.stack([even, odd], 1).flatten().to(torch.int32).numpy()
-    classes = learn_token_classes(tokens, 20, 2, seed=3)
-    assert classes == learn_token_classes(tokens, 20, 2, seed=3)
+    salience = np.zeros(len(tokens), dtype=np.float32)
+    blocks = PackedBlocks(tokens, salience, {}, {}, sequence_length=32, vocab_size=20, eos_id=0)
+    (classes,) = Clusters(sizes=[2]).tables(blocks, seed=3)
+    assert [classes] == Clusters(sizes=[2]).tables(blocks, seed=3)
     assert len(set(classes[::2])) == len(set(classes[1::2])) == 1
     assert classes[0] != classes[1]
     control = shuffled_classes(classes, seed=1)
     assert sorted(control) == sorted(classes)
     assert control != classes
     with pytest.raises(DataError, match="at most one per token"):
-        learn_token_classes(tokens, 20, 21)
+        Clusters(sizes=[21]).tables(blocks)
 
 
 def test_report_of_a_run_whose_salience_needs_a_parse(tmp_path: Path) -> None:

@@ -17,8 +17,17 @@ from hdiff.components import with_defaults
 from hdiff.config import Recipe
 from hdiff.corruption import CORRUPTIONS
 from hdiff.data.prepared import PreparedData
+from hdiff.data.token_targets import TokenTargets
 from hdiff.errors import DataError, RecipeError, UserError
-from hdiff.factory import build_corruption, build_model, build_sampler, count_parameters, required_levels
+from hdiff.factory import (
+    build_corruption,
+    build_model,
+    build_sampler,
+    build_supervision,
+    count_parameters,
+    required_levels,
+    stand_in_classes,
+)
 from hdiff.heads import HEADS
 from hdiff.recipe import differences
 from hdiff.runs.record import RunRecord
@@ -159,7 +168,11 @@ def _build(recipe: Recipe, prepared: PreparedData | None) -> dict[str, int]:
 
     corruption = build_corruption(recipe.corruption, mask_id=vocab_size, unit_lengths=unit_lengths)
     with torch.device("meta"):
-        model = build_model(recipe, vocab_size, corruption)
+        classes = stand_in_classes(recipe.head, vocab_size)
+        model = build_model(recipe, vocab_size, corruption, head_classes=classes)
+    supervision = build_supervision(recipe, lambda _, number: [number - 1] * vocab_size)
+    if supervision is not None and supervision.spec is not None and prepared is not None:
+        TokenTargets(prepared, supervision.spec)
     if recipe.evaluation.sampler is not None:
         build_sampler(recipe.evaluation.sampler, num_steps=1)
     levels += required_levels(corruption, model)

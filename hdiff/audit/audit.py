@@ -147,9 +147,16 @@ BUILT_IN: dict[str, Maker] = {
 """Corruptions that are audited if none is named: a function of schedule and count each."""
 
 
+AUDITED_HEADS: tuple[HeadSpec, ...] = (
+    *HEADS,
+    *({"kind": kind, "classes": "random"} for kind in ("product", "autoregressive")),
+)
+"""Heads that are audited if none is named."""
+
+
 def audit(
     corruptions: Mapping[str, Corruption] | None = None,
-    heads: Sequence[HeadSpec] = tuple(HEADS),
+    heads: Sequence[HeadSpec] = AUDITED_HEADS,
     *,
     progress: Callable[[str], None] | None = None,
 ) -> list[Check]:

@@ -29,8 +29,10 @@ HeadSpec = str | Mapping[str, Any]
 
 
 def head_name(head: HeadSpec) -> str:
-    """The kind of a head."""
-    return head if isinstance(head, str) else str(head["kind"])
+    """The kind of a head, and whether it has classes."""
+    if isinstance(head, str):
+        return head
+    return str(head["kind"]) if head.get("classes") is None else f"{head['kind']} by class"
 
 
 def small_denoiser(subject: Subject, head: HeadSpec) -> Denoiser:
@@ -54,13 +56,21 @@ def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
         RecipeError: If there is no such head.
     """
     from hdiff.components import build
+    from hdiff.factory import stand_in_classes
 
     spec = {"kind": head} if isinstance(head, str) else head
     step = 4 * int(spec.get("num_heads", 1))  # attention heads must divide the width
     width = step * math.ceil(WIDTH / step)
 
-    def made(size: int) -> Head:
-        return build(spec, HEADS, section="head", vocab_size=size, width=width)  # type: ignore[no-any-return]
+    def made(size: int, **classes: Any) -> Head:
+        given = {key: value for key, value in spec.items() if key != "classes"}
+        head: Head = build({**given, **classes}, HEADS, section="head", vocab_size=size, width=width)
+        return head
+
+    def token_head() -> Head:
+        size = subject.language.vocab_size
+        tables = stand_in_classes(spec, size)
+        return made(size, classes=tables) if tables else made(size)
 
     corruption = subject.corruption
     table = corruption.table if isinstance(corruption, SoftMasking) and corruption.is_lexical else None
@@ -69,11 +79,10 @@ def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
         torch.manual_seed(0)
         if isinstance(corruption, BlockMasking):
             trunk = Trunk(width, depth=2, num_heads=2)  # what clean tokens read shows in the next layer
-            tokens = made(subject.language.vocab_size)
-            return BlockDenoiser(trunk, tokens, block_size=corruption.block_size)
+            return BlockDenoiser(trunk, token_head(), block_size=corruption.block_size)
         return Denoiser(
             Trunk(width, depth=1, num_heads=2),
-            made(subject.language.vocab_size),
+            token_head(),
             type_heads=[made(size) for size in corruption.type_sizes],
             predicts_speed=corruption.predicts_speed,
             token_classes=None if table is None else torch.tensor(table),

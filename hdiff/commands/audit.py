@@ -40,9 +40,9 @@ def audit(
     import torch
 
     from hdiff.audit import audit as run_audit
-    from hdiff.heads import HEADS
+    from hdiff.audit.audit import AUDITED_HEADS
 
-    heads: list[HeadSpec] = list(HEADS)
+    heads: list[HeadSpec] = list(AUDITED_HEADS)
     corruptions: dict[str, Corruption] | None = None
     if recipe is not None:
         corruptions, heads = _of_recipe(recipe)

@@ -51,6 +51,7 @@ class Batch:
         sample_ids: Position of each row in the data set, long (B,); seeds its noise.
         document_ids: Document of each token, contiguous in a row, -1 at padding, long (B, L); None: nobody
             asked for documents to be kept apart.
+        targets: Name -> what supervision predicts of each token, long (B, L); nothing else may read it.
     """
 
     input_ids: Tensor
@@ -61,6 +62,7 @@ class Batch:
     salience_buckets: Tensor | None = None
     sample_ids: Tensor | None = None
     document_ids: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, input_ids: Tensor) -> Batch:
@@ -160,4 +162,5 @@ class Batch:
             salience_buckets=move(self.salience_buckets),
             sample_ids=move(self.sample_ids),
             document_ids=move(self.document_ids),
+            targets={name: values.to(device, non_blocking=True) for name, values in self.targets.items()},
         )

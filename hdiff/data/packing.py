@@ -6,7 +6,7 @@ Dimensions: B batch, L tokens of a row, N tokens of the whole split.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hdiff.data.batch import Batch
 from hdiff.data.token_stream import TokenStream, label_order, needed_levels
+from hdiff.data.token_targets import TargetSpec, TokenTargets
 from hdiff.errors import DataError
 from hdiff.parsers.buckets import Buckets
 
@@ -37,6 +38,7 @@ class PackedBlocks:
         vocab_size: Vocabulary V.
         eos_id: Separator between documents, also the padding.
         document_starts: Whether a document begins at each token, bool (N,); None: batches do not tell.
+        targets: Name -> what supervision predicts of each token, int16 (N,).
     """
 
     tokens: NDArray[np.int32]
@@ -48,6 +50,7 @@ class PackedBlocks:
     eos_id: int
     buckets: Buckets | None = None
     document_starts: NDArray[np.bool_] | None = None
+    targets: Mapping[str, NDArray[np.int16]] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -64,6 +67,7 @@ class PackedBlocks:
         cross_documents: bool = True,
         train_tokens: int | None = None,
         subset_seed: int | None = None,
+        targets: TargetSpec | None = None,
     ) -> PackedBlocks:
         """Packs a split of a prepared data set.
 
@@ -81,13 +85,15 @@ class PackedBlocks:
             cross_documents: False lets batches tell which document each token is of.
             train_tokens: Packs so many tokens and no others; None packs all.
             subset_seed: Draws the documents that they are of; None takes the first ones.
+            targets: What supervision predicts of each token; None for nothing.
 
         Returns:
             The rows.
 
         Raises:
-            DataError: If a level was not kept, the split has no text or fewer tokens than asked for, the
-                length is below 1, or salience has too few different values for so many buckets.
+            DataError: If a level or what a target needs was not kept, the split has no text or fewer tokens
+                than asked for, the length is below 1, or salience has too few different values for so many
+                buckets.
         """
         if sequence_length < 1:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
@@ -103,6 +109,8 @@ class PackedBlocks:
             max_unit_tokens=max_unit_tokens,
             label_numbers=label_order(prepared) if levels else np.empty(0, dtype=np.int16),
             token_salience=prepared.token_salience if lexical_salience else None,
+            targets=None if targets is None else TokenTargets(prepared, targets),
+            labels=prepared.manifest["labels"],
         )
         if train_tokens is not None:
             if train_tokens > len(stream):
@@ -122,6 +130,7 @@ class PackedBlocks:
             prepared.tokenizer.eos_id,
             _buckets(prepared, salience_buckets, lexical=lexical_salience),
             None if cross_documents else stream.document_starts,
+            stream.targets,
         )
 
     def of_stream(self, stream: TokenStream) -> PackedBlocks:
@@ -140,6 +149,7 @@ class PackedBlocks:
             unit_starts=stream.unit_starts,
             labels=stream.labels,
             document_starts=None if self.document_starts is None else stream.document_starts,
+            targets=stream.targets,
         )
 
     def __len__(self) -> int:
@@ -188,6 +198,10 @@ class PackedBlocks:
             else torch.from_numpy(self.buckets.indexes(salience)),
             sample_ids=torch.from_numpy(rows),
             document_ids=document_ids,
+            targets={
+                name: torch.from_numpy(np.where(real, values[places], 0).astype(np.int64))
+                for name, values in self.targets.items()
+            },
         )
 
     def unit_length_histogram(self, level: str) -> list[float]:

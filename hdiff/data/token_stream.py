@@ -1,4 +1,4 @@
-"""TokenStream: documents end to end as tokens, units, labels and salience. No torch.
+"""TokenStream: documents end to end as tokens, units, labels, salience and targets. No torch.
 
 Dimensions: N tokens of all documents, V vocabulary.
 """
@@ -19,6 +19,7 @@ from hdiff.structure import level_rank
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
     from hdiff.data.sources.arrow import PreparedRows
+    from hdiff.data.token_targets import TokenTargets
     from hdiff.data.tokenizer import Tokenizer
 
 
@@ -32,6 +33,7 @@ class TokenStream:
         unit_starts: Level -> whether a unit begins at each token, bool (N,).
         labels: Level -> number of the label of each token's unit, 0 for none, int16 (N,).
         document_starts: Whether a document begins at each token, bool (N,).
+        targets: Name -> what supervision predicts of each token, int16 (N,).
     """
 
     tokens: NDArray[np.int32]
@@ -39,6 +41,7 @@ class TokenStream:
     unit_starts: Mapping[str, NDArray[np.bool_]]
     labels: Mapping[str, NDArray[np.int16]]
     document_starts: NDArray[np.bool_]
+    targets: Mapping[str, NDArray[np.int16]]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -54,6 +57,8 @@ class TokenStream:
         max_unit_tokens: int | None,
         label_numbers: NDArray[np.int16],
         token_salience: NDArray[np.float32] | None,
+        targets: TokenTargets | None = None,
+        labels: Sequence[str] = (),
     ) -> TokenStream:
         """Puts documents end to end.
 
@@ -65,6 +70,8 @@ class TokenStream:
             max_unit_tokens: Longest unit in tokens.
             label_numbers: Number of each label id of the rows.
             token_salience: Salience of each token id, float32 (V,); None takes that of the rows.
+            targets: What supervision predicts; None for nothing.
+            labels: Labels by their ids in the rows, for `targets`.
 
         Returns:
             Their tokens.
@@ -90,8 +97,9 @@ class TokenStream:
             tokens,
             salience,
             {level: begins for level, (begins, _) in units.items()},
-            {level: labels for level, (_, labels) in units.items()},
+            {level: numbers for level, (_, numbers) in units.items()},
             document_starts,
+            {} if targets is None else targets.of_rows(rows, starts, labels),
         )
 
     @classmethod
@@ -116,6 +124,7 @@ class TokenStream:
             {level: cut([part.unit_starts[level] for part in parts]) for level in levels},
             {level: cut([part.labels[level] for part in parts]) for level in levels},
             cut([part.document_starts for part in parts]),
+            {name: cut([part.targets[name] for part in parts]) for name in parts[0].targets},
         )
 
     def subset(self, num_tokens: int, *, seed: int | None) -> TokenStream:
@@ -141,6 +150,7 @@ class TokenStream:
             {level: flags[taken] for level, flags in self.unit_starts.items()},
             {level: labels[taken] for level, labels in self.labels.items()},
             self.document_starts[taken],
+            {name: values[taken] for name, values in self.targets.items()},
         )
 
 

@@ -5,10 +5,10 @@ Dimensions: P packed tokens, S spans, D width, V vocabulary, H heads, M tokens o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdiff.errors import RecipeError
@@ -56,10 +56,19 @@ class AutoregressiveHead(Head):
         width: Width of the trunk D.
         num_layers: Causal layers, 1 or 2.
         num_heads: Attention heads of a layer.
+        classes: See `Head`.
     """
 
-    def __init__(self, vocab_size: int, width: int, *, num_layers: int = 1, num_heads: int = 4) -> None:
-        super().__init__(vocab_size, width)
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        *,
+        num_layers: int = 1,
+        num_heads: int = 4,
+        classes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(vocab_size, width, classes=classes)
         if num_heads < 1 or width % (2 * num_heads) or num_layers < 1:
             raise RecipeError(
                 f"autoregressive head with num_layers={num_layers}, num_heads={num_heads}, width={width}; "
@@ -78,8 +87,7 @@ class AutoregressiveHead(Head):
     ) -> Tensor:
         before = targets.roll(1)  # packed: the token before, where offset > 0
         states = self._states(hidden, before, spans)
-        token_log_prob = -F.cross_entropy(self.logits(states, support).float(), targets, reduction="none")
-        return spans.sum_tokens(token_log_prob)
+        return spans.sum_tokens(self.token_log_prob(states, targets, support))
 
     def sample(
         self,
@@ -97,9 +105,11 @@ class AutoregressiveHead(Head):
             prefix, kept = spans.prefixes(offset + 1)
             states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
             last = prefix.offset == offset
-            drawn = sampling.draw(
-                self.logits(states[last], None if support is None else support[kept][last]),
+            drawn = self.draw_tokens(
+                states[last],
+                sampling,
                 generator=generator,
+                support=None if support is None else support[kept][last],
             )
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens

@@ -6,11 +6,14 @@ Dimensions: P packed tokens, S spans, D width, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdiff.heads.class_factors import ClassFactors
 from hdiff.heads.sampling import AS_IT_IS, GREEDY, Sampling
 from hdiff.packed_spans import PackedSpans
 
@@ -24,15 +27,20 @@ class Head(nn.Module, ABC):
     Args:
         vocab_size: Vocabulary V, without the mask.
         width: Width of the trunk D.
+        classes: Class of each token id, length V, one table per level, coarse to fine: a token's probability
+            is then that of its class times its own within it. None: all tokens are scored together.
     """
 
-    def __init__(self, vocab_size: int, width: int) -> None:
+    def __init__(
+        self, vocab_size: int, width: int, *, classes: Sequence[Sequence[int]] | None = None
+    ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.width = width
         self.embedding = nn.Embedding(vocab_size + 1, width)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.factors = None if classes is None else ClassFactors(classes, vocab_size, width)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Input vectors of tokens, scaled to unit variance as the residual stream needs: (...) -> (..., D).
@@ -135,6 +143,56 @@ class Head(nn.Module, ABC):
         return torch.stack(columns, -1)
 
     def logits(self, hidden: Tensor, support: Tensor | None = None) -> Tensor:
-        """Scores of the vocabulary, -inf outside of the support: (..., D) -> (..., V)."""
-        scores = F.linear(hidden, self.embedding.weight[: self.vocab_size], self.output_bias)
+        """Scores of the vocabulary, -inf outside of the support: (..., D) -> (..., V).
+
+        With classes they are log-probabilities; without a support their exponentials sum to 1.
+        """
+        scores = F.linear(hidden, self._weight, self.output_bias)
+        if self.factors is not None:
+            scores = self.factors.log_probs(hidden, scores)
         return scores if support is None else scores.masked_fill(~support, -torch.inf)
+
+    @final
+    def token_log_prob(self, states: Tensor, targets: Tensor, support: Tensor | None = None) -> Tensor:
+        """log p of one token at each place, given the state that predicts it.
+
+        Args:
+            states: As `logits` takes them, float (P, D).
+            targets: The tokens, long (P,).
+            support: Tokens that are possible, bool (P, V); None if all are.
+
+        Returns:
+            Nats <= 0, float (P,).
+        """
+        if self.factors is not None and support is None:
+            return self.factors.log_prob(states, targets, self._weight, self.output_bias)
+        return -F.cross_entropy(self.logits(states, support).float(), targets, reduction="none")
+
+    @final
+    def draw_tokens(
+        self,
+        states: Tensor,
+        sampling: Sampling,
+        *,
+        generator: torch.Generator | None = None,
+        support: Tensor | None = None,
+    ) -> Tensor:
+        """Draws one token at each place, given the state that predicts it.
+
+        Args:
+            states: As `logits` takes them, float (P, D).
+            sampling: Temperature and truncation, of the tokens' distribution, whatever their classes.
+            generator: Source of randomness, on the device of `states`.
+            support: Tokens that are possible, bool (P, V); None if all are.
+
+        Returns:
+            Tokens, long (P,).
+        """
+        if self.factors is not None and support is None and sampling.is_exact:
+            return self.factors.draw(states, self._weight, self.output_bias, generator=generator)
+        return sampling.draw(self.logits(states, support), generator=generator)
+
+    @property
+    def _weight(self) -> Tensor:
+        """Output weights, (V, D)."""
+        return self.embedding.weight[: self.vocab_size]

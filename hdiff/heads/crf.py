@@ -5,7 +5,7 @@ Dimensions: P packed tokens, S spans, N spans that have a token at an offset, D 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import torch
@@ -38,10 +38,18 @@ class CRFHead(Head):
         vocab_size: Vocabulary V, without the mask.
         width: Width of the trunk D.
         rank: Rank R of the transitions; 1 leaves the tokens independent.
+        classes: See `Head`; u_i are log-probabilities then.
     """
 
-    def __init__(self, vocab_size: int, width: int, *, rank: int = 16) -> None:
-        super().__init__(vocab_size, width)
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        *,
+        rank: int = 16,
+        classes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(vocab_size, width, classes=classes)
         if rank < 1:
             raise RecipeError(
                 f"crf head with rank={rank}; it is at least 1, and 1 leaves the tokens independent "

@@ -5,6 +5,7 @@ Dimensions: P packed tokens, S spans, D width, V vocabulary, K components.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -34,10 +35,18 @@ class MixtureHead(Head):
         vocab_size: Vocabulary V, without the mask.
         width: Width of the trunk D.
         num_components: Products K.
+        classes: See `Head`.
     """
 
-    def __init__(self, vocab_size: int, width: int, *, num_components: int = 8) -> None:
-        super().__init__(vocab_size, width)
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int,
+        *,
+        num_components: int = 8,
+        classes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(vocab_size, width, classes=classes)
         if num_components < 1:
             raise RecipeError(
                 f"mixture head with num_components={num_components}; it is at least 1, and 1 mixes nothing "
@@ -107,7 +116,7 @@ class MixtureHead(Head):
             chosen = of_component.draw(log_weights, generator=generator)
         component = self.components[chosen[spans.span_index]]  # (P, D)
         state = self._state(hidden, self.expand(hidden), component)
-        return sampling.draw(self.logits(state, support), generator=generator)
+        return self.draw_tokens(state, sampling, generator=generator, support=support)
 
     def token_log_probs(self, hidden: Tensor) -> Tensor:
         expanded = self.expand(hidden)
@@ -132,8 +141,8 @@ class MixtureHead(Head):
         support: Tensor | None,
     ) -> Tensor:
         """log prod_i p_k(x_i | h_i), float (S,)."""
-        scores = self.logits(self._state(hidden, expanded, component), support).float()
-        return spans.sum_tokens(-F.cross_entropy(scores, targets, reduction="none"))
+        state = self._state(hidden, expanded, component)
+        return spans.sum_tokens(self.token_log_prob(state, targets, support))
 
     def _log_weights(self, hidden: Tensor, spans: PackedSpans) -> Tensor:
         """log pi_k(S), float (S, K), from the mean hidden state of each span."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hdiff.heads.base import Head
@@ -23,8 +22,7 @@ class ProductHead(Head):
     def log_prob(
         self, hidden: Tensor, targets: Tensor, spans: PackedSpans, *, support: Tensor | None = None
     ) -> Tensor:
-        token_log_prob = -F.cross_entropy(self.logits(hidden, support).float(), targets, reduction="none")
-        return spans.sum_tokens(token_log_prob)
+        return spans.sum_tokens(self.token_log_prob(hidden, targets, support))
 
     def sample(
         self,
@@ -35,7 +33,7 @@ class ProductHead(Head):
         sampling: Sampling = AS_IT_IS,
         support: Tensor | None = None,
     ) -> Tensor:
-        return sampling.draw(self.logits(hidden, support), generator=generator)
+        return self.draw_tokens(hidden, sampling, generator=generator, support=support)
 
     def entropy(
         self,

@@ -30,6 +30,7 @@ class Autoregressive(nn.Module):
         assert trunk.causal, "the autoregressive model needs a causal trunk"
         self.trunk = trunk
         self.head = head
+        self.supervision: nn.Module | None = None  # as in Headed
 
     @property
     def vocab_size(self) -> int:
@@ -45,8 +46,11 @@ class Autoregressive(nn.Module):
         Returns:
             log p(x_i | x_<i) in nats, float (B, L); 0 at padding.
         """
+        return self.scored(batch)[0]
+
+    def scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the trunk's output, float (B, L, D)."""
         before = F.pad(batch.input_ids[:, :-1], (1, 0), value=self.vocab_size)
         hidden = self.trunk(self.head.embed(before), padding_mask(batch.token_mask))
-        logits = self.head.logits(hidden).float()
-        log_prob = -F.cross_entropy(logits.flatten(0, 1), batch.input_ids.flatten(), reduction="none")
-        return log_prob.view_as(batch.input_ids) * batch.token_mask
+        log_prob = self.head.token_log_prob(hidden.flatten(0, 1), batch.input_ids.flatten())
+        return log_prob.view_as(batch.input_ids) * batch.token_mask, hidden

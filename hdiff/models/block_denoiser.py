@@ -122,7 +122,8 @@ class BlockDenoiser(Headed):
         check_same_blocks(self, getattr(corrupted, "block_size", None))
         hidden = self.noised_hidden(corrupted.x_t, corrupted.context, padding_mask(corrupted.token_mask))
         spans = corrupted.spans
-        return DenoiserOutput(self.head.log_prob(spans.gather(hidden), spans.gather(corrupted.x_0), spans))
+        log_prob = self.head.log_prob(spans.gather(hidden), spans.gather(corrupted.x_0), spans)
+        return DenoiserOutput(log_prob, hidden=hidden)
 
 
 def check_same_blocks(model: object, block_size: int | None) -> None:

@@ -33,12 +33,14 @@ class DenoiserOutput:
         type_log_prob: The same for the units of every type stream.
         log_speed: Predicted log masking speed of every span, float (S,); None if the model predicts none.
         plan: What the planner expects at every token; None if the model has none.
+        hidden: Trunk output, float (B, L, D), for supervision.
     """
 
     log_prob: Tensor
     type_log_prob: tuple[Tensor, ...] = ()
     log_speed: Tensor | None = None
     plan: Plan | None = None
+    hidden: Tensor | None = None
 
 
 @final
@@ -167,7 +169,7 @@ class Denoiser(Headed):
             scores, log_speed = self.token_rates.next_token(self.head.logits(packed))
             log_prob = -F.cross_entropy(scores, spans.gather(corrupted.x_0), reduction="none")
             plan = None if self.planner is None else self.planner(hidden)
-            return DenoiserOutput(log_prob=log_prob, log_speed=log_speed, plan=plan)
+            return DenoiserOutput(log_prob=log_prob, log_speed=log_speed, plan=plan, hidden=hidden)
         options = self._options(corrupted)
         return DenoiserOutput(
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
@@ -177,6 +179,7 @@ class Denoiser(Headed):
             ),
             log_speed=None if self.speed is None else self.speed(packed[spans.offset == 0]).squeeze(-1),
             plan=None if self.planner is None else self.planner(hidden),
+            hidden=hidden,
         )
 
     def support(self, types_t: Tensor | None, spans: PackedSpans) -> Tensor | None:

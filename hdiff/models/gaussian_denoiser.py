@@ -33,12 +33,14 @@ class GaussianOutput:
         log_probs_at_zero: log p(x_0 = v | z_0), normalised; the last step of the generative model, (P, V).
         x_hat: Predicted embedding, the mean of the table under `log_probs`, float (P, E).
         x_0_embedding: True embedding, float (P, E).
+        hidden: Trunk output, float (B, L, D), for supervision.
     """
 
     log_probs: Tensor
     log_probs_at_zero: Tensor
     x_hat: Tensor
     x_0_embedding: Tensor
+    hidden: Tensor | None = None
 
 
 @final
@@ -144,6 +146,7 @@ class GaussianDenoiser(Headed):
             ),
             x_hat=expected_embedding(log_probs, table),
             x_0_embedding=x_0_embedding,
+            hidden=hidden,
         )
 
 

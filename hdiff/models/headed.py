@@ -12,9 +12,14 @@ class Headed(nn.Module):
 
     Attributes:
         head: Scores tokens; it owns the token table.
+        supervision: A second loss on the trunk's output (`hdiff.supervision`), while the network is trained.
     """
 
     head: Head
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.supervision: nn.Module | None = None
 
     @property
     def vocab_size(self) -> int:

@@ -27,9 +27,11 @@ class UniformOutput:
 
     Attributes:
         log_probs: log p(x_0 = v) of every real token in nats, float (P, V).
+        hidden: Trunk output, float (B, L, D), for supervision.
     """
 
     log_probs: Tensor
+    hidden: Tensor | None = None
 
 
 @final
@@ -80,7 +82,7 @@ class UniformDenoiser(Headed):
         """
         hidden = self._hidden(corrupted.x_t, corrupted.p, padding_mask(corrupted.token_mask))
         scores = self.head.logits(corrupted.spans.gather(hidden))
-        return UniformOutput(scores.float().log_softmax(-1))
+        return UniformOutput(scores.float().log_softmax(-1), hidden)
 
     def _hidden(self, x_t: Tensor, p: Tensor, token_mask: Tensor | None) -> Tensor:
         phase = p.to(self.waves.dtype)[..., None] * self.waves

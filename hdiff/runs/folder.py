@@ -19,6 +19,7 @@ from hdiff.models.autoregressive import Autoregressive
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_step
 from hdiff.runs.record import check_statistics, read_run
+from hdiff.supervision import without_supervision
 
 RECIPE_FILE = "recipe.yaml"
 RECORD_FILE = "run.json"
@@ -82,7 +83,12 @@ class RunFolder:
         checkpoint = _load_used(path, part)
         check_statistics(path, record, checkpoint.state)
         with torch.device("cpu"):  # whatever the caller's default is
-            model = build_model(recipe, tokenizer.vocab_size, _corruption(recipe, record, tokenizer))
+            model = build_model(
+                recipe,
+                tokenizer.vocab_size,
+                _corruption(recipe, record, tokenizer),
+                head_classes=record.get("head_classes", ()),
+            )
         load_weights(model, checkpoint, part)
         return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
 
@@ -145,7 +151,7 @@ def load_weights(model: DiffusionModel | Autoregressive, checkpoint: Checkpoint,
     """Copies one part of a checkpoint into a model.
 
     Args:
-        model: Model of the same recipe.
+        model: Model of the same recipe; weights of supervision go only into one that is trained on.
         checkpoint: The checkpoint.
         part: `model` or `ema`.
 
@@ -153,7 +159,8 @@ def load_weights(model: DiffusionModel | Autoregressive, checkpoint: Checkpoint,
         CheckpointError: If the weights belong to another recipe.
     """
     try:
-        model.load_state_dict(checkpoint.tensors[part])
+        tensors = checkpoint.tensors[part]
+        model.load_state_dict(tensors if model.supervision is not None else without_supervision(tensors))
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"the checkpoint does not fit its recipe ({reason}); train again") from error

@@ -112,9 +112,11 @@ def statistics_digest(values: Mapping[str, Any]) -> str:
     """sha256 of the statistics of the text that a corruption is built with; checkpoints keep it.
 
     Args:
-        values: `unit_lengths` and `token_classes`, as `run.json` has them; others do not count.
+        values: `unit_lengths`, `token_classes` and, where a head has them, `head_classes`, as `run.json` has
+            them; others do not count.
     """
-    statistics = {name: values.get(name) for name in ("unit_lengths", "token_classes")}
+    names = ["unit_lengths", "token_classes", *(["head_classes"] if values.get("head_classes") else [])]
+    statistics = {name: values.get(name) for name in names}
     return hashlib.sha256(json.dumps(statistics, sort_keys=True).encode()).hexdigest()
 
 

@@ -81,6 +81,7 @@ class PretrainedModel:
             evaluation=recipe.evaluation.model_copy(update={"judge": None}),
             unit_lengths=record["unit_lengths"],
             token_classes=record["token_classes"],
+            head_classes=record.get("head_classes", []),
             labels=record["data"].get("labels"),
             parser=SharedParser.of_record(record["data"].get("parser") or {}),
         )
@@ -254,8 +255,12 @@ def _load_weights(
             f"export the model again"
         )
     given = (description.recipe, description.vocab_size, corruption)
+    options: dict[str, Any] = {
+        "trunk_config": description.trunk_config,
+        "head_classes": description.head_classes,
+    }
     with torch.device("meta"), _WithoutDraws():  # no memory is taken for sizes that no file backs
-        empty = build_model(*given, trunk_config=description.trunk_config)
+        empty = build_model(*given, **options)
     expected = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
     for name in sorted({*expected, *found}):
         if expected.get(name) != found.get(name):
@@ -264,6 +269,6 @@ def _load_weights(
                 f"download or export the model again"
             )
     with torch.device("cpu"):  # whatever the caller's default is
-        model = build_model(*given, trunk_config=description.trunk_config)
+        model = build_model(*given, **options)
     model.load_state_dict(load_file(path))
     return model

@@ -1,4 +1,7 @@
-"""Losses: one training step of each kind of model, as modules that Accelerate can wrap."""
+"""Losses: one training step of each kind of model, as modules that Accelerate can wrap.
+
+Dimensions: B batch, L tokens, D width.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from hdiff.data.batch import Batch
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.objectives import nelbo, planner_loss
+from hdiff.supervision import Supervision
 
 
 class DiffusionLoss(nn.Module):
@@ -41,12 +45,12 @@ class DiffusionLoss(nn.Module):
         corrupted = self.corruption.corrupt(batch, t, generator=noise)
         output = self.denoiser(corrupted)
         bound = nelbo(output, batch, corrupted).mean
+        total, parts = supervised(bound, self.denoiser.supervision, output.hidden, batch)
         planner = getattr(self.denoiser, "planner", None)
         if planner is None:
-            return bound, {"loss": bound.detach()}
+            return total, parts
         planning = planner_loss(output.plan, batch, level=planner.level)
-        parts = {"loss": bound.detach(), "planner_loss": planning.detach()}
-        return bound + planner.weight * planning, parts
+        return total + planner.weight * planning, {**parts, "planner_loss": planning.detach()}
 
 
 class AutoregressiveLoss(nn.Module):
@@ -57,6 +61,28 @@ class AutoregressiveLoss(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Nats per token of one batch, a scalar, also by name."""
-        nats = -self.model(batch).sum() / batch.num_tokens
-        return nats, {"loss": nats.detach()}
+        """What is minimised, a scalar, and its parts by name: `loss` are the exact nats per token."""
+        log_prob, hidden = self.model.scored(batch)
+        return supervised(-log_prob.sum() / batch.num_tokens, self.model.supervision, hidden, batch)
+
+
+def supervised(
+    bound: Tensor, supervision: nn.Module | None, hidden: Tensor | None, batch: Batch
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A bound with the second loss that the recipe asks for.
+
+    Args:
+        bound: Nats per token, a scalar.
+        supervision: The second loss; None for none.
+        hidden: Trunk output, float (B, L, D).
+        batch: The clean batch.
+
+    Returns:
+        The sum, and its parts by name.
+    """
+    parts = {"loss": bound.detach()}
+    if supervision is None:
+        return bound, parts
+    assert isinstance(supervision, Supervision), "the trainer builds no other"
+    second = supervision(hidden, batch)
+    return bound + supervision.weight * second, {**parts, "supervision_loss": second.detach()}

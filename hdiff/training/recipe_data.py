@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from hdiff.components import build
 from hdiff.config import Recipe
 from hdiff.corruption import Corruption, SoftMasking
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.data.token_classes import learn_token_classes, shuffled_classes
+from hdiff.data.token_classes import CLASSES, TokenClasses
+from hdiff.data.token_targets import TargetSpec
 from hdiff.errors import CheckpointError
-from hdiff.factory import build_corruption
+from hdiff.factory import build_corruption, head_classes_spec
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import read_run, statistics_digest
 
@@ -26,6 +29,7 @@ class RecipeData:
     Attributes:
         unit_lengths: Level -> histogram of the lengths of its units, for levels the corruption asked for.
         token_classes: Class of each token id, (V,); empty if the corruption has none.
+        head_classes: Class of each token id by which the head factors its output, (levels, V), if it does.
     """
 
     def __init__(self, recipe: Recipe, prepared: PreparedData) -> None:
@@ -33,21 +37,50 @@ class RecipeData:
         self.prepared = prepared
         self.unit_lengths: dict[str, list[float]] = {}
         self.token_classes: list[int] = []
+        self.head_classes: list[list[int]] = []
 
-    def blocks(self, split: str, levels: Sequence[str]) -> PackedBlocks:
+    def blocks(self, split: str, levels: Sequence[str], *, targets: TargetSpec | None = None) -> PackedBlocks:
         """One split, packed as the recipe says.
 
         Args:
             split: `train` or `validation`.
             levels: Levels whose units are needed.
+            targets: What supervision predicts of each token; None for nothing.
 
         Returns:
             Its rows.
 
         Raises:
-            DataError: If a level was not prepared, or the training split is smaller than `train_tokens`.
+            DataError: If a level or what a target needs was not prepared, or the split is smaller than
+                `train_tokens`.
         """
-        return PackedBlocks.build(self.prepared, split, levels=levels, **self.recipe.data.packing(split))
+        return PackedBlocks.build(
+            self.prepared, split, levels=levels, targets=targets, **self.recipe.data.packing(split)
+        )
+
+    def class_table(self, kind: str, num_classes: int) -> list[int]:
+        """Class of each token id.
+
+        Args:
+            kind: `clusters` or `random`.
+            num_classes: Classes.
+
+        Returns:
+            The class of each, length V.
+        """
+        return self._learn_classes({"kind": kind, "sizes": [num_classes]}, "supervision")[0]
+
+    def learn_head_classes(self) -> list[list[int]]:
+        """Class of each token id by which the recipe's head factors its output, (levels, V), if it does."""
+        spec = head_classes_spec(self.recipe.head)
+        if spec is not None and not self.head_classes:
+            self.head_classes = self._of_run("head_classes") or self._learn_classes(spec, "head.classes")
+        return self.head_classes
+
+    def _learn_classes(self, spec: Mapping[str, Any], section: str) -> list[list[int]]:
+        kind: TokenClasses = build(spec, CLASSES, section=section)
+        blocks = self.blocks("train", (), targets=kind.spec)
+        return kind.tables(blocks, seed=self.recipe.seed)
 
     def corruption(self) -> Corruption:
         """The recipe's corruption.
@@ -66,35 +99,34 @@ class RecipeData:
         )
 
     def statistics_digest(self) -> str:
-        """sha256 of `unit_lengths` and `token_classes`, for checkpoints."""
-        return statistics_digest({"unit_lengths": self.unit_lengths, "token_classes": self.token_classes})
+        """sha256 of `facts`, for checkpoints."""
+        return statistics_digest(self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """Statistics of the text that the weights belong to, for run.json."""
+        facts = {"unit_lengths": self.unit_lengths, "token_classes": self.token_classes}
+        return {**facts, "head_classes": self.head_classes} if self.head_classes else facts
 
     def _count_unit_lengths(self, level: str) -> list[float]:
         self.unit_lengths[level] = self.blocks("train", (level,)).unit_length_histogram(level)
         return self.unit_lengths[level]
 
     def _learn_token_classes(self, corruption: SoftMasking) -> list[int]:
+        spec = {"kind": corruption.classes, "sizes": [corruption.num_classes]}
+        learned = self._of_run("token_classes") or self._learn_classes(spec, "corruption.classes")[0]
+        self.token_classes = learned
+        return learned
+
+    def _of_run(self, name: str) -> list[Any]:
+        """Classes of the run that goes on, whose weights belong to them; empty if it begins."""
         run = Path(self.recipe.output)
-        if RunFolder.has_checkpoint(run):  # its weights belong to these classes
-            self.token_classes = _classes_of(run)
-        if self.token_classes:
-            return self.token_classes
-        self.token_classes = learn_token_classes(
-            self.blocks("train", ()).tokens,
-            self.prepared.tokenizer.vocab_size,
-            corruption.num_classes,
-            seed=self.recipe.seed,
-        )
-        if corruption.classes == "random":
-            self.token_classes = shuffled_classes(self.token_classes, seed=self.recipe.seed)
-        return self.token_classes
-
-
-def _classes_of(run: Path) -> list[int]:
-    classes = read_run(run).get("token_classes", [])
-    if not isinstance(classes, list) or not all(type(number) is int for number in classes):
-        raise CheckpointError(
-            f"{run / 'run.json'} is damaged (token_classes are no list of numbers); put back a copy of it, "
-            f"or use output=DIR for a new run"
-        )
-    return classes
+        if not RunFolder.has_checkpoint(run):
+            return []
+        tables = read_run(run).get(name, [])
+        levels = tables if isinstance(tables, list) and tables and isinstance(tables[0], list) else [tables]
+        if not all(isinstance(level, list) and all(type(c) is int for c in level) for level in levels):
+            raise CheckpointError(
+                f"{run / 'run.json'} is damaged ({name} are no list of numbers); put back a copy of it, "
+                f"or use output=DIR for a new run"
+            )
+        return list(tables)

@@ -19,10 +19,9 @@ from torch import Tensor
 from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption.row_noise import RowNoise
 from hdiff.data.batch import Batch
-from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError
-from hdiff.factory import build_model, count_parameters, required_levels
+from hdiff.factory import DiffusionModel, build_model, build_supervision, count_parameters, required_levels
 from hdiff.files import disk_errors, write_atomically
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.recipe import to_yaml
@@ -32,6 +31,7 @@ from hdiff.runs.folder import BEST, CHECKPOINTS, RECIPE_FILE, RECORD_FILE, RunFo
 from hdiff.runs.lock import run_lock
 from hdiff.runs.record import read_run
 from hdiff.seeds import derive_seed
+from hdiff.supervision import without_supervision
 from hdiff.training.losses import AutoregressiveLoss, DiffusionLoss
 from hdiff.training.metrics import MetricsLog
 from hdiff.training.optimisation import Average, make_optimizer, rate_factor
@@ -74,10 +74,15 @@ class Trainer:
         verify_once(recipe, self.accelerator)
         self.data = RecipeData(recipe, self.prepared)
         self.corruption = self.data.corruption()
-        self.model = build_model(recipe, self.prepared.tokenizer.vocab_size, self.corruption)
-        self.blocks = self._blocks("train")
+        self.model = self._new_model()
+        supervision = build_supervision(recipe, self.data.class_table)
+        self.model.supervision = supervision
+        targets = None if supervision is None else supervision.spec
         levels = required_levels(self.corruption, self.model)
-        self.rows = open_rows(recipe, self.prepared, self.blocks, levels=levels, accelerator=self.accelerator)
+        self.blocks = self.data.blocks("train", levels, targets=targets)
+        self.rows = open_rows(
+            recipe, self.prepared, self.blocks, levels=levels, targets=targets, accelerator=self.accelerator
+        )
         self.average = Average(self.model, self.config.ema_decay)
         self.optimizer = make_optimizer(self.model, self.config)
         loss = (
@@ -293,10 +298,11 @@ class Trainer:
         model = self.average.model if self.config.ema_decay else self.model
         if self.accelerator.is_fsdp2:  # evaluation calls more than the forward that gathers the weights
             tensors = whole(model.state_dict())
-            model = build_model(self.recipe, self.prepared.tokenizer.vocab_size, self.corruption)
-            model.load_state_dict(tensors)
+            model = self._new_model()
+            model.load_state_dict(without_supervision(tensors))
             model.to(self.accelerator.device)
-        found = validate(model.eval(), self._blocks("validation"), self.corruption, self.recipe)
+        blocks = self.data.blocks("validation", required_levels(self.corruption, self.model))
+        found = validate(model.eval(), blocks, self.corruption, self.recipe)
         nats = found.nats.to(self.accelerator.device)
         nats = self.accelerator.gather(nats[None])[0].cpu()  # what the main process found counts for all
         has_improved = self.best.add(step, nats, found.num_tokens)
@@ -304,8 +310,9 @@ class Trainer:
         metrics.write(step, {"validation_bound": bound, "validations_without_gain": self.best.waited})
         return has_improved
 
-    def _blocks(self, split: str) -> PackedBlocks:
-        return self.data.blocks(split, required_levels(self.corruption, self.model))
+    def _new_model(self) -> DiffusionModel | Autoregressive:
+        vocab_size, classes = self.prepared.tokenizer.vocab_size, self.data.learn_head_classes()
+        return build_model(self.recipe, vocab_size, self.corruption, head_classes=classes)
 
     def _start_or_resume(self) -> int:
         """Writes the run's files or loads its newest checkpoint; returns the updates already done."""
@@ -404,8 +411,7 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "parameters": count_parameters(self.model),
             "data": data_facts(self.prepared, self.blocks, self.rows),
-            "unit_lengths": self.data.unit_lengths,
-            "token_classes": self.data.token_classes,
+            **self.data.facts(),
             "vocab_size": self.prepared.tokenizer.vocab_size,
             "tokens_seen": self._tokens_seen(facts["steps"]),
             **facts,

@@ -14,6 +14,7 @@ from hdiff.data.rows.mixture import MixedRows
 from hdiff.data.rows.streaming import StreamedRows
 from hdiff.data.rows.training_rows import PreparedRows, RowTerms, TrainingRows
 from hdiff.data.token_stream import label_order
+from hdiff.data.token_targets import TargetSpec
 from hdiff.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def open_rows(
     *,
     levels: Sequence[str],
     accelerator: Accelerator,
+    targets: TargetSpec | None = None,
 ) -> TrainingRows:
     """The rows that a recipe trains on.
 
@@ -60,6 +62,7 @@ def open_rows(
         blocks: Its packed training split.
         levels: Levels whose units are needed.
         accelerator: Of all processes.
+        targets: What supervision predicts of each token; None for nothing.
 
     Returns:
         The rows; of a stream those of this process alone.
@@ -74,6 +77,7 @@ def open_rows(
         blocks,
         levels,
         uses_salience=data.salience_buckets is not None or recipe.planner is not None,
+        targets=targets,
         process=(accelerator.process_index, accelerator.num_processes),
     )
     rows: TrainingRows

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from hdiff.audit import BUILT_IN, AuditLanguage, Check, ExactDenoiser, audit, audit_one
+from hdiff.audit.audit import AUDITED_HEADS
 from hdiff.audit.best_bound import best_bound
+from hdiff.audit.network import head_name
 from hdiff.cli import run as hdiff
 from hdiff.corruption import (
     Corrupted,
@@ -164,7 +166,7 @@ def test_everything_built_in_passes_and_is_covered() -> None:
     checks = audit()
     assert failed(checks) == set(), [check for check in checks if not check.passed]
     assert {check.schedule for check in checks} == set(SCHEDULES)
-    assert {check.head for check in checks} == {*HEADS, "-"}
+    assert {check.head for check in checks} == {*map(head_name, AUDITED_HEADS), "-"}
     assert any("(bernoulli)" in check.corruption for check in checks)
     assert {check.name for check in checks} == {
         "uniform_predictor",

@@ -12,6 +12,8 @@ from hdiff.layers.attention import span_attention
 from hdiff.packed_spans import PackedSpans
 
 VOCAB = 3
+CLASSES = {"class": [[1, 0, 1]], "nested classes": [[0, 1, 1], [0, 2, 1]]}
+NAMES = [*HEADS, *(f"{kind} by {classes}" for kind in HEADS for classes in CLASSES)]
 
 
 def spans_of(lengths: list[int]) -> PackedSpans:
@@ -21,14 +23,15 @@ def spans_of(lengths: list[int]) -> PackedSpans:
 
 def head_of(name: str) -> Head:
     torch.manual_seed(0)
-    head = HEADS[name](VOCAB, 16)
+    kind, _, classes = name.partition(" by ")
+    head = HEADS[kind](VOCAB, 16, **({"classes": CLASSES[classes]} if classes else {}))
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_(std=0.5)
     return head
 
 
-@pytest.mark.parametrize("name", list(HEADS))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_span_distribution_sums_to_one(name: str, length: int, generator: torch.Generator) -> None:
     head = head_of(name)
@@ -40,7 +43,7 @@ def test_span_distribution_sums_to_one(name: str, length: int, generator: torch.
     assert total == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", list(HEADS))
+@pytest.mark.parametrize("name", NAMES)
 def test_spans_do_not_influence_each_other(name: str, generator: torch.Generator) -> None:
     head = head_of(name)
     spans = spans_of([2, 1, 4, 3])
@@ -53,7 +56,7 @@ def test_spans_do_not_influence_each_other(name: str, generator: torch.Generator
         assert torch.allclose(alone, together[index : index + 1], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(HEADS))
+@pytest.mark.parametrize("name", NAMES)
 def test_samples_follow_the_scored_distribution(name: str, generator: torch.Generator) -> None:
     """Chi-square of 20,000 sampled spans of two tokens against exp(log_prob)."""
     head = head_of(name)
@@ -127,7 +130,7 @@ def test_span_attention_matches_the_float64_reference(generator: torch.Generator
     assert torch.allclose(single.double(), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(HEADS))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_spans_are_no_trouble(name: str) -> None:
     units = torch.zeros(1, 4, dtype=torch.long)
     empty = PackedSpans.from_units(units, torch.zeros(1, 4, dtype=torch.bool))

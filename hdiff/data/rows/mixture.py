@@ -17,6 +17,7 @@ from hdiff.data.rows.mixture_order import MixtureOrder
 from hdiff.data.rows.streaming import StreamedRows, check_next
 from hdiff.data.rows.training_rows import CorpusRows, PreparedRows, RowTerms, TrainingRows
 from hdiff.data.token_stream import TokenStream, label_numbers, needed_levels
+from hdiff.data.token_targets import TokenTargets
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
 
@@ -181,6 +182,9 @@ def _packed(other: PreparedData, terms: RowTerms) -> PackedBlocks:
         raise DataError(f"{other.path}: {error}") from None
     if not other.manifest["counts"]["train"]["tokens"]:
         raise DataError(f"the train split of {other.path} has no token; prepare more text")
+    targets = None if terms.targets is None else TokenTargets(prepared, terms.targets)
+    if targets is not None:
+        targets.check(other)
     stream = TokenStream.of_rows(
         other.split("train"),
         other.tokenizer,
@@ -189,6 +193,8 @@ def _packed(other: PreparedData, terms: RowTerms) -> PackedBlocks:
         max_unit_tokens=data.max_unit_tokens,
         label_numbers=label_numbers(other.manifest["labels"], prepared),
         token_salience=prepared.token_salience if data.lexical_salience else None,
+        targets=targets,
+        labels=other.manifest["labels"],
     )
     return terms.blocks.of_stream(stream)
 
@@ -212,4 +218,5 @@ def _in_order(parts: Sequence[Batch], positions: Sequence[int]) -> Batch:
         salience_buckets=joined([part.salience_buckets for part in parts]),
         sample_ids=joined([part.sample_ids for part in parts]),
         document_ids=joined([part.document_ids for part in parts]),
+        targets={name: joined([part.targets[name] for part in parts]) for name in parts[0].targets},
     )

@@ -21,6 +21,7 @@ from hdiff.data.prepared import PreparedData
 from hdiff.data.sources.arrow import PreparedRows
 from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.data.token_stream import TokenStream, label_numbers
+from hdiff.data.token_targets import TargetSpec, TokenTargets
 from hdiff.errors import DataError, ParserError
 from hdiff.structure import LEVELS, SpanTree
 
@@ -39,11 +40,13 @@ class Encoding:
     Attributes:
         data: Folder of the prepared data set that gives tokenizer, labels and salience.
         parser: Parser of `data.stream.parser`; None takes the one recorded there.
-        is_parsed: Whether units or the salience of words are needed; else documents are only tokenized.
+        is_parsed: Whether units, targets or the salience of words are needed; else documents are only
+            tokenized.
         levels: Levels whose units are needed, `token` not among them.
         separator: Whether an end-of-text token follows each document.
         max_unit_tokens: Longest unit in tokens.
         lexical_salience: Whether a token has the salience of its id.
+        targets: What supervision predicts of each token; None for nothing.
     """
 
     data: str
@@ -53,6 +56,7 @@ class Encoding:
     separator: bool
     max_unit_tokens: int | None
     lexical_salience: bool
+    targets: TargetSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class DocumentEncoder:
         self._labels: list[str] = self.prepared.manifest["labels"]
         # One more id stands for all labels that the data set lacks.
         self._label_numbers = label_numbers([*self._labels, ""], self.prepared)
+        self._targets = None if encoding.targets is None else TokenTargets(self.prepared, encoding.targets)
         self._token_salience: NDArray[np.float32] | None = None
         if encoding.lexical_salience:
             self._token_salience = self.prepared.token_salience
@@ -101,7 +106,8 @@ class DocumentEncoder:
     @cached_property
     def parser(self) -> Parser:
         """The parser, loaded and checked."""
-        return checked_parser(self.prepared, self.encoding.parser, self.encoding.levels)
+        targets = () if self.encoding.targets is None else self.encoding.targets.levels
+        return checked_parser(self.prepared, self.encoding.parser, (*self.encoding.levels, *targets))
 
     def encode(self, texts: Sequence[str | Rejected]) -> Encoded:
         """Encodes a group of documents.
@@ -133,6 +139,8 @@ class DocumentEncoder:
             max_unit_tokens=encoding.max_unit_tokens,
             label_numbers=self._label_numbers,
             token_salience=self._token_salience,
+            targets=self._targets,
+            labels=self._labels,
         )
         return Encoded(stream, rows.counts["documents"], tuple(rows.rejected.values()))
 
@@ -174,7 +182,7 @@ def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[st
     missing = [level for level in levels if level not in parser.levels]
     if missing:
         raise DataError(
-            f"corruption needs level '{missing[0]}', parser '{spec}' of data.stream gives "
+            f"training needs level '{missing[0]}', parser '{spec}' of data.stream gives "
             f"{list(parser.levels)}; {''.join(f'{lack}; or ' for lack in parser.lacks)}"
             "take another data.stream.parser"
         )

@@ -114,11 +114,12 @@ class StreamedRows(CorpusRows):
         encoding = Encoding(
             data=str(prepared.path),
             parser=stream.parser,
-            is_parsed=bool(needed) or scored,
+            is_parsed=bool(needed) or scored or terms.targets is not None,
             levels=needed,
             separator=data.separator,
             max_unit_tokens=data.max_unit_tokens,
             lexical_salience=data.lexical_salience,
+            targets=terms.targets,
         )
         documents = DocumentStream(
             Source.of(stream),

@@ -16,6 +16,7 @@ from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.rows.data_order import DataOrder
+from hdiff.data.token_targets import TargetSpec
 from hdiff.errors import DataError
 
 
@@ -29,6 +30,7 @@ class RowTerms:
         blocks: Its packed training split.
         levels: Levels whose units are needed.
         uses_salience: Whether training reads the salience of words.
+        targets: What supervision predicts of each token; None for nothing.
         process: Number of this process, and how many there are.
     """
 
@@ -37,6 +39,7 @@ class RowTerms:
     blocks: PackedBlocks
     levels: Sequence[str]
     uses_salience: bool
+    targets: TargetSpec | None = None
     process: tuple[int, int] = (0, 1)
 
 
