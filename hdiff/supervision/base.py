@@ -35,13 +35,9 @@ class Supervision(nn.Module, ABC):
     def __init__(self, weight: float, trees: str) -> None:
         super().__init__()
         if not 0 < weight < float("inf"):
-            raise RecipeError(
-                f"supervision.weight is {weight}; give a number > 0, or remove the section 'supervision'"
-            )
+            raise RecipeError(f"weight is {weight}; give a number > 0, or remove the section 'supervision'")
         if trees not in TREES:
-            raise RecipeError(
-                f"no supervision.trees '{trees}'{nearest(trees, TREES)} (known: {', '.join(TREES)})"
-            )
+            raise RecipeError(f"no trees '{trees}'{nearest(trees, TREES)} (known: {', '.join(TREES)})")
         self.weight = weight
 
     @property

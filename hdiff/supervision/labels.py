@@ -52,19 +52,15 @@ class LabelSupervision(Supervision):
     ) -> None:
         super().__init__(weight, trees)
         if num_labels < 2:
-            raise RecipeError(f"supervision.num_labels is {num_labels}; give at least 2: none and one more")
+            raise RecipeError(f"num_labels is {num_labels}; give at least 2: none and one more")
         sizes = {name: _size(name, num_labels) for name in targets}
         if not sizes or len(sizes) < len(targets):
-            raise RecipeError(
-                f"supervision.targets is {list(targets)}; name each target once, and at least one"
-            )
+            raise RecipeError(f"targets is {list(targets)}; name each target once, and at least one")
         self.sizes = sizes
         parsed = tuple(name for name in targets if name in TARGETS)
         self._spec = TargetSpec(parsed, trees, num_labels) if parsed else None
         if trees != "parsed" and self._spec is None:
-            raise RecipeError(
-                f"supervision.trees is '{trees}', but targets {list(targets)} are of no tree; leave it out"
-            )
+            raise RecipeError(f"trees is '{trees}', but targets {list(targets)} are of no tree; leave it out")
         for name in sizes:
             if name not in TARGETS:
                 assert table is not None, "classes of token ids are learned from a text"
@@ -106,7 +102,7 @@ def _size(name: str, num_labels: int) -> int:
     if name not in TARGETS or name == "gaps":
         known = [target for target in TARGETS if target != "gaps"] + [f"{kind}:N" for kind in LEXICAL]
         raise RecipeError(
-            f"no supervision target '{name}'{nearest(name, known)} (known: {', '.join(known)}; N is a number "
+            f"no target '{name}'{nearest(name, known)} (known: {', '.join(known)}; N is a number "
             f"of classes of token ids, at least 2)"
         )
     return target_size(name, num_labels)

@@ -44,7 +44,7 @@ class TreeRegularization(Supervision):
     ) -> None:
         super().__init__(weight, trees)
         if not 0 < share <= 1:
-            raise RecipeError(f"supervision.share is {share}; it is a share of the width in (0, 1]")
+            raise RecipeError(f"share is {share}; it is a share of the width in (0, 1]")
         self.num_dimensions = max(2, round(share * width))
         self._spec = TargetSpec(("gaps",), trees)
 
