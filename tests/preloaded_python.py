@@ -73,8 +73,8 @@ def serve(address: str) -> None:
             os.chdir(directory)
             os.environ.clear()
             os.environ.update(environment)
-            assert arguments[:2] == ["-m", "hdiff"], arguments
-            code = run(arguments[2:])
+            program = next(n for n, word in enumerate(arguments) if word.endswith(("hdiff", "__main__.py")))
+            code = run(arguments[program + 1 :])
             sys.stdout.flush()
             sys.stderr.flush()
             client.sendall(bytes([code]))
