@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import LARGEST, AsJson, Component, Model, Quiet, Seed, output_file, sampler_spec
+from hdiff.commands.options import (
+    LARGEST,
+    AsJson,
+    Component,
+    Model,
+    Quiet,
+    Seed,
+    output_file,
+    sampler_spec,
+    say_if_unfinished,
+)
 from hdiff.errors import DataError
 
 
@@ -61,6 +71,7 @@ def evaluate(
     if agreement:
         pairs["agreement"] = agreement_pairs()
     loaded = load_model(run, components=component or ())
+    say_if_unfinished(run)
     if is_shared(run) and data is None:
         raise DataError(
             f"{run} is a shared model, which has no data set; give one with --data, prepared with "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Run
+from hdiff.commands.options import Run, say_if_unfinished
 
 
 def export(
@@ -33,4 +33,6 @@ def export(
     from hdiff.sharing.export import export_run
 
     options = CardOptions(license=license, data_license=data_license)
-    typer.echo(export_run(run, folder, options=options, push=push, private=private))
+    written = export_run(run, folder, options=options, push=push, private=private)
+    say_if_unfinished(run)
+    typer.echo(written)

@@ -56,6 +56,21 @@ def _try_folder(context: typer.Context, parameter: typer.CallbackParam, path: Pa
     return path
 
 
+def say_if_unfinished(run: Path) -> None:
+    """Says on stderr that a run has not been trained to its end, as what is made of it looks finished."""
+    import shlex
+
+    from hdiff.runs.record import read_run
+
+    if (run / "run.json").is_file() and not read_run(run)["steps"]:
+        recipe = shlex.quote(str(run / "recipe.yaml"))
+        typer.echo(
+            f"{run} is not trained to its end, its newest checkpoint is used; go on: hdiff train {recipe} "
+            f"output={shlex.quote(str(run))} resume=auto",
+            err=True,
+        )
+
+
 def sampler_spec(text: str) -> dict[str, Any]:
     """`{kind: name, ...}` from `--sampler`, which may be a name alone.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdiff.commands.options import optional_parser, output_file
+from hdiff.commands.options import optional_parser, output_file, say_if_unfinished
 from hdiff.errors import DataError
 from hdiff.outputs import check_output_file, check_output_folder
 
@@ -55,6 +56,9 @@ def _report_run(run: Path, page: Path) -> None:
 
     check_output_file(page, "--output FILE")
     record = RunRecord.read(run)
+    say_if_unfinished(run)
+    if record.evaluation is None:
+        typer.echo(f"no figures in the report; measure them: hdiff eval {shlex.quote(str(run))}", err=True)
     if has_checkpoint(run / "checkpoints"):
         explorations = _explore(run, record.explorations)
         record = replace(record, explorations=explorations, analysis=_analyse(run, record.analysis))

@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Component, Model, Seed, optional_parser, output_file, sampler_spec
+from hdiff.commands.options import (
+    AsJson,
+    Component,
+    Model,
+    Seed,
+    optional_parser,
+    output_file,
+    sampler_spec,
+    say_if_unfinished,
+)
 
 
 def sample(
@@ -78,6 +87,7 @@ def sample(
         tries=tries,
     )
     loaded = load_model(run, components=component or ())
+    say_if_unfinished(run)
     record = controlled_samples(
         loaded,
         request,

@@ -354,7 +354,7 @@ class Trainer:
         tensors, values = self.state.tensors(), self.state.values()
         if not self.accelerator.is_main_process:
             return
-        if self.skipped.in_row and not all(bool(t.isfinite().all()) for t in tensors["model"].values()):
+        if not all(bool(t.isfinite().all()) for t in tensors["model"].values()):
             if is_last:
                 raise self.skipped.without_checkpoint(step)
             return  # weights that are no numbers must not take the place of good ones
