@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def file(prepared_folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unfinished(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def unfinished(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped by a signal after its second update."""
     folder = tmp_path_factory.mktemp("unfinished")
     (folder / "recipe.yaml").write_text(RECIPE.format(output=folder / "run", data=prepared_folder))
@@ -49,7 +48,7 @@ def unfinished(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     trainer._update = stopped  # type: ignore[method-assign]
     assert trainer.run() == 15
-    yield folder / "run"
+    return folder / "run"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -75,7 +74,9 @@ def test_the_last_good_checkpoint_is_kept(file: Path, tmp_path: Path) -> None:
         return update(step)
 
     trainer._update = poison  # type: ignore[method-assign]
-    with pytest.raises(DataError, match="no checkpoint of step 4 was saved.*the last 1 updates were skipped"):
+    with pytest.raises(
+        DataError, match=r"no checkpoint of step 4 was saved.*the last 1 updates were skipped"
+    ):
         trainer.run()
     assert load_checkpoint(tmp_path / "run" / "checkpoints").step == 3
 
@@ -143,7 +144,6 @@ def test_a_report_without_figures_says_so(
         ["eval", "{run}", "--data", "{empty}"],
         ["eval", "{run}", "--blimp", "{empty}"],
         ["eval", "{run}", "--agreement", "--max-pairs", "0"],
-        ["eval", "{run}", "--judge", "{run}"],
         ["report", "{empty}"],
         ["export", "{empty}", "{empty}/out"],
         ["prepare", "{blank}", "--out", "{empty}/data"],

@@ -114,9 +114,9 @@ class SkippedSteps:
         """The error of a run whose weights are not finite where it ends, so that they are not saved."""
         skipped = f", the last {self.in_row} updates were skipped" if self.in_row else ""
         return DataError(
-            f"no checkpoint of step {step} was saved, as the weights are not finite{skipped}; earlier checkpoints "
-            f"in {self.folder.parent} are intact; train anew with output=DIR and a train.learning_rate below "
-            f"{self.learning_rate} or more train.warmup_steps"
+            f"no checkpoint of step {step} was saved, as the weights are not finite{skipped}; earlier "
+            f"checkpoints in {self.folder.parent} are intact; train anew with output=DIR and a "
+            f"train.learning_rate below {self.learning_rate} or more train.warmup_steps"
         )
 
     def _save(self, step: int, batches: Sequence[Batch]) -> Path:
