@@ -161,7 +161,7 @@ def test_prepared_rows_have_one_length_and_the_answer_is_a_unit(data: Path) -> N
     blocks = PackedBlocks.build(prepared, "train", levels=("sentence",), **recipe.data.packing())
     batch = blocks.batch(range(len(blocks)))
     assert bool(batch.token_mask.all())
-    texts = [" ".join(text.split()) for text in prepared.split("train")["text"]]
+    texts = [" ".join(row["text"].split()) for row in prepared.split("train")]
     assert [prepared.tokenizer.decode(row) for row in batch.input_ids.tolist()] == texts
     expected = torch.tensor([0] * PROMPT_LENGTH + [1] * LIST_LENGTH)
     assert torch.equal(batch.units("sentence"), expected.expand(len(blocks), -1))

@@ -38,7 +38,7 @@ def texts(tmp_path: Path, prepared_folder: Path) -> Path:
     """The prepared documents as text, in four files."""
     folder = tmp_path / "texts"
     folder.mkdir()
-    rows = PreparedData.load(prepared_folder).split("train")["text"]
+    rows = [row["text"] for row in PreparedData.load(prepared_folder).split("train")]
     for number in range(4):
         lines = [json.dumps({"text": text[:1500]}) + "\n" for text in rows[number::4]]
         (folder / f"{number}.jsonl").write_text("".join(lines))

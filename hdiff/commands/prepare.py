@@ -32,8 +32,9 @@ def prepare(
         ),
     ] = "spacy",
     levels: Annotated[
-        str, typer.Option(help="Levels to keep besides word, comma-separated.")
-    ] = "clause,phrase",
+        str | None,
+        typer.Option(help="Levels to keep besides word, comma-separated (clause,phrase, where they occur)."),
+    ] = None,
     tokenizer: Annotated[
         str,
         typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
@@ -81,7 +82,7 @@ def prepare(
         "validation": validation,
         "validation_fraction": validation_fraction,
         "parser": parser,
-        "levels": [level.strip() for level in levels.split(",") if level.strip()],
+        "levels": None if levels is None else [name.strip() for name in levels.split(",") if name.strip()],
         "tokenizer": tokenizer,
         "salience": salience,
         "workers": workers,

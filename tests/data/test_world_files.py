@@ -497,6 +497,21 @@ def test_a_level_without_a_span_is_an_error_with_counts(
     prepare(str(source), tmp_path / "out", levels=kept, tokenizer="words", validation_fraction=0.3)
 
 
+def test_a_default_level_without_a_span_is_not_kept_and_said(tmp_path: Path) -> None:
+    text = "\n\n".join(f"Anna paid the old man {number}" for number in "abcdef")
+    source = str(written(tmp_path / "a.txt", text))
+    with pytest.raises(DataError, match=r"level 'clause' has 0 spans in the 5 training documents"):
+        prepare(source, tmp_path / "named", levels=["clause", "phrase"], tokenizer="words")
+    manifest = prepare(source, tmp_path / "out", tokenizer="words")
+    assert manifest["levels"] == ["phrase", "word"]
+    assert "level 'clause' has no span in 5 of 5 training documents and is not kept" in manifest["notes"]
+    assert prepare(source, tmp_path / "out", tokenizer="words") == manifest
+    with pytest.raises(DataError, match=r"level 'clause' has 0 spans"):
+        prepare(
+            str(written(tmp_path / "b.txt", "Dogs\n\nCats\n\nMice")), tmp_path / "none", tokenizer="words"
+        )
+
+
 def test_documents_without_a_level_are_counted(tmp_path: Path) -> None:
     text = "\n\n".join(["The old dog slept in the garden.", "Yes.", "No.", "It ran home when the rain came."])
     manifest = prepare(

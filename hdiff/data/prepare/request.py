@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hdiff.parsers import Parser
 
 
+DEFAULT_LEVELS = ("clause", "phrase")
+
+
 @dataclass(frozen=True)
 class Request:
     """What to prepare.
@@ -30,6 +33,7 @@ class Request:
         parser_spec: As `load_parser` takes it.
         parser: The parser, loaded.
         levels: Levels to keep, coarse to fine, `word` among them.
+        are_levels_named: Whether the user asked for each of them.
         tokenizer_spec: What the user named.
         given_tokenizer: The tokenizer if one was given, None if it is to be trained.
         salience: Method that scores the words.
@@ -40,6 +44,7 @@ class Request:
     parser_spec: str
     parser: Parser
     levels: tuple[str, ...]
+    are_levels_named: bool
     tokenizer_spec: str
     given_tokenizer: Tokenizer | None
     salience: str
@@ -50,7 +55,7 @@ class Request:
         cls,
         selection: Selection,
         parser_spec: str,
-        levels: Sequence[str],
+        levels: Sequence[str] | None,
         tokenizer: str,
         salience: str,
         cache: Path | None = None,
@@ -60,7 +65,7 @@ class Request:
         Args:
             selection: Which documents.
             parser_spec: As `load_parser` takes it.
-            levels: Levels to keep besides `word`.
+            levels: Levels to keep besides `word`; None takes `DEFAULT_LEVELS`.
             tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
             salience: Method that scores the words, as `salience_class` takes it.
             cache: Folder of parsed shards.
@@ -77,6 +82,8 @@ class Request:
             vocabulary_limit(tokenizer)
         else:
             given = Tokenizer.load(tokenizer)
+        are_levels_named = levels is not None
+        levels = DEFAULT_LEVELS if levels is None else levels
         for level in levels:
             level_rank(level)
         parser = loaded_parser(parser_spec, tuple(salience_class(salience).needs))
@@ -88,7 +95,7 @@ class Request:
                     "choose among these with --levels, or another --parser"
                 )
         kept = tuple(level for level in LEVELS if level in (*levels, "word"))
-        return cls(selection, parser_spec, parser, kept, tokenizer, given, salience, cache)
+        return cls(selection, parser_spec, parser, kept, are_levels_named, tokenizer, given, salience, cache)
 
     def inputs(self, documents: Documents) -> dict[str, Any]:
         """Everything that decides what the data set holds.

@@ -17,7 +17,6 @@ from hdiff.data.sources.rejected import MAX_REJECTED
 from hdiff.errors import DataError
 
 DEFAULT_PARSER = "spacy"
-DEFAULT_LEVELS = ("clause", "phrase")
 DEFAULT_TOKENIZER = "train:4096"
 DEFAULT_SALIENCE = "idf"
 
@@ -29,7 +28,7 @@ def prepare(
     validation: str | None = None,
     validation_fraction: float = 0.05,
     parser: str = DEFAULT_PARSER,
-    levels: Sequence[str] = DEFAULT_LEVELS,
+    levels: Sequence[str] | None = None,
     tokenizer: str = DEFAULT_TOKENIZER,
     salience: str = DEFAULT_SALIENCE,
     workers: int = 1,
@@ -53,7 +52,7 @@ def prepare(
         validation: Validation text; None splits documents off the source (or takes the built-in one).
         validation_fraction: Share of documents to split off, by a hash of their text.
         parser: As `load_parser` takes it.
-        levels: Levels to keep; `word` is always kept.
+        levels: Levels to keep; `word` is always kept. None takes those of `DEFAULT_LEVELS` that have a span.
         tokenizer: `train:N`, `words`, `words:N`, or the path of a tokenizer.
         salience: How words are scored: `idf`, `pos`, `entities`, `textrank`, `collocation` or `combined`.
         workers: Processes that parse and align.
@@ -136,7 +135,7 @@ def prepare_share(
     request = Request.of(
         selection,
         options.pop("parser", DEFAULT_PARSER),
-        options.pop("levels", DEFAULT_LEVELS),
+        options.pop("levels", None),
         options.pop("tokenizer", DEFAULT_TOKENIZER),
         options.pop("salience", DEFAULT_SALIENCE),
         None if cache is None else Path(cache),

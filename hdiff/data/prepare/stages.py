@@ -86,7 +86,7 @@ class Preparation:
             parsed = self._parse(documents, engine)
             self._salience(parsed)
             aligned = self._align(parsed, tokenizer, engine)
-            self._check(documents, aligned)
+            self._check_rejected(documents, aligned)
             facts = self._write(documents, tokenizer, parsed, aligned)
             self.folder.finish([*SPLITS, *_FILES], facts)
         return facts
@@ -252,6 +252,7 @@ class Preparation:
         aligned: list[Done],
     ) -> dict[str, Any]:
         staging = self.folder.staging
+        levels = self._levels(aligned)
         files = write_splits(aligned, staging, self.progress)
         rejected = write_rejected(aligned, staging / "documents", staging / REJECTED_FILE)
         histogram = write_token_salience(aligned, staging / TOKEN_SALIENCE_FILE, tokenizer.vocab_size)
@@ -260,7 +261,8 @@ class Preparation:
         return {
             **self._facts(documents, tokenizer),
             "labels": self._labels(parsed),
-            "counts": {split: count(aligned, split, self.request.levels) for split in SPLITS},
+            "levels": list(levels),
+            "counts": {split: count(aligned, split, levels) for split in SPLITS},
             "rejected": rejected,
             "notes": self._notes(documents, aligned),
             "fallbacks": sum(shard.report["fallbacks"] for shard in parsed),
@@ -269,25 +271,30 @@ class Preparation:
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
         }
 
-    def _check(self, documents: Documents, aligned: list[Done]) -> None:
-        """Refuses a data set that lost most of its documents, or lacks a level."""
-        selection, request = self.request.selection, self.request
+    def _check_rejected(self, documents: Documents, aligned: list[Done]) -> None:
+        """Refuses a data set that lost most of its documents."""
+        selection = self.request.selection
         rejected: Counter[str] = Counter()
         for shard in aligned:
             rejected.update(shard.report["rejected"])
         total = sum(documents.num_documents.values())
         check_share(rejected, total, selection.source, most=selection.max_rejected)
+
+    def _levels(self, aligned: list[Done]) -> tuple[str, ...]:
+        """Levels that have a span; of those the user named, each must have one."""
+        request = self.request
         counts = count(aligned, "train", request.levels)
         missing = [level for level in request.levels if not counts["spans"][level]]
-        if missing:
-            kept = ",".join(level for level in request.levels if level not in (*missing, "word"))
+        kept = tuple(level for level in request.levels if level not in missing)
+        if missing and (request.are_levels_named or kept == ("word",)):
             raise DataError(
                 f"level '{missing[0]}' has 0 spans in the {counts['documents']:,} training documents "
-                f"({counts['words']:,} words) of {selection.source}; "
+                f"({counts['words']:,} words) of {request.selection.source}; "
                 f"{''.join(f'{lack}; or ' for lack in request.parser.lacks)}"
                 "give another --parser, or other levels:",
-                f"--levels '{kept}'",
+                f"--levels '{','.join(kept[:-1])}'",
             )
+        return kept
 
     def _notes(self, documents: Documents, aligned: list[Done]) -> list[str]:
         """What is to be said of the data set."""
@@ -297,6 +304,7 @@ class Preparation:
             *self.request.parser.lacks,
             *(
                 f"level '{level}' has no span in {number:,} of {counts['documents']:,} training documents"
+                f"{'' if counts['spans'][level] else ' and is not kept'}"
                 for level, number in counts["without"].items()
                 if number
             ),
@@ -323,7 +331,6 @@ class Preparation:
             "limit": selection.limit,
             "inputs": self.request.inputs(documents),
             "parser": {"name": self.request.parser.name, **self.request.parser.fingerprint()},
-            "levels": list(self.request.levels),
             "salience": self.request.salience,
             "tokenizer": {
                 "spec": self.request.tokenizer_spec,
