@@ -39,7 +39,12 @@ def _leave(code: int) -> NoReturn:
 
 
 def _set_encodings() -> None:
-    """Files and pipes get UTF-8 whatever the locale; a terminal its own encoding, `?` for what it lacks."""
+    """Files and pipes get UTF-8 whatever the locale; a terminal its own encoding, `?` for what it lacks.
+
+    What is printed to a stream that was closed before the start is dropped.
+    """
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             encoding = stream.encoding if stream.isatty() else "utf-8"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hdiff.commands.options import (
+    LARGEST,
     AsJson,
     Component,
     Model,
@@ -23,7 +24,7 @@ from hdiff.commands.options import (
 
 def sample(
     run: Model,
-    num: Annotated[int, typer.Option(help="Samples.")] = 8,
+    num: Annotated[int, typer.Option(help="Samples.", max=LARGEST)] = 8,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -42,7 +43,9 @@ def sample(
         str | None,
         typer.Option(help="Sampler as YAML: '{kind: confidence, threshold: 0.9}'; default: the recipe's."),
     ] = None,
-    length: Annotated[int | None, typer.Option(help="Tokens per sample; default: the recipe's.")] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Tokens per sample; default: the recipe's.", max=LARGEST)
+    ] = None,
     infill: Annotated[
         str | None, typer.Option(help="Text with gaps: 'The dog [4] in the [2-5] .'; [[ is a bracket.")
     ] = None,

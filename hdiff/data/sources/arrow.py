@@ -243,7 +243,7 @@ def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[st
     try:
         for row in load_dataset(name, config, split=split, streaming=True):
             yield dict(row)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # datasets, its readers and the network raise what they like
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"cannot read hf:{name} (config {config or 'default'}, split {split}): {first_line}; "
