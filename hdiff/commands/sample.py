@@ -47,7 +47,7 @@ def sample(
         int | None, typer.Option(help="Tokens per sample; default: the recipe's.", max=LARGEST)
     ] = None,
     infill: Annotated[
-        str | None, typer.Option(help="Text with gaps: 'The dog [4] in the [2-5] .'; [[ is a bracket.")
+        str | None, typer.Option(help="Text with gaps: 'The dog [4] in the [2-5].'; [[ is a bracket.")
     ] = None,
     keywords: Annotated[
         str | None, typer.Option(help="Words the text holds in this order, comma-separated; with --length.")

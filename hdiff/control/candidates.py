@@ -22,6 +22,7 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.samplers.base import Sampler, Samples
 
 if TYPE_CHECKING:
+    from hdiff.control.literal import GivenText
     from hdiff.data.tokenizer import Tokenizer
 
 NUM_ENDS = 2
@@ -38,12 +39,14 @@ class Controlled:
         scores: Nats per token of what was filled, given the rest: one run's estimate of the sampler's bound,
             of the model as it is. None for a sampler without such a bound.
         samples: How each text was filled, one row each.
+        pieces: Text of each token; joined they are the texts.
     """
 
     texts: tuple[str, ...]
     tokens: tuple[Tensor, ...]
     scores: tuple[float | None, ...]
     samples: tuple[Samples, ...]
+    pieces: tuple[tuple[str, ...], ...]
 
 
 def fill_best(
@@ -53,6 +56,7 @@ def fill_best(
     sampler: Sampler,
     candidates: Sequence[Tensor],
     *,
+    given: GivenText | None = None,
     generator: torch.Generator | None = None,
 ) -> Controlled:
     """Fills every candidate and keeps, for each sample, the one with the fewest nats per token.
@@ -61,8 +65,9 @@ def fill_best(
         denoiser: The model.
         corruption: Its corruption, of masked units.
         tokenizer: Its tokenizer.
-        sampler: Fills the gaps; end-of-text tokens are never drawn.
+        sampler: Fills the gaps; tokens that no text has, such as the end of text, are never drawn.
         candidates: Rows with `mask_id` at gaps, long (B, L) each, L as it likes.
+        given: How the given tokens stand in the text; None: as the tokenizer spells them.
         generator: Source of randomness, on the model's device.
 
     Returns:
@@ -75,7 +80,7 @@ def fill_best(
     corruption = check_masked_units(corruption).unconditional()
     mask_id = denoiser.mask_id
     check_steps(sampler, min(int((rows == mask_id).sum(1).min()) for rows in candidates))
-    filler = banning(sampler, tokenizer.eos_id)
+    filler = banning(sampler, tokenizer.facts.never_text)
     scorer = with_sampling(sampler, AS_IT_IS)
     if len(candidates) > 1 and not scorer.has_bound:
         raise DataError(
@@ -94,7 +99,8 @@ def fill_best(
             scores = (score.nats / is_gap.sum(1)).tolist()
         found = list(zip(scores, one_by_one(filled), strict=True))
         best = found if not best else [min(pair, key=_nats) for pair in zip(best, found, strict=True)]
-    return controlled(tokenizer, [samples for _, samples in best], [score for score, _ in best])
+    scores = [score for score, _ in best]
+    return controlled(tokenizer, [samples for _, samples in best], scores, given=given)
 
 
 def _nats(candidate: tuple[float | None, Samples]) -> float:
@@ -103,7 +109,11 @@ def _nats(candidate: tuple[float | None, Samples]) -> float:
 
 
 def controlled(
-    tokenizer: Tokenizer, samples: Sequence[Samples], scores: Sequence[float | None]
+    tokenizer: Tokenizer,
+    samples: Sequence[Samples],
+    scores: Sequence[float | None],
+    *,
+    given: GivenText | None = None,
 ) -> Controlled:
     """The result, with the ends of the rows taken off.
 
@@ -111,6 +121,7 @@ def controlled(
         tokenizer: Turns tokens into text.
         samples: One row each.
         scores: One per sample.
+        given: How the given tokens stand in the text; None: as the tokenizer spells them.
 
     Returns:
         Texts, tokens, scores and history.
@@ -121,8 +132,14 @@ def controlled(
         for one in samples
     )
     tokens = tuple(one.tokens[0] for one in trimmed)
-    texts = tuple(tokenizer.decode(row.tolist()) for row in tokens)
-    return Controlled(texts, tokens, tuple(scores), trimmed)
+    pieces = []
+    for one in trimmed:
+        spelled = tokenizer.pieces(one.tokens[0].tolist())
+        if given is not None:
+            is_given = (one.steps[0] < 0).tolist()
+            spelled = given.texts(spelled, is_given, keeps_spaces=tokenizer.facts.keeps_spaces)
+        pieces.append(tuple(spelled))
+    return Controlled(tuple(map("".join, pieces)), tokens, tuple(scores), trimmed, tuple(pieces))
 
 
 def one_by_one(samples: Samples) -> list[Samples]:
@@ -146,10 +163,10 @@ def with_sampling(sampler: Sampler, sampling: Sampling) -> Sampler:
     return changed
 
 
-def banning(sampler: Sampler, eos_id: int) -> Sampler:
-    """The same sampler, which never draws the token that ends a text."""
+def banning(sampler: Sampler, ids: Sequence[int]) -> Sampler:
+    """The same sampler, which never draws some tokens."""
     sampling = sampler.sampling
-    return with_sampling(sampler, replace(sampling, banned=(*sampling.banned, eos_id)))
+    return with_sampling(sampler, replace(sampling, banned=(*sampling.banned, *ids)))
 
 
 def check_masked_units(corruption: Corruption) -> UnitMasking:

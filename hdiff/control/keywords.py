@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hdiff.control.candidates import Controlled, check_rows, fill_best
-from hdiff.control.literal import literal_tokens
+from hdiff.control.literal import Given, GivenText
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
@@ -32,7 +32,7 @@ class Keywords:
         DataError: If they leave no token of the text to fill.
     """
 
-    tokens: tuple[tuple[int, ...], ...]
+    tokens: tuple[Given, ...]
     length: int
 
     def __post_init__(self) -> None:
@@ -60,8 +60,12 @@ class Keywords:
         if not words or not all(word.strip() for word in words):
             raise DataError(f"keywords are {list(words)}; give at least one, and none that is empty")
         # Inside of a text a word follows a space, which subword tokenizers put into its token.
-        tokens = tuple(tuple(literal_tokens(f" {word.strip()}", tokenizer)[0]) for word in words)
-        return cls(tokens, length)
+        return cls(tuple(Given.of(f" {word.strip()}", tokenizer, is_inside=True) for word in words), length)
+
+    @property
+    def given(self) -> GivenText:
+        """The given text of all keywords."""
+        return GivenText(tuple(piece for word in self.tokens for piece in word.pieces), has_spaces=False)
 
     @property
     def fewest_hidden(self) -> int:
@@ -129,4 +133,6 @@ def with_keywords(
         raise DataError(f"{tries} tries; place the keywords at least once")
     ids = {"mask_id": denoiser.mask_id, "eos_id": tokenizer.eos_id}
     candidates = [keywords.place(num_samples, **ids, generator=generator) for _ in range(tries)]
-    return fill_best(denoiser, corruption, tokenizer, sampler, candidates, generator=generator)
+    return fill_best(
+        denoiser, corruption, tokenizer, sampler, candidates, given=keywords.given, generator=generator
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hdiff.control.candidates import Controlled, check_rows, fill_best
-from hdiff.control.literal import literal_tokens
+from hdiff.control.literal import Given, GivenText
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
@@ -63,13 +63,14 @@ class Pattern:
         parts: Given tokens and gaps in the order of the text.
     """
 
-    parts: tuple[tuple[int, ...] | Gap, ...]
+    parts: tuple[Given | Gap, ...]
 
     @classmethod
     def parse(cls, text: str, tokenizer: Tokenizer) -> Pattern:
-        """Reads `The dog [4] in the [2-5] .`: `[n]` is a gap of n tokens, `[a-b]` of a to b, `[[` a bracket.
+        """Reads `The dog [4] in the [2-5].`: `[n]` is a gap of n tokens, `[a-b]` of a to b, `[[` a bracket.
 
-        White space before a gap belongs to what fills it.
+        White space around a gap stands in the result as it is written: write `[3] barked.` and `a ([2])` as
+        you would write the text. The tokens of a gap are counted without the text around it.
 
         Args:
             text: The pattern.
@@ -83,7 +84,7 @@ class Pattern:
         """
         if not is_unicode(text):
             raise DataError(f"{text!r} holds bytes that are no UTF-8; write the pattern as UTF-8 text")
-        parts: list[tuple[int, ...] | Gap] = []
+        parts: list[Given | Gap] = []
         literal, position = "", 0
         for match in _PIECE.finditer(text):
             literal += text[position : match.start()]
@@ -96,11 +97,11 @@ class Pattern:
             if match["shortest"] is None:
                 literal += "["
                 continue
-            parts += _given(literal.rstrip(), tokenizer)
+            parts += _given(literal, tokenizer, is_inside=bool(parts), is_before_gap=True)
             shortest = _whole(match["shortest"])
             parts.append(Gap(shortest, _whole(match["longest"]) if match["longest"] else shortest))
             literal = ""
-        parts += _given((literal + text[position:]).rstrip(), tokenizer)
+        parts += _given(literal + text[position:], tokenizer, is_inside=bool(parts), is_before_gap=False)
         if not any(isinstance(part, Gap) for part in parts):
             raise DataError(f"'{text}' has no gap; write [4] where 4 tokens are to be filled")
         return cls(tuple(parts))
@@ -109,6 +110,12 @@ class Pattern:
     def gaps(self) -> tuple[Gap, ...]:
         """The gaps in the order of the text."""
         return tuple(part for part in self.parts if isinstance(part, Gap))
+
+    @property
+    def given(self) -> GivenText:
+        """The given text of all parts."""
+        pieces = (part.pieces for part in self.parts if isinstance(part, Given))
+        return GivenText(tuple(itertools.chain.from_iterable(pieces)), has_spaces=True)
 
     @property
     def fewest_hidden(self) -> int:
@@ -195,7 +202,9 @@ def infill(
         for lengths in pattern.lengths()
     ]
     candidates = [torch.tensor([row] * num_samples) for row in rows]
-    return fill_best(denoiser, corruption, tokenizer, sampler, candidates, generator=generator)
+    return fill_best(
+        denoiser, corruption, tokenizer, sampler, candidates, given=pattern.given, generator=generator
+    )
 
 
 def _whole(digits: str) -> int:
@@ -204,6 +213,11 @@ def _whole(digits: str) -> int:
     return int(digits) if len(digits) <= len(str(MAX_GAP)) else MAX_GAP + 1
 
 
-def _given(text: str, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-    ids, _ = literal_tokens(text, tokenizer)
-    return [tuple(ids)] if ids else []
+def _given(text: str, tokenizer: Tokenizer, *, is_inside: bool, is_before_gap: bool) -> list[Given]:
+    """A stretch of given text, or nothing; the space before a gap is shown, but a token of the gap has it."""
+    if not is_before_gap or not tokenizer.facts.keeps_spaces:
+        given = Given.of(text, tokenizer, is_inside=is_inside)
+    else:
+        given = Given.of(text.removesuffix(" "), tokenizer, is_inside=is_inside)
+        given = given.followed_by(" " * text.endswith(" "))
+    return [given] if given else []

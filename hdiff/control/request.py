@@ -15,7 +15,7 @@ class Request:
     """What is asked of a text; one of the first four, or nothing.
 
     Attributes:
-        infill: Pattern with gaps, `The dog [4] .`.
+        infill: Pattern with gaps, `The dog [4].`.
         keywords: Keywords, separated by commas; with `length`.
         rewrite: Text of which `phrase` is written anew.
         skeleton: Spans, `NP:2 VP:3`.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from hdiff.control.candidates import Controlled
-from hdiff.control.literal import literal_tokens
+from hdiff.control.literal import Given, literal_tokens
 from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.corruption.base import Corruption
+from hdiff.data.alignment import token_texts
 from hdiff.errors import DataError
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers.base import Sampler
@@ -48,8 +49,11 @@ def rewriting_pattern(text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap 
     if hidden != phrase:
         raise DataError(f"the phrase '{phrase}' cuts the tokens of '{hidden}'; name whole tokens")
     gap = gap or Gap(last - first, last - first)
-    around = (tuple(ids[:first]), gap, tuple(ids[last:]))
-    return Pattern(tuple(part for part in around if part))
+    texts = token_texts(text, offsets)
+    if first:  # the space before the phrase is given
+        texts[first - 1] += texts[first][: len(texts[first]) - len(texts[first].lstrip())]
+    before, after = Given(ids[:first], texts[:first]), Given(ids[last:], texts[last:])
+    return Pattern(tuple(part for part in (before, gap, after) if part))
 
 
 def rewrite(

@@ -140,9 +140,9 @@ def _unasked(
     samples = sampler.sample(
         run.denoiser, corruption, num_samples=num_samples, length=length, generator=generator
     )
-    texts = tuple(run.tokenizer.decode(row) for row in samples.tokens.tolist())
+    pieces = tuple(tuple(run.tokenizer.pieces(row)) for row in samples.tokens.tolist())
     rows = tuple(one_by_one(samples))
-    return Controlled(texts, tuple(samples.tokens), (None,) * num_samples, rows)
+    return Controlled(tuple(map("".join, pieces)), tuple(samples.tokens), (None,) * num_samples, rows, pieces)
 
 
 def _asked(
@@ -235,7 +235,7 @@ def _record(
     num_steps = getattr(sampler, "num_steps", None) or nfe
     about: dict[str, Any] = {"title": run.recipe.name, "num_steps": num_steps, "seed": seed}
     recorded = []
-    for one, score in zip(drawn.samples, drawn.scores, strict=True):
-        (sample,) = trajectory(one, run.tokenizer, parser=parser, **about)["samples"]
+    for one, score, pieces in zip(drawn.samples, drawn.scores, drawn.pieces, strict=True):
+        (sample,) = trajectory(one, run.tokenizer, [pieces], parser=parser, **about)["samples"]
         recorded.append(sample if score is None else {**sample, "score": score})
     return {**about, "step": run.step, "nfe": nfe, "samples": recorded}

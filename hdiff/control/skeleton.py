@@ -127,7 +127,7 @@ def follow_skeleton(
         raise DataError(f"{type(sampler).__name__} knows no types; use sampler '{{kind: coarse_to_fine}}'")
     check_steps(sampler, num_values(skeleton, corruption))
     row = [tokenizer.eos_id, *[denoiser.mask_id] * len(skeleton), tokenizer.eos_id]
-    filler = banning(sampler, tokenizer.eos_id)
+    filler = banning(sampler, tokenizer.facts.never_text)
     assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
     kept: dict[int, Samples] = {}
     accepted: set[int] = set()

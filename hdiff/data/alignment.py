@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +97,24 @@ def token_anchors(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     borders = np.array(offsets, dtype=np.int64).reshape(-1, 2)
     anchors: list[int] = _anchors(borders, _next_non_space(text)).tolist()
     return anchors
+
+
+def token_texts(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
+    """The text of each token; white space goes to the token behind it, a shared character to the last one.
+
+    Args:
+        text: The text.
+        offsets: Characters [start, end) of each token, at least one.
+
+    Returns:
+        One string per token; joined they are the text.
+    """
+    cuts, following = [len(text)], len(text)
+    for (_, end), (start, _) in zip(reversed(offsets[:-1]), reversed(offsets[1:]), strict=True):
+        following = min(following, start)
+        cuts.append(min(end, following, cuts[-1]))
+    cuts = [0, *(max(cut, 0) for cut in reversed(cuts))]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 def _next_non_space(text: str) -> NDArray[np.int64]:

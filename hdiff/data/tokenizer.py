@@ -8,24 +8,25 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hdiff.data.tokenizer_facts import TokenizerFacts, check_ids
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
     import tokenizers
 
-EOS_TOKENS: tuple[str, ...] = ("<eos>", "<|endoftext|>", "</s>", "[SEP]")
-"""Tokens that can end a document, in order of preference."""
-
 FILE_NAME = "tokenizer.json"
 
 _NUM_BYTES = 256
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_NEIGHBOURS = ("a", ".", "\n", "1")
 
 
 @dataclass(frozen=True)
@@ -34,35 +35,44 @@ class Tokenizer:
 
     Attributes:
         backend: The tokenizer of the `tokenizers` library; do not change it.
-        eos_id: Id of the token that ends a document.
+        facts: What it is.
     """
 
     backend: tokenizers.Tokenizer
-    eos_id: int
+    facts: TokenizerFacts
 
     @classmethod
-    def of(cls, backend: tokenizers.Tokenizer) -> Tokenizer:
-        """Wraps a tokenizer; it must not pad, truncate or read special tokens out of plain text.
+    def of(
+        cls,
+        backend: tokenizers.Tokenizer,
+        named: Mapping[str, str] | None = None,
+        *,
+        end_id: int | None = None,
+    ) -> Tokenizer:
+        """Wraps a tokenizer; it must not pad, truncate, be random or read special tokens out of plain text.
 
         Args:
             backend: Any tokenizer of the `tokenizers` library.
+            named: Special tokens by role, `eos_token` and so on, where a configuration names them.
+            end_id: Id of the token that ends a document, if it is known.
 
         Returns:
             The wrapper.
 
         Raises:
-            DataError: If no token can end a document.
+            DataError: If no token can end a document, or ids cannot be used.
         """
+        from hdiff.data.tokenizer_files import complete
+
+        check_ids(backend)
+        if end_id is None:
+            complete(backend, named or {})
         backend.no_padding()
         backend.no_truncation()
         backend.encode_special_tokens = True
-        ids = (backend.token_to_id(token) for token in EOS_TOKENS)
-        eos_id = next((token_id for token_id in ids if token_id is not None), None)
-        if eos_id is None:
-            raise DataError(
-                f"the tokenizer has none of the tokens {', '.join(EOS_TOKENS)}; add one of them to it"
-            )
-        return cls(backend=backend, eos_id=eos_id)
+        if getattr(backend.model, "dropout", None):
+            backend.model.dropout = None
+        return cls(backend=backend, facts=TokenizerFacts.of(backend, named or {}, end_id=end_id))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -70,7 +80,8 @@ class Tokenizer:
 
         Args:
             path: A tokenizer.json, or a folder that holds one, or vocab.json with merges.txt (byte-level
-                BPE as in GPT-2), or vocab.txt (WordPiece as in BERT uncased).
+                BPE as in GPT-2), or vocab.txt (WordPiece as in BERT). A tokenizer_config.json beside it is
+                heeded: its special tokens, and `do_lower_case`.
 
         Returns:
             The tokenizer.
@@ -80,7 +91,8 @@ class Tokenizer:
         """
         from hdiff.data.tokenizer_files import read_backend
 
-        return cls.of(read_backend(Path(path)))
+        backend, named = read_backend(Path(path))
+        return cls.of(backend, named)
 
     @classmethod
     def train(cls, texts: Iterable[str], spec: str) -> Tokenizer:
@@ -102,10 +114,15 @@ class Tokenizer:
 
         return cls.of(train_backend(texts, spec))
 
-    @cached_property
+    @property
     def vocab_size(self) -> int:
-        """Number of tokens, without the mask."""
-        return int(self.backend.get_vocab_size())
+        """Number of ids, without the mask: one more than the largest."""
+        return self.facts.vocab_size
+
+    @property
+    def eos_id(self) -> int:
+        """Id of the token that ends a document."""
+        return self.facts.end_id
 
     @cached_property
     def sha256(self) -> str:
@@ -123,7 +140,12 @@ class Tokenizer:
         Returns:
             Token ids, and the characters [start, end) of each token.
         """
-        encoding = self.backend.encode(text, add_special_tokens=False)
+        try:
+            encoding = self.backend.encode(text, add_special_tokens=False)
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(
+                f"the tokenizer cannot read {text[:40]!r}: {error}; add its unknown token to its vocabulary"
+            ) from error
         ids, offsets = encoding.ids, encoding.offsets
         if self.eos_id not in ids:
             return ids, offsets
@@ -142,6 +164,25 @@ class Tokenizer:
             offsets += [(first + left, first + right) for left, right in part_offsets]
         return ids, offsets
 
+    def encode_inside(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Tokens of a text that stands after another one: without the space that may be put before a text.
+
+        Args:
+            text: The text.
+
+        Returns:
+            As `encode`.
+        """
+        for before in _NEIGHBOURS if self.facts.adds_prefix_space else ():
+            ids, offsets = self.encode(before + text)
+            count = sum(start < len(before) for start, _ in offsets)
+            is_cut = all(end <= len(before) for _, end in offsets[:count])
+            if is_cut and "".join(self.pieces(ids)[count:]) == text:
+                return ids[count:], [
+                    (start - len(before), end - len(before)) for start, end in offsets[count:]
+                ]
+        return self.encode(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of tokens, special tokens included.
 
@@ -151,24 +192,56 @@ class Tokenizer:
         Returns:
             The text.
         """
+        if self._has_bytes:  # the library drops a run of bytes as a whole where one of them is wrong
+            return "".join(self.pieces(ids))
         return str(self.backend.decode(list(ids), skip_special_tokens=False))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Text of each token; a character made of several byte-level tokens stands at the last of them.
+        """Text of each token; a character made of several tokens stands at the last of them.
 
         Args:
             ids: Token ids below `vocab_size`.
 
         Returns:
-            One string per token; joined they are `decode(ids)` (exactly so for byte-level tokenizers).
+            One string per token; joined they are `decode(ids)`.
         """
-        if self._is_byte_level:
-            return self._byte_level_pieces(ids)
-        pieces = [self.decode(ids[:1])] if ids else []
-        for previous, current in pairwise(ids):
-            before = self.decode([previous])
-            pieces.append(self.decode([previous, current])[len(before) :])
+        pieces: list[str] = []
+        characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        previous: list[int] = []
+        for token_id in ids:
+            raw = self.token_bytes(token_id)
+            if raw is not None:
+                pieces.append(characters.decode(raw))
+            else:
+                if rest := characters.decode(b"", final=True):
+                    pieces[-1] += rest
+                pieces.append(self._text_after(previous, token_id))
+            if self.backend.id_to_token(token_id) is not None:
+                previous = [token_id]
+        if rest := characters.decode(b"", final=True):
+            pieces[-1] += rest
         return pieces
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """The bytes that a token is; None for a token of characters or an id without token."""
+        token = self.backend.id_to_token(token_id) if self._has_bytes else None
+        if token is None:
+            return None
+        if not self.facts.is_byte_level:
+            match = _BYTE_TOKEN.fullmatch(token)
+            return bytes([int(match[1], 16)]) if match else None
+        bytes_of = _bytes_of_characters()
+        if all(character in bytes_of for character in token):
+            return bytes(bytes_of[character] for character in token)
+        return token.encode()  # an added token is stored as plain text
+
+    def name(self, token_id: int) -> str:
+        """What to call a token where it stands alone: its text, else its bytes or its number."""
+        text = self.pieces([token_id])[0]
+        if text and "\N{REPLACEMENT CHARACTER}" not in text:
+            return text
+        raw = self.token_bytes(token_id)
+        return f"<id {token_id}>" if not raw else "".join(f"<0x{byte:02X}>" for byte in raw)
 
     def save(self, directory: str | Path) -> Path:
         """Writes tokenizer.json.
@@ -184,33 +257,24 @@ class Tokenizer:
         return path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_string, (self.backend.to_str(),)
+        return _from_string, (self.backend.to_str(), self.facts.end_id)
 
-    @cached_property
-    def _is_byte_level(self) -> bool:
-        decoder = json.loads(self.backend.to_str()).get("decoder") or {}
-        return decoder.get("type") == "ByteLevel"
+    @property
+    def _has_bytes(self) -> bool:
+        return self.facts.is_byte_level or self.facts.has_byte_fallback
 
-    def _byte_level_pieces(self, ids: Sequence[int]) -> list[str]:
-        bytes_of = _bytes_of_characters()
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        pieces = []
-        for position, token_id in enumerate(ids, start=1):
-            token = self.backend.id_to_token(token_id) or ""
-            if all(character in bytes_of for character in token):
-                raw = bytes(bytes_of[character] for character in token)
-            else:
-                raw = token.encode()  # an added token is stored as plain text
-            pieces.append(decoder.decode(raw, final=position == len(ids)))
-        return pieces
+    def _text_after(self, previous: Sequence[int], token_id: int) -> str:
+        before = self.backend.decode(list(previous), skip_special_tokens=False)
+        return str(self.backend.decode([*previous, token_id], skip_special_tokens=False)[len(before) :])
 
 
-def _from_string(text: str) -> Tokenizer:
+def _from_string(text: str, end_id: int) -> Tokenizer:
     import tokenizers
 
-    return Tokenizer.of(tokenizers.Tokenizer.from_str(text))
+    return Tokenizer.of(tokenizers.Tokenizer.from_str(text), end_id=end_id)
 
 
+@cache
 def _bytes_of_characters() -> dict[str, int]:
     """Byte of each character of a byte-level vocabulary: printable ones stand for themselves.
 

@@ -152,11 +152,8 @@ def _tokenizer(name: str, reader: Any) -> Tokenizer:
             f"one (transformers.PreTrainedTokenizerFast) and save it beside the model"
         )
     copy = tokenizers.Tokenizer.from_str(backend.to_str())
-    copy.no_padding()
-    copy.no_truncation()
-    copy.encode_special_tokens = True
     end = reader.eos_token_id if reader.eos_token_id is not None else reader.sep_token_id
-    return Tokenizer(copy, -1 if end is None else int(end))
+    return Tokenizer.of(copy, end_id=-1 if end is None else int(end))
 
 
 def _network(name: str, place: str, config: PretrainedConfig) -> nn.Module:

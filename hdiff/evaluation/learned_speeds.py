@@ -26,7 +26,7 @@ def learned_speeds(run: RunFolder, *, num_tokens: int = 20) -> dict[str, Any] | 
     order = k.argsort(descending=True, stable=True).tolist()
 
     def listed(tokens: list[int]) -> list[dict[str, Any]]:
-        return [{"token": run.tokenizer.pieces([token])[0], "k": float(k[token])} for token in tokens]
+        return [{"token": run.tokenizer.name(token), "k": float(k[token])} for token in tokens]
 
     return {
         "ratio": float(k.max() / k.min()),

@@ -79,7 +79,7 @@ class GenerationArguments(Arguments):
         temperature: Divides the logits; 0 is greedy.
         top_k: As in `Sampling`.
         top_p: As in `Sampling`.
-        infill: Whether the context is a text with gaps, `The dog [4] .`.
+        infill: Whether the context is a text with gaps, `The dog [4].`.
     """
 
     where = "generation_kwargs (--gen_kwargs)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from hdiff.control.literal import Given
 from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.corruption import UnitMasking
 from hdiff.data.tokenizer import Tokenizer
@@ -74,9 +75,10 @@ class Writer:
         return _until("".join(pieces[num_given:]), arguments.until or ())
 
     def _continuation(self, context: str, wanted: int) -> Pattern:
-        given, num_kept, num_new = self._fitted(context, wanted)
-        gap = Gap(num_new, num_new)
-        return Pattern((tuple(given[len(given) - num_kept :]), gap) if num_kept else (gap,))
+        ids, num_kept, num_new = self._fitted(context, wanted)
+        kept = ids[len(ids) - num_kept :]
+        gap, given = Gap(num_new, num_new), Given(kept, self.tokenizer.pieces(kept))
+        return Pattern((given, gap) if kept else (gap,))
 
     def is_cut(self, context: str, arguments: GenerationArguments) -> bool:
         """Whether a row has no room for the whole context and `max_gen_toks` tokens behind it."""

@@ -20,7 +20,6 @@ from hdiff.models.pretrained_trunk import POSITIONS, SHAPE, PretrainedTrunk
 _TRANSFORMS = ("cls.predictions.transform", "head")
 """Where BERT and ModernBERT keep the layer between the encoder and the token table."""
 
-_MASK_TOKENS = ("[MASK]", "<mask>")
 _PROBE_TOKENS = 6
 _ROUNDING = 1e-5
 
@@ -192,8 +191,7 @@ def _token_table(whole: Any, tokenizer: Tokenizer, path: str) -> TokenTable:
         raise CheckpointError(
             f"{path} has a tokenizer of {size:,} tokens and a table of {len(rows):,}; download it again"
         )
-    ids = (tokenizer.backend.token_to_id(token) for token in _MASK_TOKENS)
-    mask_id = next((token_id for token_id in ids if token_id is not None), None)
+    mask_id = tokenizer.facts.mask_id
     mask = rows[:size].mean(0) if mask_id is None else rows[mask_id]
     output = whole.get_output_embeddings()
     bias = None if output is None or output.bias is None else output.bias.detach()[:size].clone()

@@ -97,7 +97,7 @@ def _as_trained(
 
 def _some_words(run: RunFolder) -> list[str]:
     """Tokens that are whole words, for corruptions that replace words."""
-    pieces = run.tokenizer.pieces(list(range(run.tokenizer.vocab_size)))
+    pieces = [run.tokenizer.name(token_id) for token_id in range(run.tokenizer.vocab_size)]
     return [piece.strip() for piece in pieces if piece.strip().isalpha() and len(piece) > 2] or ["?"]
 
 

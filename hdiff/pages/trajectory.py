@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def trajectory(
-    samples: Samples, tokenizer: Tokenizer, *, parser: Parser | None, title: str, num_steps: int, seed: int
+    samples: Samples,
+    tokenizer: Tokenizer,
+    pieces_of: Sequence[Sequence[str]] | None = None,
+    *,
+    parser: Parser | None,
+    title: str,
+    num_steps: int,
+    seed: int,
 ) -> dict[str, Any]:
     """The record of a sampling run.
 
@@ -25,6 +32,7 @@ def trajectory(
     Args:
         samples: Samples with their steps and units.
         tokenizer: Turns tokens into text.
+        pieces_of: Text of each token; None: as the tokenizer spells it.
         parser: Parses the finished texts; None leaves every level at `token`.
         title: Title of the record.
         num_steps: Steps T asked for.
@@ -33,7 +41,13 @@ def trajectory(
     Returns:
         JSON-able values: title, num_steps, nfe, seed, samples.
     """
-    pieces_of = [tokenizer.pieces(row) for row in samples.tokens.tolist()]
+    rows = samples.tokens.tolist()
+    if pieces_of is None:
+        pieces_of = [tokenizer.pieces(row) for row in rows]
+    pieces_of = [
+        _whole_characters(pieces, steps, [bool(tokenizer.token_bytes(token)) for token in row])
+        for pieces, steps, row in zip(pieces_of, samples.steps.tolist(), rows, strict=True)
+    ]
     texts = ["".join(pieces) for pieces in pieces_of]
     trees = list(parser.parse(texts)) if parser is not None else [None] * len(texts)
     recorded = [
@@ -43,6 +57,17 @@ def trajectory(
         )
     ]
     return {"title": title, "num_steps": num_steps, "nfe": samples.nfe, "seed": seed, "samples": recorded}
+
+
+def _whole_characters(pieces: Sequence[str], steps: Sequence[int], is_bytes: Sequence[bool]) -> list[str]:
+    """The same text, where a character of several tokens stands at the token that was filled last."""
+    moved, first = list(pieces), 0
+    for place, piece in enumerate(pieces):
+        if not piece and is_bytes[place]:
+            continue
+        last = max(range(first, place + 1), key=lambda token: steps[token])
+        moved[place], moved[last], first = moved[last], moved[place], place + 1
+    return moved
 
 
 def _pieces(

@@ -130,8 +130,8 @@ def _of_sentence(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
         drawn = _fill_types(request, run, corruption, state.x_t, state.types_t, generator)
     about: dict[str, Any] = {"title": "", "num_steps": max(one.nfe for one in drawn.samples), "seed": 0}
     samples = []
-    for one, score in zip(drawn.samples, drawn.scores, strict=True):
-        (sample,) = trajectory(one, run.tokenizer, parser=run.parser, **about)["samples"]
+    for one, score, pieces in zip(drawn.samples, drawn.scores, drawn.pieces, strict=True):
+        (sample,) = trajectory(one, run.tokenizer, [pieces], parser=run.parser, **about)["samples"]
         samples.append(sample if score is None else {**sample, "score": score})
     return {"nfe": about["num_steps"], "samples": samples, "original": "".join(sentence.pieces)}
 
@@ -178,7 +178,7 @@ def _fill_types(
     steps = min(STEPS, num_values) if request.steps is None else request.steps
     sampler = CoarseToFineSampler(steps, sampling=Sampling(temperature=request.temperature))
     check_steps(sampler, num_values)
-    filler = banning(sampler, run.tokenizer.eos_id)
+    filler = banning(sampler, run.tokenizer.facts.never_text)
     assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
     samples = filler.sample(
         model,

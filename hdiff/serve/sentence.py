@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 
 from hdiff.corruption import Corruption
-from hdiff.data.alignment import align
+from hdiff.data.alignment import align, token_texts
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError, ParserError
 from hdiff.serve.served_run import ServedRun
@@ -79,9 +78,7 @@ class Sentence:
         salience = aligned.salience
         if run.recipe.data.lexical_salience and run.prepared is not None:
             salience = run.prepared.token_salience[np.array(ids)]
-        ends = [0, *(max(end, 0) for _, end in offsets)]
-        ends[-1] = len(text)
-        pieces = tuple(text[start : max(start, end)] for start, end in pairwise(ends))
+        pieces = tuple(token_texts(text, offsets))
         return cls(tuple(ids), pieces, spans, tuple(map(float, salience)), is_parsed, notes)
 
     def groups(self, level: str, max_length: int | None = None) -> list[int]:

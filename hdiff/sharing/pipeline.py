@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hdiff.control.candidates import with_sampling
-from hdiff.control.literal import literal_tokens
+from hdiff.control.literal import Given
 from hdiff.control.pattern import Gap, Pattern
 from hdiff.control.pattern import infill as fill_gaps
 from hdiff.corruption import Cascade, Corruption, UnitMasking
@@ -154,7 +154,7 @@ class TextDiffusionPipeline:
                 where there are more blocks.
             length: Tokens of each text, those of `prefix` among them.
             prefix: How each text begins.
-            infill: Text with gaps, `The dog [4] in the [2-5] .`, in place of `length` and `prefix`.
+            infill: Text with gaps, `The dog [4] in the [2-5].`, in place of `length` and `prefix`.
             generator: Source of randomness, on the model's device.
             callback: Gets each step that is done and the tokens so far.
 
@@ -224,18 +224,19 @@ class TextDiffusionPipeline:
             longest=self.sequence_length,
             **given,
         )
-        texts = tuple("".join(self.tokenizer.pieces(row.tolist())) for row in drawn.tokens)
-        return PipelineOutput(texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores)
+        return PipelineOutput(drawn.texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores)
 
     def _continuation(self, prefix: str, length: int | None) -> Pattern:
-        ids, _ = literal_tokens(prefix.rstrip(), self.tokenizer)
+        given = Given.of(prefix.rstrip(), self.tokenizer)
+        if not self.tokenizer.facts.keeps_spaces:
+            given = given.followed_by(" ")
         length = self.sequence_length - NUM_ENDS if length is None else length
-        if length <= len(ids):
+        if length <= len(given):
             raise DataError(
-                f"the prefix has {len(ids)} tokens and the text {length}; leave at least one to fill"
+                f"the prefix has {len(given)} tokens and the text {length}; leave at least one to fill"
             )
-        gap = Gap(length - len(ids), length - len(ids))
-        return Pattern((tuple(ids), gap) if ids else (gap,))
+        gap = Gap(length - len(given), length - len(given))
+        return Pattern((given, gap) if given else (gap,))
 
     def _sampler(
         self,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import LARGE_INTEGER
 
@@ -52,14 +53,12 @@ class HdiffTokenizer(PreTrainedTokenizerFast):
         if description is not None:
             options.setdefault("model_max_length", description.sequence_length)
         self.plain = Tokenizer.load(tokenizer_file)
-        backend = Tokenizer.load(tokenizer_file).backend
-        # Not special: special tokens are split here when a text spells them.
-        backend.add_tokens([AddedToken(MASK_TOKEN, lstrip=True, normalized=False, special=False)])
-        if backend.token_to_id(MASK_TOKEN) != self.plain.vocab_size:
+        if self.plain.backend.token_to_id(MASK_TOKEN) is not None:
             raise CheckpointError(
                 f"{tokenizer_file} has a token '{MASK_TOKEN}' of its own, which is no mask of hdiff; train "
                 f"with a tokenizer without it"
             )
+        backend = _with_mask(self.plain)
         backend.post_processor = None
         end = backend.id_to_token(self.plain.eos_id)
         named = {"mask_token": MASK_TOKEN, "eos_token": end, "pad_token": end, "padding_side": "right"}
@@ -87,6 +86,24 @@ class HdiffTokenizer(PreTrainedTokenizerFast):
             values["model_max_length"] = self.model_max_length
         own.write_text(json.dumps(values) + "\n", encoding="utf-8")
         return str(self.plain.save(folder)), str(own)
+
+
+def _with_mask(plain: Tokenizer) -> Backend:
+    """A copy of the tokenizer with a mask, whose id is `vocab_size`."""
+    parts = json.loads(plain.backend.to_str())
+    for has_room in (False, True):
+        if has_room and isinstance(parts["model"]["vocab"], dict):
+            # The library numbers added tokens by their count, which is no free id where ids are missing.
+            parts["model"]["vocab"][MASK_TOKEN] = plain.vocab_size
+        backend = Backend.from_str(json.dumps(parts))
+        backend.encode_special_tokens = True
+        # Not special: special tokens are split here when a text spells them.
+        backend.add_tokens([AddedToken(MASK_TOKEN, lstrip=True, normalized=False, special=False)])
+        if backend.token_to_id(MASK_TOKEN) == plain.vocab_size:
+            return backend
+    raise CheckpointError(
+        f"the tokenizer has no room for a mask with id {plain.vocab_size}; number its tokens without holes"
+    )
 
 
 def _checked_description(file: Path) -> ModelDescription | None:

@@ -180,3 +180,18 @@ def test_what_it_cannot_do_is_refused_with_a_sentence(exported: Path) -> None:
         model.resize_token_embeddings(10)
     with pytest.raises(DataError, match="padding_side = 'right'"):
         model(torch.tensor([[1, 2]]), attention_mask=torch.tensor([[0, 1]]))
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2, 3], [0, 1, 2, 9], [3, 5, 7, 8], [0, 2, 4, 1]])
+def test_the_mask_is_v_whatever_numbers_a_tokenizer_has(numbers: list[int], tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from hdiff.sharing.transformers_tokenizer import HdiffTokenizer
+
+    words = dict(zip(["<unk>", "<eos>", "a", "b"], numbers, strict=True))
+    backend = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = HdiffTokenizer(str(tmp_path / "tokenizer.json"))
+    assert tokenizer.mask_token_id == max(numbers) + 1
+    assert tokenizer("a <|mask|> b").input_ids == [words["a"], max(numbers) + 1, words["b"]]
