@@ -7,7 +7,6 @@ No torch. A kind is a name of its family, a name that another package offers (`h
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import json
 import typing
@@ -17,7 +16,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hdiff.errors import RecipeError, UserError
-from hdiff.plugins import load_plugin, plugin_names
+from hdiff.plugins import import_class, load_plugin, plugin_names
 from hdiff.value_types import expectation, plain_values, spelled
 
 LARGEST_ARGUMENT = 1_000_000
@@ -51,22 +50,12 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
     known = ", ".join(names)
     if not isinstance(kind, str):
         raise RecipeError(f"{section}.kind is {kind!r:.80}, expected a name (known: {known})")
-    module_name, _, class_name = kind.partition(":")
-    if not class_name:
+    if ":" not in kind:
         offered = load_plugin(purpose, kind, _base(family), error=RecipeError)
         if offered is None:
             raise RecipeError(f"no {section} '{kind[:80]}'{nearest(kind[:80], names)} (known: {known})")
         return offered  # type: ignore[no-any-return]
-    try:
-        found: Any = importlib.import_module(module_name)
-        for name in class_name.split("."):
-            found = getattr(found, name)
-    except ModuleNotFoundError as error:
-        raise RecipeError(
-            f"{section}.kind '{kind}' cannot be imported: {error}; install the package that offers it"
-        ) from error
-    except Exception as error:  # the module is the user's, and so is what it raises
-        raise RecipeError(f"{section}.kind '{kind}' cannot be imported: {error}") from error
+    found = import_class(kind, what=f"{section}.kind", error=RecipeError)
     base = _base(family)
     # Not only a kindness: what is called here was named by a file.
     if not (isinstance(found, type) and issubclass(found, base)):
@@ -122,7 +111,9 @@ def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, 
         RecipeError: If the kind or a key is unknown, or a value is missing, of a wrong type or does not fit.
     """
     if not isinstance(spec, Mapping):
-        raise RecipeError(f"{section} is {spec!r:.80}; write {{kind: name, ...}}")
+        raise RecipeError(
+            f"{section} is {spec!r:.80}; give a name:", f"{section}={{kind: {next(iter(family))}}}"
+        )
     if "kind" not in spec:
         raise RecipeError(f"{section} has no kind (known: {', '.join(sorted(family))})")
     cls = component_class(spec["kind"], family, section=section)

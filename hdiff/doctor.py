@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
+from hdiff.plugins import install_command
+
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
@@ -189,7 +191,7 @@ def _attention() -> Iterator[Check]:
 
 
 def _spacy() -> Iterator[Check]:
-    found = _try_import("spacy", "optional, for parsing: pip install '.[spacy]'")
+    found = _try_import("spacy", f"optional, for parsing: {install_command('spacy')}")
     yield found
     if found.status != "ok":
         return
@@ -197,7 +199,7 @@ def _spacy() -> Iterator[Check]:
 
     models = sorted(spacy.util.get_installed_models())
     if not models:
-        remedy = "pip install '.[spacy]', or any spaCy model with a dependency parser"
+        remedy = f"{install_command('spacy')}, or any spaCy model with a dependency parser"
         yield Check("spacy model", "missing", "no model is installed", remedy)
     for model in models:
         yield _parse_with(model)
@@ -220,7 +222,7 @@ def _parse_with(model: str) -> Check:
 
 def _packages() -> Iterator[Check]:
     for package, extra, purpose in OPTIONAL:
-        yield _try_import(package, f"optional, for {purpose}: pip install '.[{extra}]'")
+        yield _try_import(package, f"optional, for {purpose}: {install_command(extra)}")
 
 
 def _try_import(package: str, remedy: str) -> Check:

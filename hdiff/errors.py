@@ -9,8 +9,8 @@ class UserError(Exception):
 
     Args:
         message: Value and expectation, and the words that lead to the remedies.
-        *remedies: What can be typed, any one of them: a command, options or `key=value`. They are printed behind
-            the message; a word in capitals stands for what only the user knows.
+        *remedies: What can be typed, any one of them: a command, options or `key=value`. They are printed
+            behind the message; a word in capitals stands for what only the user knows.
     """
 
     def __init__(self, message: str = "", *remedies: str) -> None:

@@ -75,7 +75,8 @@ def build_model(
         raise RecipeError(
             f"data.cross_documents: false is for denoisers of masked units with hdiff's own trunk; model "
             f"'{config.kind if config.pretrained is None else config.pretrained}' with corruption "
-            f"'{recipe.corruption['kind']}' reads whole rows, leave it out"
+            f"'{recipe.corruption['kind']}' reads whole rows; use",
+            "data.cross_documents=true",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -95,11 +96,12 @@ def build_model(
         if config.kind == "denoiser":
             return _denoiser(recipe, trunk, head, corruption)
         if recipe.planner is not None:
-            raise RecipeError("model 'autoregressive' has no planner; remove the section 'planner'")
+            raise RecipeError("model 'autoregressive' has no planner; use", "planner=null")
         if not isinstance(head, ProductHead):
             raise RecipeError(
                 f"model 'autoregressive' with head '{recipe.head['kind']}'; it predicts one token at a time, "
-                f"so use head: {{kind: product}}"
+                f"so use",
+                "'head={kind: product}'",
             )
         return Autoregressive(trunk, head)
 
@@ -111,7 +113,9 @@ def _pretrained(
     config = recipe.model
     if config.kind != "denoiser" or isinstance(corruption, BlockMasking):
         what = "model 'autoregressive'" if config.kind != "denoiser" else "corruption 'block_masking'"
-        raise RecipeError(f"{what} with model.pretrained, whose every token sees all others; leave it out")
+        raise RecipeError(
+            f"{what} with model.pretrained, whose every token sees all others; use", "model.pretrained=null"
+        )
     table: TokenTable | None = None
     if trunk_config is None:
         assert config.pretrained is not None, "the caller has one of the two"
@@ -121,10 +125,11 @@ def _pretrained(
         trunk = build_trunk(trunk_config, dropout=config.dropout)
     own = trunk.shape
     if own != {"width": config.width, "depth": config.depth, "num_heads": config.num_heads}:
-        wanted = ", ".join(f"{name}: {value}" for name, value in own.items())
+        wanted = " ".join(f"model.{name}={value}" for name, value in own.items())
         raise RecipeError(
             f"model.pretrained '{config.pretrained}' has another shape than the recipe says (width "
-            f"{config.width}, depth {config.depth}, num_heads {config.num_heads}); write {wanted}"
+            f"{config.width}, depth {config.depth}, num_heads {config.num_heads}); use",
+            wanted,
         )
     trunk.check_length(recipe.data.sequence_length)
     if table is not None:
@@ -138,13 +143,13 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
     if isinstance(corruption, (UniformState, Gaussian)):
         if recipe.planner is not None:
             raise RecipeError(
-                f"corruption '{recipe.corruption['kind']}' has no hidden spans to plan; remove the section "
-                f"'planner'"
+                f"corruption '{recipe.corruption['kind']}' has no hidden spans to plan; use", "planner=null"
             )
         if not isinstance(head, ProductHead):
             raise RecipeError(
                 f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; it "
-                f"changes tokens one by one, so use head: {{kind: product}}"
+                f"changes tokens one by one, so use",
+                "'head={kind: product}'",
             )
         if isinstance(corruption, UniformState):
             return UniformDenoiser(trunk, head)
@@ -153,13 +158,15 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
         if recipe.planner is not None:
             raise RecipeError(
                 f"corruption '{recipe.corruption['kind']}' fills blocks from left to right and asks no "
-                f"planner; remove the section 'planner'"
+                f"planner; use",
+                "planner=null",
             )
         return BlockDenoiser(trunk, head, block_size=corruption.block_size)
     if isinstance(corruption, LearnedRates) and not isinstance(head, ProductHead):
         raise RecipeError(
             f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; the learned speeds "
-            f"weigh the scores of single tokens, so use head: {{kind: product}}"
+            f"weigh the scores of single tokens, so use",
+            "'head={kind: product}'",
         )
     if recipe.type_head.get("classes") is not None:
         raise RecipeError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -27,17 +28,17 @@ def disk_errors(what: object) -> Iterator[None]:
     Raises:
         CheckpointError: If there is no room.
     """
-    with disk_room(what, " and start again with resume=auto: earlier checkpoints are intact"):
+    with disk_room(what, "resume=auto"):
         yield
 
 
 @contextmanager
-def disk_room(what: object, then: str = "") -> Iterator[None]:
+def disk_room(what: object, *remedies: str) -> Iterator[None]:
     """Says what a full disk has no room for.
 
     Args:
         what: File or folder that is written.
-        then: What to do once there is space.
+        *remedies: What to type once there is space.
 
     Raises:
         CheckpointError: If there is no room.
@@ -47,8 +48,9 @@ def disk_room(what: object, then: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
+        then = " and start again, earlier checkpoints are intact:" if remedies else ""
         raise CheckpointError(
-            f"no room on the disk for {what} ({error.strerror}); free some space{then}"
+            f"no room on the disk for {what} ({error.strerror}); free some space{then}", *remedies
         ) from error
 
 
@@ -129,3 +131,14 @@ def sync(paths: Iterable[Path]) -> None:
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def finite(value: object) -> object:
+    """JSON-able values with None for numbers that JSON lacks."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value

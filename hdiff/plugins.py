@@ -8,8 +8,13 @@ A package names them in its pyproject.toml, and nothing of it is imported until 
 
 from __future__ import annotations
 
+import importlib
+import re
+import shlex
+import sys
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
+from pathlib import Path
 from typing import Any
 
 from hdiff.errors import UserError
@@ -37,6 +42,63 @@ def plugin_names(purpose: str) -> list[str]:
     """
     group = GROUPS.get(purpose)
     return sorted({point.name for point in entry_points(group=group)}) if group else []
+
+
+def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
+    """What `module:Class` names: of a package, or of a file in the current folder or beside the recipe.
+
+    Args:
+        kind: `module:Class`.
+        what: What it is for, as the error calls it.
+        error: Class of the errors.
+
+    Returns:
+        The class, or whatever has that name.
+
+    Raises:
+        UserError: Of class `error`, if it cannot be imported.
+    """
+    module, _, name = kind.partition(":")
+    look_in(Path.cwd())  # the command hdiff does not, unlike python -m hdiff
+    failed = f"{what} '{kind}' cannot be imported:"
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+    except ModuleNotFoundError as reason:
+        missing = str(reason.name)
+        if module == missing or module.startswith(f"{missing}."):
+            raise error(
+                f"{failed} no module '{missing}' is installed, in the current folder or beside the "
+                f"recipe; put {missing}.py there, or name its folder:",
+                "export PYTHONPATH=FOLDER",
+            ) from reason
+        raise error(
+            f"{failed} '{module}' needs the module '{missing}', which is not there; get it, for example:",
+            f"pip install {missing.partition('.')[0]}",
+        ) from reason
+    except Exception as reason:  # the module is the user's, and so is what it raises
+        file = getattr(sys.modules.get(module), "__file__", None)
+        place = "" if file is None else f" (found in {file})"
+        raise error(f"{failed} {type(reason).__name__}: {reason}{place}; mend that module") from reason
+
+
+def look_in(folder: Path) -> None:
+    """Lets modules of a folder be imported, those that are installed first."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
+def install_command(extra: str) -> str:
+    """What installs the packages of an extra; no index has hdiff itself, so that its name would not do."""
+    try:
+        lines = [line.partition(";") for line in requires("hdiff") or ()]
+    except PackageNotFoundError:
+        return f"pip install '.[{extra}]'"
+    is_of = re.compile(rf"""extra == ['"]{extra}['"]""")
+    return f"pip install {shlex.join(line.strip() for line, _, marker in lines if is_of.search(marker))}"
 
 
 def is_plugin(name: str) -> bool:

@@ -1,10 +1,11 @@
 """Progress: what a long command is doing, on stderr; a bar on a terminal, plain lines in a log.
 
-rich writes no escape codes to what is no terminal or a dumb one; NO_COLOR takes its colours, not its bold.
+rich writes no escape codes to what is no terminal or a dumb one.
 """
 
 from __future__ import annotations
 
+import os
 import time
 
 from rich.console import Console
@@ -12,6 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 LINE_EVERY_SECONDS = 15.0
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console of results, or of remarks; NO_COLOR takes colours, bold and dim alike."""
+    return Console(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
 class Progress:
@@ -25,7 +31,7 @@ class Progress:
     def __init__(self, title: str, *, quiet: bool = False) -> None:
         self.title = title
         self.quiet = quiet
-        self.console = Console(stderr=True)
+        self.console = console(stderr=True)
         # A bar on a dumb terminal would not be drawn before its end.
         self.has_bar = self.console.is_terminal and not self.console.is_dumb_terminal
         self.bar: RichProgress | None = None

@@ -11,13 +11,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+import hdiff.recipes
 from hdiff.components import nearest
 from hdiff.config import Recipe
 from hdiff.errors import RecipeError
+from hdiff.plugins import look_in
 from hdiff.strict_yaml import parse_yaml, read_yaml, shown, write_yaml
 from hdiff.value_types import expectation, spelled
 
 DOTTED_KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
+_OWN_CLASS = re.compile(r"[\w.]+:[A-Z]\w")
+"""A class of the user's, `module:Class`, which may lie beside the recipe."""
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -51,12 +55,22 @@ def patched_recipe(path: Path, patches: Iterable[tuple[str, Any, str]]) -> Recip
     Raises:
         RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
     """
+    path = installed(path)
     values = read_yaml(path, what="recipe", remedy="those in recipes/")
     origins: dict[str, str] = {}
     for key, value, origin in patches:
         _assign(values, key.split("."), value, origin)
         origins[key] = origin
+    if _OWN_CLASS.search(str(values)):
+        look_in(path.resolve().parent)
     return resolve(values, where=str(path), origins=origins)
+
+
+def installed(path: Path) -> Path:
+    """The file, or the one of that name that comes with hdiff: `recipes/judge.yaml` works in every folder."""
+    if path.parts[:1] == ("recipes",) and not path.exists():
+        return Path(hdiff.recipes.__file__).parent.joinpath(*path.parts[1:])
+    return path
 
 
 def read_override(text: str) -> tuple[str, Any]:
@@ -74,7 +88,7 @@ def read_override(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not DOTTED_KEY.fullmatch(key):
         raise RecipeError(
-            f"'{shown(text, 200)}' is not an override; write key=value, for example train.steps=100"
+            f"'{shown(text, 200)}' is not an override; write key=value, for example", "train.steps=100"
         )
     return key, parse_yaml(value, where=f"override '{text}'", is_whole=True)
 

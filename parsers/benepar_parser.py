@@ -60,7 +60,8 @@ class BeneparParser(Parser):
     ) -> None:
         if model is None:
             raise ParserError(
-                "parser 'benepar' needs a model; write benepar:PATH, and make one with `hdiff parser train`"
+                "parser 'benepar' needs a model; write its path after a colon; a model is made by",
+                "hdiff parser train TREES --dev TREES --out FOLDER",
             )
         self.spec = model
         self.model, _, words = model.partition("@")
@@ -186,7 +187,7 @@ def _load(model: str, subbatch_tokens: int) -> tuple[Any, Any]:
     import spacy
 
     if not model:
-        raise ParserError("parser 'benepar' needs a model before the @; write benepar:PATH@PARSER")
+        raise ParserError("parser 'benepar' needs a model before the @; write", "benepar:PATH@spacy")
     pipeline = spacy.blank("xx")
     config = {"model": model, "subbatch_max_tokens": subbatch_tokens, "disable_tagger": True}
     with clear_errors(model), lenient_loading():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.errors import ParserError
+from hdiff.plugins import install_command
 
 OBSOLETE_KEYS = ("position_ids", "relative_attention_bias.weight")
 """Ends of the names of buffers that encoders no longer have."""
@@ -40,8 +41,8 @@ def import_benepar() -> Any:
             import transformers
     except ImportError as error:
         raise ParserError(
-            f"benepar cannot be imported ({error}), parser 'benepar' needs it; "
-            "run: pip install '.[benepar]'"
+            f"benepar cannot be imported ({error}), parser 'benepar' needs it; run:",
+            install_command("benepar"),
         ) from error
     base = transformers.PreTrainedTokenizerBase
     if not hasattr(base, "build_inputs_with_special_tokens"):
@@ -105,7 +106,8 @@ def clear_errors(model: str) -> Iterator[None]:
         hint = "it does not exist" if isinstance(error, LookupError) and not Path(model).exists() else reason
         raise ParserError(
             f"benepar model '{model}' cannot be loaded: {hint}. Give a .pt file or a folder with "
-            "benepar_model.bin, for example from `hdiff parser train`"
+            "benepar_model.bin, for example from",
+            "hdiff parser train TREES --dev TREES --out FOLDER",
         ) from error
     finally:
         messages.set_verbosity(verbosity)

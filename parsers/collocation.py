@@ -13,6 +13,7 @@ from math import log2
 from typing import Any, final
 
 from hdiff.errors import ParserError
+from hdiff.plugins import install_command
 from hdiff.structure import Span, SpanTree
 
 from .salience_base import Salience
@@ -99,8 +100,8 @@ def _pmi() -> Any:
         from nltk.metrics.association import BigramAssocMeasures
     except ImportError as error:
         raise ParserError(
-            f"NLTK cannot be imported ({error}), salience 'collocation' needs it; "
-            "run: pip install '.[nltk]'"
+            f"NLTK cannot be imported ({error}), salience 'collocation' needs it; run:",
+            install_command("nltk"),
         ) from error
     return BigramAssocMeasures.pmi
 

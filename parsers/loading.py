@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from hdiff.errors import ParserError
-from hdiff.plugins import load_plugin, plugin_names
+from hdiff.plugins import import_class, load_plugin, plugin_names
 
 from .base import Parser
 
@@ -45,7 +45,7 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     """
     name, colon, model = spec.partition(":")
     parser_class: type[Parser]
-    if "." in name:  # mypackage.module:Class[:MODEL]
+    if model[:1].isupper() and name not in (*PARSERS, *plugin_names("parser")):  # module:Class[:MODEL]
         class_name, colon, model = model.partition(":")
         parser_class = _own_class(name, class_name)
     elif name not in PARSERS:
@@ -81,13 +81,7 @@ def _offered_class(name: str) -> type[Parser]:
 
 
 def _own_class(module: str, class_name: str) -> type[Parser]:
-    try:
-        found = getattr(import_module(module), class_name)
-    except Exception as error:  # the module is the user's, and so is what it raises
-        raise ParserError(
-            f"parser '{module}:{class_name}' cannot be imported: {error}; "
-            "write mypackage.module:Class and run where Python finds the package"
-        ) from error
+    found = import_class(f"{module}:{class_name}", what="parser", error=ParserError)
     if not (isinstance(found, type) and issubclass(found, Parser)):
         raise ParserError(f"'{module}:{class_name}' is no parser; subclass hdiff.parsers.Parser")
     return found

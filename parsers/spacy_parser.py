@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from hdiff.errors import ParserError
+from hdiff.plugins import install_command
 from hdiff.structure import Span, SpanTree
 
 from . import constituents, dependency, spacy_words, universal
@@ -207,8 +208,8 @@ def _installed_model() -> str:
         if find_spec(model) is not None:
             return model
     raise ParserError(
-        f"no English spaCy model is installed, one of {', '.join(MODELS)} is needed; "
-        "run: pip install '.[spacy]'"
+        f"no English spaCy model is installed, one of {', '.join(MODELS)} is needed; run:",
+        install_command("spacy"),
     )
 
 
@@ -217,7 +218,7 @@ def _load(model: str, *, entities: bool) -> Language:
         import spacy
     except ImportError as error:
         raise ParserError(
-            f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run: pip install '.[spacy]'"
+            f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run:", install_command("spacy")
         ) from error
     installed = version("spacy")
     excluded = [name for name in EXCLUDED if not (entities and name == "ner")]
@@ -227,8 +228,8 @@ def _load(model: str, *, entities: bool) -> Language:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ParserError(
             f"spaCy model '{model}' cannot be loaded by spaCy {installed}: {reason} "
-            "Install it, in the version made for this spaCy (pip install '.[spacy]' brings an English "
-            "one), or give another name or path"
+            "Install it, in the version made for this spaCy, or give another name or path; an English one:",
+            install_command("spacy"),
         ) from error
     wanted = pipeline.meta.get("spacy_version", "")
     if wanted and _major(wanted) not in ("", _major(installed)):

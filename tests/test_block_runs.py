@@ -124,7 +124,7 @@ def test_samplers_of_whole_rows_are_refused(run: RunFolder) -> None:
 
 
 def test_a_planner_is_refused(recipe_file: Path) -> None:
-    with pytest.raises(RecipeError, match="remove the section 'planner'"):
+    with pytest.raises(RecipeError, match="use planner=null"):
         Trainer(load_recipe(recipe_file, ["planner={}", f"output={recipe_file.parent / 'other'}"]))
 
 

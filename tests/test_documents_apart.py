@@ -120,4 +120,4 @@ def test_recipes_keep_documents_apart_or_say_why_not(
         capsys.readouterr()
         words = [*tiny, "data.cross_documents=false", change, "head={kind: product}"]
         assert hdiff(["train", recipe, *words, f"output={tmp_path / 'other'}"]) == 2
-        assert "reads whole rows, leave it out" in capsys.readouterr().err
+        assert "reads whole rows; use data.cross_documents=true" in capsys.readouterr().err

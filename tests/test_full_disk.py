@@ -77,7 +77,7 @@ def test_a_full_disk_under_the_log_stops_the_run_and_leaves_the_checkpoint(
     assert full.returncode == 2, full.stderr
     (sentence,) = [line for line in full.stderr.splitlines() if line.startswith("hdiff: ")]
     assert "no room on the disk for" in sentence
-    assert "start again with resume=auto: earlier checkpoints are intact" in sentence
+    assert "start again, earlier checkpoints are intact: resume=auto" in sentence
     run = tmp_path / "full"
     assert load_checkpoint(run / "checkpoints").step == 4
     assert read_metrics(run / "metrics.jsonl")[-1]["step"] == 6, "the line that did not fit was cut off"

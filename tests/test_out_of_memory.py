@@ -23,9 +23,7 @@ def test_halved_batch_with_twice_the_accumulation_is_advised() -> None:
     """A real allocation that no machine has room for."""
     chosen = recipe("train.batch_size=16", "train.gradient_accumulation=2")
     with (
-        pytest.raises(
-            RecipeError, match=r"halve train.batch_size \(now 16\): .*=8 .*gradient_accumulation=4"
-        ),
+        pytest.raises(RecipeError, match=r"train.batch_size=8 train.gradient_accumulation=4 resume=auto"),
         memory_errors(chosen),
     ):
         torch.empty(1 << 55)
@@ -33,7 +31,7 @@ def test_halved_batch_with_twice_the_accumulation_is_advised() -> None:
 
 def test_shorter_rows_are_advised_where_a_batch_is_one_row() -> None:
     with (
-        pytest.raises(RecipeError, match=r"halve data.sequence_length \(now 64\)"),
+        pytest.raises(RecipeError, match=r"output=DIR data.sequence_length=32"),
         memory_errors(recipe("train.batch_size=1", "data.sequence_length=64")),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -41,7 +39,7 @@ def test_shorter_rows_are_advised_where_a_batch_is_one_row() -> None:
 
 def test_fewer_rows_at_a_time_are_advised_where_held_out_text_is_scored() -> None:
     with (
-        pytest.raises(RecipeError, match=r"halve evaluation.batch_size \(now 32\): evaluation.batch_size=16"),
+        pytest.raises(RecipeError, match=r"evaluation.batch_size=16"),
         memory_errors(recipe()),
         memory_errors(recipe(), evaluating=True),
     ):

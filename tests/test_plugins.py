@@ -170,7 +170,9 @@ def test_a_shared_model_with_a_component_of_others_is_used_by_commands_that_name
 
 
 def test_a_class_whose_package_is_missing_says_to_install_it() -> None:
-    with pytest.raises(RecipeError, match=r"No module named 'not_there'; install the package that offers it"):
+    with pytest.raises(
+        RecipeError, match=r"no module 'not_there' is installed, in the current folder or beside"
+    ):
         build({"kind": "not_there.noise:Mine"}, CORRUPTIONS, section="corruption")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -120,7 +120,7 @@ def _named(variant: str, ablation: Ablation) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(f"'{variant}' of {ablation.file}: {error}") from error
+        raise type(error)(f"'{variant}' of {ablation.file}: {error.args[0]}", *error.remedies) from error
 
 
 def _spelled_out(recipe: Recipe) -> dict[str, Any]:
@@ -143,7 +143,8 @@ def check_data_of_runs(ablation: Ablation, data: Mapping[str, PreparedData]) -> 
         if trained_on != data[run.recipe.data.path].fingerprint:
             raise DataError(
                 f"{run.path} was trained on other data than {run.recipe.data.path} holds now; delete that "
-                f"folder to train it anew, or give the ablation another output"
+                f"folder to train it anew, or make another ablation:",
+                "output=DIR",
             )
 
 
@@ -153,7 +154,8 @@ def _check_same_tokens(data: Mapping[str, PreparedData]) -> None:
         if data[path].tokenizer.sha256 != data[first].tokenizer.sha256:
             raise RecipeError(
                 f"{path} was prepared with another tokenizer than {first}, so nats per token do not compare; "
-                f"prepare it with --tokenizer {Path(first) / 'tokenizer.json'}"
+                f"prepare it anew:",
+                f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(first))}",
             )
 
 
@@ -180,6 +182,7 @@ def _build(recipe: Recipe, prepared: PreparedData | None) -> dict[str, int]:
         if prepared is not None and level not in ("token", *prepared.manifest["levels"]):
             raise DataError(
                 f"level '{level}' is not in {recipe.data.path}, which keeps {prepared.manifest['levels']}; "
-                f"re-run hdiff prepare with --levels {level}"
+                f"prepare it with that level:",
+                prepared.command_with(level),
             )
     return count_parameters(model)

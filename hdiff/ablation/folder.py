@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,16 @@ def find_ablation(path: Path) -> Ablation:
         ablation = load_ablation(path)
         check_folders(ablation)
         if not ablation.output.is_dir():
-            raise DataError(f"no runs in {ablation.output}; train them: hdiff ablate {path}")
+            raise DataError(
+                f"no runs in {ablation.output}; train them:", f"hdiff ablate {shlex.quote(str(path))}"
+            )
         return ablation
     if not path.is_dir():
         raise DataError(
-            f"nothing to report at '{path}'; give a run folder (hdiff train RECIPE output={path}), or the "
-            f"folder or YAML file of an ablation (hdiff ablate ABLATION.yaml)"
+            f"nothing to report at '{path}'; give a run folder, or the folder or YAML file of an ablation, "
+            f"which are made by",
+            f"hdiff train RECIPE output={shlex.quote(str(path))}",
+            "hdiff ablate ABLATION.yaml",
         )
     content = _content(path)
     if content is None:

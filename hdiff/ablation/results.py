@@ -95,8 +95,9 @@ def check_folders(ablation: Ablation) -> None:
         if changed:
             raise RecipeError(
                 f"{run.path} was trained with another recipe than {ablation.file} asks for now (different: "
-                f"{', '.join(changed)}); delete that folder to train it anew, or give the ablation another "
-                f"output"
+                f"{', '.join(changed)}); delete that folder to train it anew, or make another "
+                f"ablation:",
+                "output=DIR",
             )
 
 

@@ -30,6 +30,7 @@ from hdiff.ablation.specification import Ablation, Run
 from hdiff.children import child_command, child_environment
 from hdiff.errors import DataError, RecipeError
 from hdiff.files import write_atomically
+from hdiff.plugins import install_command
 from hdiff.recipe import load_recipe, to_yaml
 from hdiff.runs.places import at_places_of
 
@@ -81,7 +82,7 @@ def run_ablation(
     words = [] if launcher is None else shlex.split(launcher)
     if launcher is not None and (not words or shutil.which(words[0]) is None):
         raise RecipeError(
-            f"--launcher '{launcher}' is not installed; pip install '.[train]', or leave it out"
+            f"--launcher '{launcher}' is not installed; leave it out, or run:", install_command("train")
         )
     (ablation.output / "recipes").mkdir(parents=True, exist_ok=True)
     with _claimed(ablation.output) as lock:

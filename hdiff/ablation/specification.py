@@ -251,7 +251,7 @@ def _resolve(base: Path, *patches: Patches, where: str) -> Recipe:
     try:
         return patched_recipe(base, found)
     except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from error
+        raise RecipeError(f"{where}: {error.args[0]}", *error.remedies) from error
 
 
 def _run(recipe: Recipe, variant: str, seed: int, ablation: str, output: Path) -> Run:

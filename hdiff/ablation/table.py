@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hdiff.ablation.statistics import Spread
 from hdiff.ablation.summary import Comparison, Summary
-from hdiff.pages.text_table import DASH, Table
+from hdiff.pages.text_table import DASH, Table, aligned
 
 TITLES = {
     "bound": "bound, nats/token",
@@ -154,6 +154,12 @@ def markdown(summary: Summary) -> str:
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows]
         lines.append("")
     return "\n".join([*lines, *(f"- {note}" for note in notes(summary)), ""])
+
+
+def plain_text(summary: Summary) -> str:
+    """The tables and notes for a terminal."""
+    parts = [f"{table.title}\n\n{aligned(table)}" for table in tables(summary)]
+    return "\n\n".join([f"Ablation {summary.ablation.name}", *parts, "\n".join(notes(summary))])
 
 
 def csv_text(summary: Summary) -> str:

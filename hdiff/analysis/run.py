@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -66,7 +67,8 @@ def analyse_run(run: RunFolder, *, weights: str | None = None, seed: int = 0) ->
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
         raise DataError(
             f"{run.recipe.data.path} was prepared with another tokenizer than {run.path} was trained with; "
-            f"prepare it with --tokenizer {run.path / 'tokenizer.json'}"
+            f"prepare it anew:",
+            f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(run.path / 'tokenizer.json'))}",
         )
     is_exact = isinstance(run.model, Autoregressive)
     levels = () if is_exact else required_levels(run.corruption, run.model)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet
+from hdiff.commands.options import AsJson, Quiet, print_json, say
 from hdiff.outputs import check_output_folder
 
 
@@ -41,9 +40,9 @@ def ablate(
 
         checked = check_ablation(ablation, needs_data=False)
         for problem in checked.missing:
-            typer.echo(f"before it can run: {problem}", err=True)
+            say(f"before it can run: {problem}")
         planned = make_plan(ablation, checked.parameters, read_results(ablation))
-        typer.echo(json.dumps(planned) if as_json else "\n".join(plan_lines(planned)))
+        print_json(planned) if as_json else typer.echo("\n".join(plan_lines(planned)))
         return
     stopped_by = None
     if not table:
@@ -52,29 +51,24 @@ def ablate(
         check_output_folder(ablation.output, f"{ablation.command} output=DIR")
         check_ablation(ablation)
 
-        def say(text: str) -> None:
-            if not quiet:
-                typer.echo(text, err=True)
-
         stopped_by = run_ablation(ablation, jobs=jobs, launcher=launcher, say=say)
 
     from hdiff.ablation.page import write_ablation
     from hdiff.ablation.summary import as_json as to_json
     from hdiff.ablation.summary import summarise
-    from hdiff.ablation.table import markdown
+    from hdiff.ablation.table import plain_text
     from hdiff.errors import DataError
 
     if table and not ablation.output.is_dir():
-        raise DataError(f"no runs in {ablation.output}; train them: {ablation.command}")
+        raise DataError(f"no runs in {ablation.output}; train them:", ablation.command)
     summary = summarise(ablation, read_results(ablation))
     try:
         files = write_ablation(summary)
         note = f"written: {', '.join(str(path) for path in files)}"
     except OSError as error:  # the tables of runs that lie in a read-only folder
         note = f"{ablation.output} cannot be written ({error.strerror}); the tables are only printed"
-    typer.echo(json.dumps(to_json(summary)) if as_json else markdown(summary))
-    if not quiet:
-        typer.echo(note, err=True)
+    print_json(to_json(summary)) if as_json else typer.echo(plain_text(summary))
+    say(note)
     for state, runs in (("FAILED", summary.failed), ("not finished", summary.unfinished)):
         for name, reason in runs.items():
             typer.echo(f"{state}: {name}, {reason}", err=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson
+from hdiff.commands.options import AsJson, Quiet, print_json, say
 from hdiff.errors import DataError
+from hdiff.pages.text_table import Table, aligned
 
 if TYPE_CHECKING:
     from hdiff.audit import Check
@@ -28,6 +28,7 @@ def audit(
         typer.Option(help="Audit one corruption: module:Class of your own, or a name.", metavar="KIND"),
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check that corruptions and heads hold their mathematics: bounds, leaks, frequencies, samplers.
 
@@ -51,11 +52,11 @@ def audit(
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # everything is tiny: threads that wait for each other take minutes
     try:
-        checks = run_audit(corruptions, heads, progress=lambda name: typer.echo(f"auditing {name}", err=True))
+        checks = run_audit(corruptions, heads, progress=lambda name: say(f"auditing {name}"))
     finally:
         torch.set_num_threads(num_threads)
     if as_json:
-        typer.echo(json.dumps({"checks": [asdict(check) for check in checks]}))
+        print_json({"checks": [asdict(check) for check in checks]})
     else:
         typer.echo(_table(checks))
     if not all(check.passed for check in checks):
@@ -99,18 +100,10 @@ def _of_kind(kind: str) -> Corruption:
 
 def _table(checks: list[Check]) -> str:
     """One aligned row per check, and a line that counts them."""
-    rows = [_HEADINGS]
+    rows = []
     for check in checks:
         numbers = ["-" if x is None else f"{x:.4f}" for x in (check.value, check.expected, check.tolerance)]
         verdict = "PASS" if check.passed else "FAIL"
-        rows.append((verdict, check.name, check.corruption, check.schedule, check.head, *numbers))  # type: ignore[arg-type]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column > 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+        rows.append((verdict, check.name, check.corruption, check.schedule, check.head, *numbers))
     num_failed = sum(not check.passed for check in checks)
-    return "\n".join([*lines, f"{len(checks)} checks, {num_failed} failed"])
+    return f"{aligned(Table('', _HEADINGS, tuple(rows)))}\n{len(checks)} checks, {num_failed} failed"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet, Seed, output_folder
+from hdiff.commands.options import AsJson, Quiet, Seed, output_folder, print_json
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def diagnose(
     ] = False,
     output: Annotated[
         Path | None,
-        output_folder("Folder to write to; default: RUN, or ./diagnosis-NAME for hf:NAME."),
+        output_folder("Folder to write to; default: RUN (with --text RUN/diagnosis_text), ./diagnosis-NAME."),
     ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -42,17 +41,20 @@ def diagnose(
 ) -> None:
     """Measure frequency collapse and the marginal trap of a masked language model, own or foreign."""
     from hdiff.diagnosis import diagnose as run_diagnosis
-    from hdiff.diagnosis.page import json_of, markdown, write_diagnosis
+    from hdiff.diagnosis.page import json_of, plain_text, write_diagnosis
     from hdiff.outputs import check_output_folder
+    from hdiff.pages.terminal_text import visible_controls
     from hdiff.progress import Progress
+    from hdiff.runs.results import asked_for
 
     is_foreign = model.startswith(FOREIGN)
     if shifted and not is_foreign:
         raise DataError(f"--shifted is for models of transformers, {model} is a run; leave it out")
     if is_foreign and text is None:
-        raise DataError(f"{model} comes without text; give held-out text with --text FILE")
-    folder = output or Path(_folder_name(model) if is_foreign else model)
-    if is_foreign or folder.is_dir():
+        raise DataError(f"{model} comes without text; give held-out text:", "--text FILE")
+    own = Path(_folder_name(model)) if is_foreign else Path(model, "diagnosis_text" if text else "")
+    folder = output or own
+    if is_foreign or Path(model).is_dir():
         check_output_folder(folder, "--output DIR")
     subject, held_out = _foreign(model, text, shifted) if is_foreign and text else _run(model, text)
     display = Progress(f"diagnose {model}", quiet=quiet)
@@ -62,8 +64,13 @@ def diagnose(
         )
     finally:
         display.close()
-    files = write_diagnosis(found, folder)
-    typer.echo(json.dumps(json_of(found)) if as_json else markdown(found))
+    options = {"text": text, "prefixes": prefixes, "masks": masks, "pairs": pairs, "seed": seed}
+    result = asked_for(json_of(found), {**options, "shifted": shifted})
+    files = write_diagnosis(found, folder, result=result)
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(visible_controls(plain_text(found)))
     display.message(f"wrote {', '.join(file.name for file in files)} to {folder}")
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
-import typer
-
-from hdiff.commands.options import AsJson
+from hdiff.commands.options import AsJson, Quiet, print_json
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Try what works here: parsers, attention kernels, devices, packages; and say how to get the rest."""
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from hdiff.doctor import diagnose, render
+    from hdiff.progress import console
 
     checks = diagnose()
     if as_json:
-        typer.echo(json.dumps([asdict(check) for check in checks]))
+        print_json([asdict(check) for check in checks])
     else:
-        render(checks, Console())
+        render(checks, console())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from hdiff.commands.options import (
     Quiet,
     Seed,
     output_file,
+    print_json,
     sampler_spec,
     say_if_unfinished,
 )
@@ -35,7 +37,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        output_file("Where to write the figures; default: RUN/eval.json, for a shared model nowhere."),
+        output_file("File of the figures; default: RUN/eval.json, or RUN/eval_sampler.json and the like."),
     ] = None,
     given_structure: Annotated[
         bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")
@@ -62,9 +64,9 @@ def evaluate(
     from hdiff.evaluation.minimal_pair_files import read_minimal_pairs
     from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
     from hdiff.evaluation.run import evaluate_run
-    from hdiff.files import write_atomically
-    from hdiff.outputs import keep
+    from hdiff.files import finite, write_atomically
     from hdiff.progress import Progress
+    from hdiff.runs.results import EVALUATION_KINDS, asked_for, kind_of, write_result
     from hdiff.sharing.shared_run import is_shared, load_model
 
     pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
@@ -74,10 +76,11 @@ def evaluate(
     say_if_unfinished(run)
     if is_shared(run) and data is None:
         raise DataError(
-            f"{run} is a shared model, which has no data set; give one with --data, prepared with "
-            f"hdiff prepare TEXT --tokenizer {run / 'tokenizer.json'} --out DATA"
+            f"{run} is a shared model, which has no data set; prepare one and add --data DATA:",
+            f"hdiff prepare TEXT --out DATA --tokenizer {shlex.quote(str(run / 'tokenizer.json'))}",
         )
     wanted = _whole_numbers(steps, "--steps") if steps is not None else None
+    spec = None if sampler is None else sampler_spec(sampler)
     display = Progress(f"eval {run}", quiet=quiet)
     try:
         result = evaluate_run(
@@ -85,7 +88,7 @@ def evaluate(
             steps=wanted,
             data=data,
             judge=judge,
-            sampler=None if sampler is None else sampler_spec(sampler),
+            sampler=spec,
             given_structure=given_structure,
             outside_judges=outside_judges,
             seed=seed,
@@ -98,13 +101,16 @@ def evaluate(
             }
     finally:
         display.close()
-    name = "eval_given_structure.json" if given_structure else "eval.json"
+    options = {"steps": wanted, "data": data, "judge": judge, "sampler": spec, "seed": seed}
+    options |= {"given_structure": given_structure, "outside_judges": outside_judges}
+    options |= {"blimp": blimp, "agreement": agreement, "max_pairs": max_pairs}
+    result = asked_for(result, options)
     if output is not None:
-        write_atomically(output, json.dumps(result, indent=1))
+        write_atomically(output, json.dumps(finite(result), indent=1))
     elif not is_shared(run):  # a shared folder stays as it was shared
-        keep(run / name, json.dumps(result, indent=1), "--output FILE")
+        write_result(run, kind_of(result["asked"], "eval", EVALUATION_KINDS), result, "--output FILE")
     if as_json:
-        typer.echo(json.dumps(result))
+        print_json(result)
     else:
         from hdiff.evaluation.table import print_evaluation
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Run, say_if_unfinished
+from hdiff.commands.options import Quiet, Run, say, say_if_unfinished
 
 
 def export(
@@ -23,6 +23,7 @@ def export(
         str | None, typer.Option(help="Also upload it to a hub, as user/model; log in with: hf auth login.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a run's model as a folder to share: safetensors, configuration, tokenizer and model card.
 
@@ -35,4 +36,4 @@ def export(
     options = CardOptions(license=license, data_license=data_license)
     written = export_run(run, folder, options=options, push=push, private=private)
     say_if_unfinished(run)
-    typer.echo(written)
+    say(written, err=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Seed, output_file
+from hdiff.commands.options import Quiet, Seed, output_file, say
 from hdiff.errors import DataError
 
 
@@ -37,16 +37,16 @@ def inspect(
     ] = None,
     seed: Seed = 0,
     html: Annotated[Path | None, output_file("Also write a page with a slider over t.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Show span tree, salience and the text at t = 0.1 ... 0.9, for one parser or several."""
     if not text.split():
         raise DataError("the text has no word; give a sentence in quotes")
     if data is not None and salience is not None:
         raise DataError("--data brings its own salience; give --data or --salience")
-    from rich.console import Console
-
     from hdiff.pages.inspection import draw, inspect_sentence
     from hdiff.parsers import WordStatistics, load_parser, salience_class
+    from hdiff.progress import console
 
     if data is not None:
         from hdiff.data.prepared import PreparedData
@@ -66,10 +66,10 @@ def inspect(
         )
         for spec in specs
     ]
-    draw(*explorations, console=Console())
+    draw(*explorations, console=console())
     if html is not None:
         from hdiff.files import write_atomically
         from hdiff.pages.page import inspection_page
 
         write_atomically(html, inspection_page(*explorations))
-        typer.echo(f"page: {html}", err=True)
+        say(f"page: {html}")

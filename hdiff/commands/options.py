@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import warnings
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hdiff.files import finite
 from hdiff.outputs import check_output_file, check_output_folder
 
 Run = Annotated[Path, typer.Argument(help="Run folder that `hdiff train` wrote.", metavar="RUN")]
 Model = Annotated[
     Path, typer.Argument(help="Folder that `hdiff train` or `hdiff export` wrote.", metavar="FOLDER")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def _hush(context: typer.Context, quiet: bool) -> bool:
+    """With --quiet libraries say nothing either, until the command ends."""
+    _QUIET.set(quiet)
+    if quiet:
+        context.with_resource(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        context.call_on_close(lambda: logging.disable(logging.NOTSET))
+    return quiet
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print results and errors, nothing else.", callback=_hush),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on stdout.")]
 Component = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,11 +87,21 @@ def say_if_unfinished(run: Path) -> None:
 
     if (run / "run.json").is_file() and not read_run(run)["steps"]:
         recipe = shlex.quote(str(run / "recipe.yaml"))
-        typer.echo(
+        say(
             f"{run} is not trained to its end, its newest checkpoint is used; go on: hdiff train {recipe} "
-            f"output={shlex.quote(str(run))} resume=auto",
-            err=True,
+            f"output={shlex.quote(str(run))} resume=auto"
         )
+
+
+def say(text: str, *, err: bool = True) -> None:
+    """Prints a remark that is no result, unless `--quiet` was given."""
+    if not _QUIET.get():
+        typer.echo(text, err=err)
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON value on stdout; numbers that JSON lacks (NaN, an infinite KL) are null."""
+    typer.echo(json.dumps(finite(value), allow_nan=False))
 
 
 def sampler_spec(text: str) -> dict[str, Any]:
@@ -84,7 +117,10 @@ def sampler_spec(text: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"kind": value}
     if not isinstance(value, dict) or "kind" not in value:
-        raise RecipeError(f"--sampler is '{text}'; give a name or '{{kind: planned, order: random}}'")
+        raise RecipeError(
+            f"--sampler is '{text}'; give a name or a kind with its options:",
+            "--sampler '{kind: confidence, threshold: 0.9}'",
+        )
     return value
 
 
@@ -93,12 +129,12 @@ def optional_parser(fingerprint: dict[str, str], *, annotations: tuple[str, ...]
 
     `annotations` is what trees must tell besides spans, as `load_parser` takes it.
     """
+    from hdiff.data.prepared import parser_spec
     from hdiff.errors import ParserError
     from hdiff.parsers import load_parser
 
-    spec = ":".join(fingerprint[key] for key in ("name", "model") if fingerprint.get(key))
     try:
-        return load_parser(spec, annotations=annotations)
+        return load_parser(parser_spec(fingerprint), annotations=annotations)
     except ParserError as error:
-        typer.echo(f"spans are not coloured by level: {error}", err=True)
+        say(f"spans are not coloured by level: {error}")
         return None

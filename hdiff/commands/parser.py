@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdiff.commands.options import LARGEST, AsJson, Quiet, Seed, output_folder
+from hdiff.commands.options import LARGEST, AsJson, Quiet, Seed, output_folder, print_json
 from hdiff.errors import ParserError
 from hdiff.parsers.benepar_settings import TrainingSettings
 
@@ -52,6 +51,7 @@ def evaluate(
         int | None, typer.Option(help="At most this many sentences or texts.", min=1, max=LARGEST)
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Spans of a parser against gold trees, or its words' salience against gold keywords."""
     if gold.is_file() and gold.suffix == KEYWORDS:
@@ -63,7 +63,7 @@ def evaluate(
         raise ParserError(f"--salience is measured against keywords, {gold} has none; give a .jsonl file")
     result = _scores(gold, _trees(gold, limit), parser)
     if as_json:
-        typer.echo(json.dumps(result))
+        print_json(result)
     else:
         _print(result, gold, parser)
 
@@ -129,7 +129,8 @@ def train(
     def show(line: dict[str, float]) -> None:
         display.update(int(line["step"]), int(line["steps"]), f"loss {line['loss']:.2f}")
         if "f1" in line:
-            typer.echo(f"epoch {line['epoch']:.0f}: loss {line['loss']:.2f}, dev F1 {100 * line['f1']:.1f}")
+            f1 = 100 * line["f1"]
+            display.message(f"epoch {line['epoch']:.0f}: loss {line['loss']:.2f}, dev F1 {f1:.1f}")
 
     try:
         best = train_parser(trees, dev_trees, out, settings, report=show)
@@ -175,10 +176,11 @@ def _scores(gold: Path, trees: list[SpanTree], parser: str) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any], gold: Path, parser: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from hdiff.progress import console as make_console
+
+    console = make_console()
     table = Table(title=f"{parser} on {gold.name}", title_justify="left", box=None)
     for column in ("spans", "precision", "recall", "F1", "gold", "found"):
         table.add_column(column, justify="left" if column == "spans" else "right")
@@ -203,10 +205,11 @@ def _print(result: dict[str, Any], gold: Path, parser: str) -> None:
 
 def _show_keywords(result: dict[str, Any], gold: Path, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result))
+        print_json(result)
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from hdiff.progress import console
 
     table = Table(title=f"keywords of {gold.name}", title_justify="left", box=None)
     table.add_column("salience")
@@ -214,7 +217,7 @@ def _show_keywords(result: dict[str, Any], gold: Path, as_json: bool) -> None:
     table.add_column("µs per word", justify="right")
     for name, row in result["saliences"].items():
         table.add_row(name, f"{row['roc_auc']:.3f}", f"{row['microseconds_per_word']:.1f}")
-    Console().print(table)
+    console().print(table)
     typer.echo(
         f"{result['texts']:,} texts, {result['words']:,} words, {result['keywords']:,} of them keywords. "
         "ROC AUC: chance that a keyword scores higher than another word, over all texts together."

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdiff.commands.options import Quiet
+from hdiff.commands.options import Quiet, say
 from hdiff.data.sources.rejected import MAX_REJECTED
 
 
@@ -101,12 +101,12 @@ def prepare(
             done = (
                 f"{count} shards to parse" if plan else f"share {shard_index} of {num_shards}: {count} shards"
             )
-            typer.echo(f"{out}: {done}")
+            say(f"{out}: {done}", err=False)
             return
         manifest = prepare_data(source, out, **options)
     finally:
         display.close()
-    typer.echo(f"{out}: {summary(manifest, out)}")
+    say(f"{out}: {summary(manifest, out)}", err=False)
 
 
 def summary(manifest: dict[str, Any], out: Path) -> str:

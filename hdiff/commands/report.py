@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdiff.commands.options import optional_parser, output_file, say_if_unfinished
+from hdiff.commands.options import Quiet, optional_parser, output_file, say, say_if_unfinished
 from hdiff.errors import DataError
 from hdiff.outputs import check_output_file, check_output_folder
 
@@ -26,6 +26,7 @@ def report(
     output: Annotated[
         Path | None, output_file("Where to write the page of a run; default: RUN/report.html.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write one offline page: RUN/report.html, or the tables, plots and page of an ablation."""
     from hdiff.ablation.folder import find_ablation
@@ -45,7 +46,7 @@ def report(
         )
     check_output_folder(ablation.output, f"{ablation.command} --table")
     for file in write_ablation(summarise(ablation, read_results(ablation))):
-        typer.echo(str(file))
+        say(str(file), err=False)
 
 
 def _report_run(run: Path, page: Path) -> None:
@@ -63,7 +64,7 @@ def _report_run(run: Path, page: Path) -> None:
         explorations = _explore(run, record.explorations)
         record = replace(record, explorations=explorations, analysis=_analyse(run, record.analysis))
     write_atomically(page, report_page(record))
-    typer.echo(str(page))
+    say(str(page), err=False)
 
 
 def _explore(run: Path, found: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
@@ -71,8 +72,10 @@ def _explore(run: Path, found: list[dict[str, Any]] | None) -> list[dict[str, An
     from hdiff.data.prepared import PreparedData
     from hdiff.pages.exploration import explore_run, is_current
     from hdiff.runs.folder import RunFolder
+    from hdiff.runs.weights import weights_of
 
-    if is_current(found):
+    weights = weights_of(run)  # learned speeds are among them
+    if is_current(found, weights):
         return found
     loaded = RunFolder.load(run)
     try:
@@ -80,9 +83,9 @@ def _explore(run: Path, found: list[dict[str, Any]] | None) -> list[dict[str, An
         parser = optional_parser(loaded.record["data"]["parser"], annotations=salience.needs)
         if parser is None or "phrase" not in parser.levels:
             return found
-        explorations = explore_run(loaded, parser)
+        explorations = [{**each, "weights": weights} for each in explore_run(loaded, parser)]
     except DataError as error:
-        typer.echo(f"no corruption explorer in the report: {error}", err=True)
+        say(f"no corruption explorer in the report: {error}")
         return found
     _keep(run / "exploration.json", json.dumps(explorations))
     return explorations
@@ -100,7 +103,7 @@ def _analyse(run: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:
     try:
         analysis = analyse_run(RunFolder.load(run), weights=weights)
     except DataError as error:
-        typer.echo(f"no loss per label and no calibration in the report: {error}", err=True)
+        say(f"no loss per label and no calibration in the report: {error}")
         return found
     _keep(run / "analysis.json", json.dumps(analysis, indent=1))
     return analysis

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +13,13 @@ from hdiff.commands.options import (
     AsJson,
     Component,
     Model,
+    Quiet,
     Seed,
     optional_parser,
     output_file,
+    print_json,
     sampler_spec,
+    say,
     say_if_unfinished,
 )
 
@@ -69,14 +71,16 @@ def sample(
     ] = None,
     component: Component = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw samples from a trained model: freely, around given words, or along given labels."""
     from hdiff.control.request import Request
     from hdiff.control.samples import controlled_samples
     from hdiff.files import write_atomically
     from hdiff.heads.sampling import Sampling
-    from hdiff.outputs import keep
     from hdiff.pages.terminal_text import visible_controls
+    from hdiff.pages.trajectory import steps_text
+    from hdiff.runs.results import SAMPLE_KINDS, asked_for, kind_of, write_result
     from hdiff.sharing.shared_run import is_shared, load_model
 
     request = Request(
@@ -89,6 +93,7 @@ def sample(
         length=length,
         tries=tries,
     )
+    spec = None if sampler is None else sampler_spec(sampler)
     loaded = load_model(run, components=component or ())
     say_if_unfinished(run)
     record = controlled_samples(
@@ -98,16 +103,20 @@ def sample(
         num_steps=steps,
         seed=seed,
         sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
-        sampler=None if sampler is None else sampler_spec(sampler),
+        sampler=spec,
         parser=None if is_shared(run) else optional_parser(loaded.record["data"]["parser"]),
     )
+    options = {"num": num, "steps": steps, "seed": seed, "sampler": spec, "top_k": top_k, "top_p": top_p}
+    heat = None if temperature == 1 else temperature
+    record = asked_for(record, {**vars(request), **options, "temperature": heat})
     if not is_shared(run):  # a shared folder stays as it was shared
-        keep(run / "samples.json", json.dumps(record), "--json > FILE")
+        kind = kind_of(record["asked"], "samples", SAMPLE_KINDS)
+        write_result(run, kind, record, "--json > FILE")
     if as_json:
-        typer.echo(json.dumps(record))
+        print_json(record)
     else:
         for number, drawn in enumerate(record["samples"], 1):
-            title = f"--- sample {number} of {num}, {record['num_steps']} steps, seed {seed}"
+            title = f"--- sample {number} of {num}, {steps_text(record)}, seed {seed}"
             bound = "bound on -log p(filled | given)"
             score = f", {bound} {drawn['score']:.3f} nats/token" if "score" in drawn else ""
             text = drawn["text"].strip()
@@ -116,4 +125,4 @@ def sample(
         from hdiff.pages.page import trajectory_page
 
         write_atomically(trajectory, trajectory_page(record))
-        typer.echo(f"trajectory: {trajectory}", err=True)
+        say(f"trajectory: {trajectory}")

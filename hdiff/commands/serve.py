@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Component
+from hdiff.commands.options import Component, Quiet, say
 from hdiff.errors import UserError
+from hdiff.plugins import install_command
 
 
 def serve(
@@ -21,6 +22,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
     component: Component = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show one trained model as a web page: corrupt a sentence, watch it restored, give words."""
     try:
@@ -28,7 +30,7 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"hdiff serve needs {error.name}, which is not installed; pip install '.[serve]'"
+            f"hdiff serve needs {error.name}, which is not installed; run:", install_command("serve")
         ) from None
     from hdiff.serve.server import address_of, bind, is_local, run_server
 
@@ -38,17 +40,16 @@ def serve(
 
         app = create_app(ServedRun.load(run, components=component or ()), names=[host])
         if not is_local(host):
-            typer.echo(
+            say(
                 f"warning: other machines may reach {host}, and there is no password: whoever reaches the "
-                f"port can use the model; leave --host out to keep it to this machine",
-                err=True,
+                f"port can use the model; leave --host out to keep it to this machine"
             )
         address = address_of(host, listener)
         typer.echo(address)
-        typer.echo("Ctrl-C ends it", err=True)
+        say("Ctrl-C ends it")
         if open_browser:
             import webbrowser
 
             webbrowser.open(address)
         run_server(app, listener)
-    typer.echo("ended", err=True)
+    say("ended")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdiff.commands.options import Quiet
+from hdiff.commands.options import Quiet, say
 from hdiff.outputs import check_output_folder
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def train(
         display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved, go on with resume=auto")
         raise typer.Exit(128 + stopped_by)
     if trainer.accelerator.is_main_process:
-        typer.echo(f"{resolved.output}: {_what_was_done(trainer)}; next: hdiff eval {resolved.output}")
+        say(f"{resolved.output}: {_what_was_done(trainer)}; next: hdiff eval {resolved.output}", err=False)
         for note in trainer.rows.notes():
-            typer.echo(f"  {note}")
+            say(f"  {note}", err=False)
 
 
 def _what_was_done(trainer: Trainer) -> str:

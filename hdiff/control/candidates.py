@@ -183,7 +183,10 @@ def check_steps(sampler: Sampler, num_hidden: int) -> None:
     """Raises DataError if a sampler takes more steps than there are values to fill."""
     num_steps = getattr(sampler, "num_steps", None)
     if num_steps is not None and num_steps > num_hidden:
-        raise DataError(f"{num_steps} steps for {num_hidden} tokens to fill; give at most {num_hidden} steps")
+        raise DataError(
+            f"{num_steps} steps for {num_hidden} tokens to fill; give at most {num_hidden} steps:",
+            f"--steps {num_hidden}",
+        )
 
 
 def check_rows(num_samples: int, num_tokens: int, longest: int | None) -> None:

@@ -111,7 +111,9 @@ def _plain(
     if isinstance(run.corruption, (UnitMasking, Cascade)):
         most = length * (1 + len(run.corruption.type_sizes))
         if num_steps is not None and num_steps > most:
-            raise DataError(f"{num_steps} steps for {most} values to fill; give at most {most} steps")
+            raise DataError(
+                f"{num_steps} steps for {most} values to fill; give at most {most} steps:", f"--steps {most}"
+            )
     return sample_run(
         run,
         num_samples=num_samples,
@@ -168,7 +170,10 @@ def _asked(
         skeleton_types(skeleton, run.corruption, labels)  # before a sampler is chosen for the wrong model
         if request.tries is not None:
             if parser is None:
-                raise DataError("--tries with --skeleton needs the parser of the data set; install it")
+                raise DataError(
+                    "--tries with --skeleton needs the parser of the data set; get it as this says:",
+                    "hdiff doctor",
+                )
             size.update(tries=request.tries, accept=skeleton_checker(parser, skeleton))
         sampler = sampler_of(num_values(skeleton, run.corruption))
         return follow_skeleton(*given, sampler, skeleton, labels=labels, **size)

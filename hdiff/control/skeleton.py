@@ -124,7 +124,7 @@ def follow_skeleton(
     check_rows(num_samples, len(skeleton), longest)
     types = skeleton_types(skeleton, corruption, labels)  # (L, R)
     if not isinstance(sampler, CoarseToFineSampler):
-        raise DataError(f"{type(sampler).__name__} knows no types; use sampler '{{kind: coarse_to_fine}}'")
+        raise DataError(f"{type(sampler).__name__} knows no types; add", "--sampler coarse_to_fine")
     check_steps(sampler, num_values(skeleton, corruption))
     row = [tokenizer.eos_id, *[denoiser.mask_id] * len(skeleton), tokenizer.eos_id]
     filler = banning(sampler, tokenizer.facts.never_text)
@@ -172,7 +172,7 @@ def skeleton_types(
     Raises:
         DataError: If the model generates no labels first, or a label is unknown.
     """
-    level, num_labels = _label_level(corruption)
+    level, num_labels = _label_level(corruption, skeleton)
     known = known_labels(labels.get(level, {}), num_labels)
     has_boundary = isinstance(corruption, TreeCascade) and "boundary" in corruption.types
     sizes = torch.tensor(corruption.type_sizes)
@@ -183,9 +183,11 @@ def skeleton_types(
     for label, length in skeleton.spans:
         if label != FREE:
             if label not in known:
+                open_ones = " ".join(f"{name if name in known else FREE}:{n}" for name, n in skeleton.spans)
                 raise DataError(
                     f"no label '{label}' at level '{level}'{nearest(label, known)} (known: "
-                    f"{', '.join(known)}; {FREE} leaves it open)"
+                    f"{', '.join(known)}); {FREE} leaves it open:",
+                    f"--skeleton '{open_ones}'",
                 )
             number = known[label]
             types[place : place + length, 0] = 2 * number if has_boundary else number
@@ -213,7 +215,7 @@ def known_labels(numbers: Mapping[str, int], num_labels: int) -> dict[str, int]:
     return dict(sorted(known.items(), key=lambda item: item[1]))
 
 
-def _label_level(corruption: Corruption) -> tuple[str, int]:
+def _label_level(corruption: Corruption, skeleton: Skeleton) -> tuple[str, int]:
     """Level whose labels are generated first, and how many are told apart."""
     if isinstance(corruption, SoftMasking) and corruption.classes == "syntax":
         return corruption.level, corruption.num_classes
@@ -224,7 +226,17 @@ def _label_level(corruption: Corruption) -> tuple[str, int]:
             raise DataError("types of the cascade also show salience; train without it to give a skeleton")
         return corruption.levels[0], corruption.num_labels
     kind = type(corruption).__name__ + (" without labels" if isinstance(corruption, Cascade) else "")
+    types = "types: [label], num_labels: 32"
     raise DataError(
-        f"a skeleton needs a model that generates labels before words, this one is of {kind}; train with "
-        f"corruption: {{kind: tree_cascade, levels: [word], types: [label], num_labels: 32}}"
+        f"a skeleton needs a model that generates labels before words, this one is of {kind}; train with",
+        f"'corruption={{kind: tree_cascade, levels: [{_level_of(skeleton)}], {types}}}'",
     )
+
+
+def _level_of(skeleton: Skeleton) -> str:
+    """Level whose spans have such labels: NP is a phrase, NN a word."""
+    from hdiff.parsers.brackets import CLAUSE_LABELS
+    from hdiff.parsers.evaluation import CATEGORIES
+
+    labels = {label for label, _ in skeleton.spans}
+    return "phrase" if labels & CATEGORIES.keys() else "clause" if labels & CLAUSE_LABELS else "word"

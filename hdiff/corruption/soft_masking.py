@@ -111,7 +111,8 @@ class SoftMasking(Cascade):
         else:
             raise DataError(
                 f"classes 'syntax' needs labels of level '{self.level}', the batch has "
-                f"{sorted(batch.labels) or 'none'}; re-run hdiff prepare with --levels {self.level}"
+                f"{sorted(batch.labels) or 'none'}; prepare it with that level:",
+                f"hdiff prepare SOURCE --out DATA --levels {self.level}",
             )
         like = torch.ones(units.shape, dtype=torch.float64, device=units.device)
         return [Stream(units, self.class_k * like, types), Stream(units, self.token_k * like)]

@@ -89,13 +89,14 @@ class Speeds:
             speed = table.expand(batch.input_ids.shape)
         elif batch.salience_buckets is None:
             raise DataError(
-                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; set "
-                f"data.salience_buckets to {len(table)} in the recipe"
+                f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; use",
+                f"data.salience_buckets={len(table)}",
             )
         elif int(batch.salience_buckets.max()) >= len(table):
             raise DataError(
                 f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
-                f"speeds; give as many as data.salience_buckets"
+                f"speeds; give as many speeds, or use",
+                f"data.salience_buckets={len(table)}",
             )
         else:
             speed = table[batch.salience_buckets]

@@ -185,11 +185,14 @@ class TreeCascade(Cascade):
 
     def _buckets(self, batch: Batch) -> Tensor:
         if batch.salience_buckets is None:
-            raise DataError("the cascade uses salience buckets; set data.salience_buckets in the recipe")
+            raise DataError(
+                "the cascade uses salience buckets; use", f"data.salience_buckets={self.num_buckets}"
+            )
         if int(batch.salience_buckets.max()) >= self.num_buckets:
             raise DataError(
                 f"the data set has salience bucket {int(batch.salience_buckets.max())}, the cascade "
-                f"num_buckets {self.num_buckets}; make it equal to data.salience_buckets"
+                f"num_buckets {self.num_buckets}; use",
+                f"data.salience_buckets={self.num_buckets}",
             )
         return batch.salience_buckets
 

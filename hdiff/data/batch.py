@@ -100,7 +100,8 @@ class Batch:
         if level not in self.unit_ids:
             raise DataError(
                 f"corruption needs level '{level}', the data set keeps {sorted(self.unit_ids) or 'none'}; "
-                f"re-run hdiff prepare with --levels {level}"
+                f"prepare it with that level:",
+                f"hdiff prepare SOURCE --out DATA --levels {','.join((*sorted(self.unit_ids), level))}",
             )
         return self.unit_ids[level]
 

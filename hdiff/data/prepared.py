@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,19 @@ from hdiff.data.manifest import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FI
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.files import file_sha256
+from hdiff.structure import LEVELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hdiff.data.sources.arrow import PreparedRows
     from hdiff.parsers import Salience
+
+
+def parser_spec(fingerprint: Mapping[str, Any]) -> str:
+    """What `load_parser` makes of a recorded parser: `spacy:en_core_web_sm`, `random:plain`."""
+    keys = ("name", "model", "inner_name", "inner_model")
+    return ":".join(str(fingerprint[key]) for key in keys if fingerprint.get(key))
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,15 @@ class PreparedData:
         """One hash of everything a model sees: the splits and the tokenizer."""
         seen = [self.manifest["sha256"], self.manifest["tokenizer"]["sha256"], self.manifest["levels"]]
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+    def command_with(self, level: str) -> str:
+        """The command that prepares the same text with one more level."""
+        spec = parser_spec(self.manifest["parser"])
+        if spec.endswith("plain"):  # knows no clauses and phrases, nor does a control over its words
+            spec = "spacy"
+        levels = ",".join(kept for kept in LEVELS if kept == level or kept in self.manifest["levels"])
+        words = ("hdiff", "prepare", str(self.manifest["source"]), "--parser", spec, "--levels", levels)
+        return f"{shlex.join((*words, '--tokenizer', str(self.path)))} --out DATA"
 
     @property
     def salience(self) -> Salience:

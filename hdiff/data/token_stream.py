@@ -172,8 +172,8 @@ def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
     for level in needed:
         if level not in kept:
             raise DataError(
-                f"corruption needs level '{level}', the data set keeps {kept}; "
-                f"re-run hdiff prepare with --levels {level}"
+                f"corruption needs level '{level}', the data set keeps {kept}; prepare it with that level:",
+                prepared.command_with(level),
             )
         counts = prepared.manifest["counts"].get("train", {})
         if counts.get("spans", {}).get(level) == 0:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.diagnosis.masked_model import Ends, Subject
 from hdiff.errors import CheckpointError, DataError
+from hdiff.plugins import install_command
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -81,7 +82,7 @@ def load_foreign(name: str, *, shifted: bool = False) -> Subject:
         from transformers import AutoConfig, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
-        raise DataError(f"{name} needs transformers; pip install '.[transformers]'") from error
+        raise DataError(f"{name} needs transformers; run:", install_command("transformers")) from error
     disable_progress_bar()  # type: ignore[no-untyped-call]
     config = _loaded(AutoConfig, place)
     reader = _loaded(AutoTokenizer, place)

@@ -56,7 +56,8 @@ class HeldOut:
         if prepared.tokenizer.sha256 != run.tokenizer.sha256:
             raise DataError(
                 f"{run.recipe.data.path} has another tokenizer than {run.path} was trained with; give "
-                f"held-out text with --text FILE"
+                f"held-out text:",
+                "--text FILE",
             )
         data = run.recipe.data
         train, validation = (

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hdiff.diagnosis.diagnosis import Diagnosis
 from hdiff.diagnosis.plots import frequency_plot, pair_plot
 from hdiff.diagnosis.tables import collapse_sentences, collapse_table, trap_sentences, trap_tables
-from hdiff.files import write_atomically
+from hdiff.files import finite, write_atomically
 from hdiff.pages.page import render_page
 from hdiff.pages.svg import PAGE
-from hdiff.pages.text_table import Table
+from hdiff.pages.text_table import Table, aligned
+from hdiff.runs.results import write_result
 
 MEANING = (
     "Likelihoods are the figures of true tokens and true pairs: -log p of what the text has, given what is "
@@ -25,12 +24,15 @@ MEANING = (
 )
 
 
-def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
+def write_diagnosis(
+    diagnosis: Diagnosis, folder: Path, *, result: Mapping[str, Any] | None = None
+) -> list[Path]:
     """Writes diagnosis.json, .md, .html, frequency_collapse.svg and marginal_trap.svg.
 
     Args:
         diagnosis: The diagnosis.
         folder: Where to; made if it is not there.
+        result: Content of diagnosis.json, with what was asked for; None takes `json_of`.
 
     Returns:
         The files.
@@ -40,32 +42,57 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
-        "diagnosis.json": json.dumps(json_of(diagnosis), indent=1, allow_nan=False),
         "diagnosis.md": markdown(diagnosis),
         "diagnosis.html": diagnosis_page(diagnosis),
         "frequency_collapse.svg": frequency_plot(diagnosis),
         "marginal_trap.svg": pair_plot(diagnosis),
     }
+    written = write_result(folder, "diagnosis", result or json_of(diagnosis), "--output DIR")
     for name, content in contents.items():
         write_atomically(folder / name, content)
-    return [folder / name for name in contents]
+    return [written, *(folder / name for name in contents)]
 
 
 def json_of(diagnosis: Diagnosis) -> dict[str, Any]:
     """The object of diagnosis.json; a number that JSON lacks (an infinite KL) is null."""
-    return {key: _finite(value) for key, value in diagnosis.as_json().items()}
+    return {key: finite(value) for key, value in diagnosis.as_json().items()}
 
 
 def markdown(diagnosis: Diagnosis) -> str:
-    """The findings as text."""
-    parts = [f"# Diagnosis of {diagnosis.model}", _lede(diagnosis)]
-    parts += ["## Frequency collapse", *collapse_sentences(diagnosis), _text(collapse_table(diagnosis))]
-    parts += ["![predictions over distance](frequency_collapse.svg)"]
-    parts += ["## Marginal trap", *trap_sentences(diagnosis)]
-    parts += [f"{table.title}:\n\n{_text(table)}" for table in trap_tables(diagnosis)]
-    parts += ["![pairs filled at once and in turn](marginal_trap.svg)"]
-    parts += ["## Notes", *diagnosis.notes, *MEANING]
-    return "\n\n".join(parts) + "\n"
+    """The findings as Markdown, with its plots."""
+    plots = ("![predictions over distance](frequency_collapse.svg)", "![pairs](marginal_trap.svg)")
+    return _text(_parts(diagnosis, plots), heading="## ", table=_markdown_table)
+
+
+def plain_text(diagnosis: Diagnosis) -> str:
+    """The findings as text for a terminal."""
+    return _text(_parts(diagnosis), heading="", table=aligned)
+
+
+def _parts(diagnosis: Diagnosis, plots: Sequence[str] = ()) -> list[tuple[str, list[str | Table]]]:
+    """Headings, and what stands under each."""
+    shown = [[plot] for plot in plots] or [[], []]
+    return [
+        (f"Diagnosis of {diagnosis.model}", [_lede(diagnosis)]),
+        (
+            "Frequency collapse",
+            [*collapse_sentences(diagnosis), collapse_table(diagnosis), *shown[0]],
+        ),
+        ("Marginal trap", [*trap_sentences(diagnosis), *trap_tables(diagnosis), *shown[1]]),
+        ("Notes", [*diagnosis.notes, *MEANING]),
+    ]
+
+
+def _text(
+    parts: Sequence[tuple[str, Sequence[str | Table]]], *, heading: str, table: Callable[[Table], str]
+) -> str:
+    blocks = []
+    for title, content in parts:
+        blocks.append(f"{heading}{title}")
+        blocks += [
+            block if isinstance(block, str) else f"{block.title}:\n\n{table(block)}" for block in content
+        ]
+    return "\n\n".join(blocks).removeprefix(heading[:1]) + "\n"
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> str:
@@ -112,7 +139,7 @@ def _lede(diagnosis: Diagnosis) -> str:
     return f"Text: {diagnosis.text}. Seed {diagnosis.seed}. Figures are means ± standard errors, in nats."
 
 
-def _text(table: Table) -> str:
+def _markdown_table(table: Table) -> str:
     lines = [table.columns, tuple("---" for _ in table.columns), *table.rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
@@ -120,11 +147,3 @@ def _text(table: Table) -> str:
 def _cell(text: str) -> str:
     """Text that Markdown shows as it is: a bar would end the cell, a tag would vanish."""
     return text.replace("|", "¦").replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

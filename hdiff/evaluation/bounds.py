@@ -259,6 +259,6 @@ def check_same_vocabulary(own_sha256: str, judge_sha256: str) -> None:
     """Raises DataError if a judge reads other tokens than the model writes."""
     if own_sha256 != judge_sha256:
         raise DataError(
-            "the judge was trained with another tokenizer; train it on the same prepared data set "
-            "(hdiff train recipes/judge.yaml data.path=DIR output=JUDGE)"
+            "the judge was trained with another tokenizer; train it on the same prepared data set:",
+            "hdiff train recipes/judge.yaml data.path=DATA output=JUDGE",
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from hdiff.errors import DataError
+from hdiff.plugins import install_command
 
 if TYPE_CHECKING:
     from nltk.lm.api import LanguageModel
@@ -66,7 +67,7 @@ class NgramJudge:
             from nltk.lm import KneserNeyInterpolated
             from nltk.util import everygrams
         except ImportError as error:
-            raise DataError("an n-gram judge needs NLTK; pip install '.[nltk]'") from error
+            raise DataError("an n-gram judge needs NLTK; run:", install_command("nltk")) from error
         model = KneserNeyInterpolated(order, discount=0.75)
         texts = [[str(token) for token in row] for row in rows]
         words = [str(token) for token in range(vocab_size)]

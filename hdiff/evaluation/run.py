@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,8 @@ def evaluate_run(
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
         raise DataError(
             f"{data or run.recipe.data.path} was prepared with another tokenizer than {run.path} was "
-            f"trained with; prepare it with --tokenizer {run.path / 'tokenizer.json'}"
+            f"trained with; prepare it anew:",
+            f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(run.path / 'tokenizer.json'))}",
         )
     if isinstance(run.model, Autoregressive):
         exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)

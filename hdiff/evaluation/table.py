@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+
+from hdiff.progress import console as make_console
 
 
 def print_evaluation(result: dict[str, Any], *, title: str) -> None:
@@ -15,11 +16,9 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         result: What `evaluate_run` returns.
         title: Name of the run.
     """
-    console = Console()
+    console = make_console()
     if not console.is_terminal:
-        console = Console(
-            width=140
-        )  # a pipe or a file has no width of its own; wrapped figures are unreadable
+        console.width = 140  # a pipe or a file has no width of its own; wrapped figures are unreadable
     bound = result["bound"]
     if bound["kind"] == "exact":
         meaning = "exact -log p(x_0)"

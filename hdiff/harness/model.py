@@ -47,7 +47,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         given = checked(ModelArguments, arguments)
         if given.run is None:
-            raise DataError("--model hdiff needs a model; give --model_args run=FOLDER")
+            raise DataError("--model hdiff needs a model; add", "--model_args run=FOLDER")
         self._device = _device(given.device)
         self.pretrained = PretrainedModel.from_pretrained(given.run, revision=given.revision)
         self.steps, self.seed = given.steps, given.seed

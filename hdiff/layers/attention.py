@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hdiff.layers.document_mask import DocumentMask
 from hdiff.packed_spans import PackedSpans
+from hdiff.plugins import install_command
 
 _BIAS_STRIDE = 8
 
@@ -160,7 +161,7 @@ def available_backends() -> dict[str, str]:
     found: dict[str, str] = {"reference": "ok"}
     for backend in ("torch", "xformers"):
         if backend == "xformers" and _xformers_ops() is None:
-            found[backend] = "not installed; pip install '.[xformers]'"
+            found[backend] = f"not installed; {install_command('xformers')}"
         elif backend == "xformers" and device.type != "cuda":
             found[backend] = "installed, but has kernels for CUDA only; torch is used here"
         else:

@@ -6,6 +6,7 @@ Dimensions: L tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from hdiff.data.tokenizer import FILE_NAME, Tokenizer
 from hdiff.errors import CheckpointError, RecipeError
 from hdiff.models.pretrained_trunk import POSITIONS, SHAPE, PretrainedTrunk
+from hdiff.plugins import install_command
 
 _TRANSFORMS = ("cls.predictions.transform", "head")
 """Where BERT and ModernBERT keep the layer between the encoder and the token table."""
@@ -54,8 +56,8 @@ class TokenTable:
         if len(self.rows) - 1 != vocab_size or not is_same:
             raise RecipeError(
                 f"the data set {data_path} ({vocab_size:,} tokens) has another tokenizer than the checkpoint "
-                f"{path} ({len(self.rows) - 1:,}); prepare it anew: hdiff prepare SOURCE --tokenizer {path} "
-                f"--out DATA"
+                f"{path} ({len(self.rows) - 1:,}); prepare it anew:",
+                f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(path))}",
             )
 
     def copy_to(self, embedding: nn.Embedding, output_bias: Tensor) -> None:
@@ -87,8 +89,8 @@ def load_trunk(path: str, *, dropout: float = 0.0) -> tuple[PretrainedTrunk, Tok
     transformers = _transformers()
     if not (Path(path) / "config.json").is_file():
         raise CheckpointError(
-            f"model.pretrained is '{path}', which is no folder with a config.json; download a checkpoint: "
-            f"hf download NAME --local-dir FOLDER"
+            f"model.pretrained is '{path}', which is no folder with a config.json; download a checkpoint:",
+            "hf download NAME --local-dir FOLDER",
         )
     local: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
@@ -158,7 +160,7 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise CheckpointError(
-            "a pretrained trunk needs transformers; install it: pip install '.[transformers]'"
+            "a pretrained trunk needs transformers; run:", install_command("transformers")
         ) from error
     return transformers
 

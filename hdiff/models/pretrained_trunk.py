@@ -64,8 +64,8 @@ class PretrainedTrunk(nn.Module):
         most = self.num_positions
         if most is not None and length > most:
             raise RecipeError(
-                f"data.sequence_length is {length}, the pretrained trunk has {most} positions; give at most "
-                f"that many"
+                f"data.sequence_length is {length}, the pretrained trunk has {most} positions; use",
+                f"data.sequence_length={most}",
             )
 
     def forward(self, hidden: Tensor, token_mask: Tensor | None = None) -> Tensor:
@@ -85,7 +85,8 @@ class PretrainedTrunk(nn.Module):
         if most is not None and length > most:
             raise DataError(
                 f"a text of {length} tokens, the pretrained trunk has {most} positions; ask for at most "
-                f"{most}: --length {most}, in Python length={most}"
+                f"{most}, in Python length={most}, on the command line",
+                f"--length {most}",
             )
         embedded = hidden / math.sqrt(hidden.shape[-1])
         mask = None if token_mask is None else token_mask.long()

@@ -32,9 +32,7 @@ def planner_loss(plan: Plan, batch: Batch, *, level: str) -> Tensor:
         DataError: If the batch has no salience.
     """
     if batch.salience is None:
-        raise DataError(
-            "the planner learns salience, and the batch has none; prepare the data with --salience"
-        )
+        raise DataError("the planner learns salience, and the batch has none; pack it with its salience")
     units = batch.units(level)
     begins = torch.ones_like(units, dtype=torch.bool)
     begins[:, 1:] = units.diff(dim=1) != 0

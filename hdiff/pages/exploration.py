@@ -66,9 +66,11 @@ def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0
     return found
 
 
-def is_current(explorations: Sequence[Mapping[str, Any]] | None) -> bool:
-    """Whether explorations are there, and of the kind that this version makes."""
-    return explorations is not None and all("choice" in exploration for exploration in explorations)
+def is_current(explorations: Sequence[Mapping[str, Any]] | None, weights: str | None) -> bool:
+    """Whether explorations are there, of the kind that this version makes, and of these weights."""
+    return explorations is not None and all(
+        "choice" in exploration and exploration.get("weights") == weights for exploration in explorations
+    )
 
 
 def _as_trained(

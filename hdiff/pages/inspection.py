@@ -96,7 +96,8 @@ def inspect_sentence(
     if level != "token" and level not in parser.levels:
         raise DataError(
             f"level '{level}' is not produced by parser '{parser.name}', "
-            f"which gives {', '.join(parser.levels)}; choose one of these or another parser"
+            f"which gives {', '.join(parser.levels)}; choose one of these:",
+            *(f"--level {given}" for given in parser.levels),
         )
     tree = next(iter(parser.parse([text])))
     if salience is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdiff import __version__
 from hdiff.errors import DataError
+from hdiff.files import finite
+from hdiff.pages.trajectory import steps_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -37,7 +38,7 @@ def embed_json(value: object) -> Markup:
     """
     from markupsafe import Markup
 
-    text = json.dumps(_finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(finite(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
@@ -123,6 +124,7 @@ def trajectory_page(trajectory: Mapping[str, Any]) -> str:
         scripts=("trajectory.js", "start_trajectory.js"),
         context={
             "trajectory": trajectory,
+            "steps": steps_text(trajectory),
             "given": any(p["step"] == 0 for s in trajectory["samples"] for p in s["pieces"]),
         },
     )
@@ -178,13 +180,3 @@ def _rows(exploration: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _joined(words: Sequence[Mapping[str, Any]]) -> str:
     return "".join((" " if word["space_before"] else "") + word["text"] for word in words).strip()
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value

@@ -15,7 +15,9 @@ from hdiff.pages.report_charts import Chart, loss_chart, quality_charts, t_step_
 from hdiff.pages.report_diagnosis import collapse_facts, collapse_table, diagnosis_charts, examples, traps
 from hdiff.pages.report_evaluations import Evaluations, overview
 from hdiff.pages.report_text import count, duration, facts, headlines, quality_table
+from hdiff.pages.trajectory import steps_text
 from hdiff.runs.record import RunRecord
+from hdiff.runs.results import request_text
 from hdiff.runs.weights import newest_checkpoint, used_step, weights_of
 
 SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "trajectory.js", "start_report.js")
@@ -52,7 +54,8 @@ def report_page(record: RunRecord) -> str:
         CheckpointError: If a file of the run is damaged.
         DataError: If samples or explorations are not what `hdiff.pages.page` describes.
     """
-    trajectory = _trajectory(record)
+    free, others = _free_samples(record)
+    trajectory = _trajectory(free)
     explorations = record.explorations or []
     for exploration in explorations:
         check_exploration(exploration)
@@ -80,7 +83,11 @@ def report_page(record: RunRecord) -> str:
             "evaluations": evaluations,
             "charts": charts,
             "trajectory": trajectory,
-            "texts": [sample.get("text", "") for sample in (record.samples or {}).get("samples", [])],
+            "free": free,
+            "steps_text": "" if trajectory is None else steps_text(trajectory),
+            "texts": [sample.get("text", "") for sample in (free or {}).get("samples", [])],
+            "others": others,
+            "request_text": request_text,
             "sentences": dict.fromkeys(exploration["text"] for exploration in explorations),
             "word_tables": _word_tables(explorations),
             "explorations": explorations,
@@ -110,9 +117,27 @@ def _summary(record: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def _trajectory(record: RunRecord) -> dict[str, Any] | None:
-    """The samples as a trajectory, or None when they carry no steps (an autoregressive model's)."""
+def _free_samples(record: RunRecord) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
+    """The free, unselected samples if there are any, and all others by the name of their file.
+
+    An older version wrote all samples to one file and not what was asked for. Given text has step 0 in it,
+    and samples that were chosen among candidates have a score.
+    """
     samples = record.samples
+    if samples is None or "asked" in samples:
+        return samples, record.other_samples
+    drawn = [sample for sample in samples.get("samples", []) if isinstance(sample, Mapping)]
+    is_asked = any(
+        "score" in sample or any(piece.get("step") == 0 for piece in sample.get("pieces") or ())
+        for sample in drawn
+    )
+    return (
+        (None, {"samples": samples, **record.other_samples}) if is_asked else (samples, record.other_samples)
+    )
+
+
+def _trajectory(samples: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The samples as a trajectory, or None when they carry no steps (an autoregressive model's)."""
     if not samples or not samples.get("samples") or not all(s.get("pieces") for s in samples["samples"]):
         return None
     trajectory = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hdiff.structure import LEVELS, Span, SpanTree
@@ -68,6 +68,17 @@ def _whole_characters(pieces: Sequence[str], steps: Sequence[int], is_bytes: Seq
         last = max(range(first, place + 1), key=lambda token: steps[token])
         moved[place], moved[last], first = moved[last], moved[place], place + 1
     return moved
+
+
+def num_filling_steps(record: Mapping[str, Any]) -> int:
+    """Steps in which a token was filled in; fewer than T where there was less to fill than steps."""
+    return max((piece["step"] for sample in record["samples"] for piece in sample["pieces"]), default=0)
+
+
+def steps_text(record: Mapping[str, Any]) -> str:
+    """The steps of a record in words: `16 steps`, or `8 of 16 steps` if nothing was left for the others."""
+    filling, asked = num_filling_steps(record), record["num_steps"]
+    return f"{'' if filling == asked else f'{filling} of '}{asked} step{'' if asked == 1 else 's'}"
 
 
 def _pieces(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -151,7 +152,11 @@ def load_checkpoint(
         raise CheckpointError(
             f"every checkpoint in {folder} is damaged ({'; '.join(damage.values())}); train again"
         )
-    raise CheckpointError(f"no checkpoint in {folder}; train first: hdiff train RECIPE.yaml output=DIR")
+    run = folder.parent
+    raise CheckpointError(
+        f"no checkpoint in {folder}; train first:",
+        shlex.join(("hdiff", "train", str(run / "recipe.yaml"), f"output={run}", "resume=auto")),
+    )
 
 
 def load_step(folder: Path, step: int, *, parts: tuple[str, ...] | None = None) -> Checkpoint:

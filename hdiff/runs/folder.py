@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,8 @@ class RunFolder:
                     f"was exported from"
                 )
             raise CheckpointError(
-                f"{path} is not a run folder (no {RECIPE_FILE} and {RECORD_FILE} in it); "
-                f"train one: hdiff train RECIPE.yaml output={path}"
+                f"{path} is not a run folder (no {RECIPE_FILE} and {RECORD_FILE} in it); train one:",
+                f"hdiff train RECIPE output={shlex.quote(str(path))}",
             )
         recipe = load_recipe(path / RECIPE_FILE)
         record = read_run(path)
@@ -101,8 +102,9 @@ class RunFolder:
         """
         if isinstance(self.model, Autoregressive):
             raise CheckpointError(
-                f"{self.path} holds an autoregressive model, which judges samples "
-                f"(hdiff eval RUN --judge {self.path}); give a run with model.kind: denoiser"
+                f"{self.path} holds an autoregressive model, which judges samples; give a run of "
+                f"model.kind denoiser, or judge one:",
+                f"hdiff eval RUN --judge {shlex.quote(str(self.path))}",
             )
         return self.model
 

@@ -46,7 +46,8 @@ def _take(descriptor: int, folder: Path) -> None:
     except BlockingIOError:
         owner = (folder / LOCK_FILE).read_text(encoding="utf-8") or "another process"
         raise CheckpointError(
-            f"{folder} is being trained by {owner}; wait for it, stop it, or give output=DIR for another run"
+            f"{folder} is being trained by {owner}; wait for it, stop it, or make another run:",
+            "output=DIR",
         ) from None
     except OSError as error:  # some network file systems have no locks: training must go on there
         warnings.warn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from hdiff.errors import CheckpointError
 from hdiff.runs.metrics_file import METRICS_FILE, read_metrics
 
-_REMEDY = "put back a copy of it, or use output=DIR for a new run"
+_REMEDY = "put back a copy of it, or make a new run:"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class RunRecord:
         evaluations: File name without `.json` -> content, of every other `eval_*.json`.
         analysis: `analysis.json`: loss per label, calibration.
         diagnosis: `diagnosis.json`: what `hdiff diagnose` found.
-        samples: `samples.json`: texts, with the steps that filled them in.
+        samples: `samples.json`: free samples of the model as it is, with the steps that filled them in.
+        other_samples: File name without `.json` -> content, of every `samples_*.json`: asked for differently.
         explorations: `exploration.json`: corruption explorations of validation sentences.
     """
 
@@ -41,6 +43,7 @@ class RunRecord:
     analysis: dict[str, Any] | None
     diagnosis: dict[str, Any] | None
     samples: dict[str, Any] | None
+    other_samples: dict[str, dict[str, Any]]
     explorations: list[dict[str, Any]] | None
 
     @classmethod
@@ -58,13 +61,14 @@ class RunRecord:
         """
         if not path.is_dir():
             raise CheckpointError(
-                f"no run folder at '{path}'; train one with: hdiff train RECIPE output={path}"
+                f"no run folder at '{path}'; train one:",
+                f"hdiff train RECIPE output={shlex.quote(str(path))}",
             )
         run = _read_json(path / "run.json", dict)
         if run is None:
             raise CheckpointError(
-                f"'{path}' holds no run.json, so it is no run folder or its training never started; "
-                f"train with: hdiff train RECIPE output={path} resume=auto"
+                f"'{path}' holds no run.json, so it is no run folder or its training never started; train:",
+                f"hdiff train RECIPE output={shlex.quote(str(path))} resume=auto",
             )
         recipe = path / "recipe.yaml"
         return cls(
@@ -73,10 +77,11 @@ class RunRecord:
             recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else None,
             metrics=read_metrics(path / METRICS_FILE) if (path / METRICS_FILE).is_file() else None,
             evaluation=_read_json(path / "eval.json", dict),
-            evaluations={file.stem: _read_json(file, dict) for file in sorted(path.glob("eval_*.json"))},
+            evaluations=_read_all(path, "eval_*.json"),
             analysis=_read_json(path / "analysis.json", dict),
             diagnosis=_read_json(path / "diagnosis.json", dict),
             samples=_read_json(path / "samples.json", dict),
+            other_samples=_read_all(path, "samples_*.json"),
             explorations=_read_json(path / "exploration.json", list),
         )
 
@@ -97,13 +102,16 @@ def read_run(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing, which says what was trained on; {_REMEDY}") from error
+        raise CheckpointError(
+            f"{file} is missing, which says what was trained on; {_REMEDY}", "output=DIR"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}); {_REMEDY}") from error
+        raise CheckpointError(f"{file} is damaged ({error}); {_REMEDY}", "output=DIR") from error
     data = record.get("data") if isinstance(record, dict) else None
     if not isinstance(data, dict) or "sha256" not in data or not {"created", "steps"} <= record.keys():
         raise CheckpointError(
-            f"{file} is damaged (it has no 'created', 'steps' or hash of its data); {_REMEDY}"
+            f"{file} is damaged (it has no 'created', 'steps' or hash of its data); {_REMEDY}",
+            "output=DIR",
         )
     return dict(record)
 
@@ -135,7 +143,8 @@ def check_statistics(path: Path, record: Mapping[str, Any], state: Mapping[str, 
     if expected is not None and statistics_digest(record) != expected:
         raise CheckpointError(
             f"{path / 'run.json'} is damaged (unit_lengths and token_classes are not those of the "
-            f"checkpoint); {_REMEDY}"
+            f"checkpoint); {_REMEDY}",
+            "output=DIR",
         )
 
 
@@ -152,3 +161,7 @@ def _read_json(file: Path, kind: type) -> Any:
             "delete it and make it again"
         )
     return value
+
+
+def _read_all(folder: Path, pattern: str) -> dict[str, dict[str, Any]]:
+    return {file.stem: _read_json(file, dict) for file in sorted(folder.glob(pattern))}

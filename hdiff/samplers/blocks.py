@@ -156,8 +156,9 @@ def steps_of_blocks(num_hidden: Tensor, num_steps: int) -> Tensor:
     most = int((num_hidden > 0).sum(1).max())
     if num_steps < most:
         raise DataError(
-            f"{num_steps} steps for {most} blocks to fill, one after another; give at least {most} steps, or "
-            f"train with a larger corruption.block_size"
+            f"{num_steps} steps for {most} blocks to fill, one after another; train with a larger "
+            f"corruption.block_size, or give at least {most} steps:",
+            f"--steps {most}",
         )
     turns = torch.arange(int(num_hidden.max()), device=num_hidden.device)
     has_turn = num_hidden[:, None, :] > turns[:, None]  # (B, turns, K)

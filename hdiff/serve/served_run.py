@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,8 +69,8 @@ class ServedRun:
             folder, record, bound = _trained(path)
         else:
             raise CheckpointError(
-                f"no folder at '{path}'; give a run (hdiff train RECIPE output={path}) or a folder of "
-                f"hdiff export"
+                f"no folder at '{path}'; give a run or a folder of hdiff export; a run is made by",
+                f"hdiff train RECIPE output={shlex.quote(str(path))}",
             )
         notes: list[str] = []
         prepared = _prepared(folder, notes)

@@ -48,8 +48,9 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise UserError(
-            f"cannot listen at {host} port {port} ({error.strerror}); another program may use it: choose "
-            f"another with --port, or any free one with --port 0"
+            f"cannot listen at {host} port {port} ({error.strerror}); another program may use it; take any "
+            f"free one:",
+            "--port 0",
         ) from None
     return listener
 

@@ -170,7 +170,7 @@ def read_description(text: str, *, where: str) -> ModelDescription:
         kind = values.get("model_type") if isinstance(values, dict) else None
         other = f" but one of transformers ('{kind}'); to train from it set model.pretrained" if kind else ""
         raise CheckpointError(
-            f"{where} is no hdiff model{other}; make one from a run: hdiff export RUN FOLDER"
+            f"{where} is no hdiff model{other}; make one from a run:", "hdiff export RUN FOLDER"
         )
     version = values.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -238,7 +238,8 @@ def _check_components(description: ModelDescription, where: str, components: Seq
         if kind not in components:
             raise CheckpointError(
                 f"{where} uses the class '{kind}', which is not part of hdiff; if you trust it, load with "
-                f"components=['{kind}'], on the command line with --component {shlex.quote(kind)}"
+                f"components=['{kind}'], on the command line with",
+                f"--component {shlex.quote(kind)}",
             )
     for key, value in _leaves(_sections(description)):
         if isinstance(value, int) and abs(value) > LARGEST_ARGUMENT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,7 +134,8 @@ def check_kinds(folder: Path, components: Sequence[str]) -> None:
                 if ":" in kind and kind not in components:
                     raise CheckpointError(
                         f"{folder} uses the class '{kind[:200]}', which is not part of hdiff; if you trust "
-                        f"it, load with components=['{kind[:200]}']"
+                        f"it, load with components=['{kind[:200]}'], on the command line with",
+                        f"--component {shlex.quote(kind[:200])}",
                     )
             waiting += value.values()
         elif isinstance(value, list):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hdiff.errors import CheckpointError
+from hdiff.plugins import install_command
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -41,7 +42,7 @@ def find_folder(
         import huggingface_hub
     except ImportError as error:
         raise CheckpointError(
-            f"there is no folder {name}, and repositories need huggingface_hub; pip install huggingface_hub"
+            f"there is no folder {name}, and repositories need huggingface_hub; run:", install_command("hub")
         ) from error
     try:
         return Path(
@@ -77,9 +78,7 @@ def push_folder(folder: Path, repository: str, *, files: Sequence[str], private:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise CheckpointError(
-            "uploading needs huggingface_hub; install it: pip install huggingface_hub"
-        ) from error
+        raise CheckpointError("uploading needs huggingface_hub; run:", install_command("hub")) from error
     api = huggingface_hub.HfApi(library_name="hdiff")
     try:
         api.create_repo(repository, private=private, exist_ok=True)
@@ -92,7 +91,8 @@ def push_folder(folder: Path, repository: str, *, files: Sequence[str], private:
     except Exception as error:  # which errors there are depends on the HTTP library of its version
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"the hub does not take {repository} ({reason}); log in with hf auth login and check the "
-            f"network; {folder} is complete"
+            f"the hub does not take {repository} ({reason}); {folder} is complete; check the network and log "
+            f"in:",
+            "hf auth login",
         ) from error
     return str(commit.commit_url)

@@ -113,7 +113,8 @@ class HdiffForMaskedLM(PreTrainedModel):
         if pretrained is None:
             raise CheckpointError(
                 "a configuration alone has no tokenizer to build an hdiff model for; load a folder with "
-                "from_pretrained, or train one: hdiff train RECIPE.yaml"
+                "from_pretrained, or train one:",
+                "hdiff train RECIPE",
             )
         self.denoiser = _masked_denoiser(pretrained)
         self.pretrained = pretrained
@@ -228,7 +229,8 @@ class HdiffForMaskedLM(PreTrainedModel):
         """Refused: the table belongs to the tokenizer that the model was trained with."""
         raise CheckpointError(
             "the token table of an hdiff model keeps its size, its mask is the row behind the vocabulary; "
-            "train with the tokenizer you want: hdiff prepare TEXT --tokenizer FILE"
+            "prepare with the tokenizer you want and train:",
+            "hdiff prepare SOURCE --out DATA --tokenizer FILE",
         )
 
     def _init_weights(self, module: nn.Module) -> None:

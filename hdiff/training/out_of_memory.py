@@ -29,25 +29,23 @@ def memory_errors(recipe: Recipe, *, evaluating: bool = False) -> Iterator[None]
             raise
         halve = _halve_evaluation if evaluating else _halve
         raise RecipeError(
-            f"out of memory while training; halve {halve(recipe)}; the last checkpoint is intact"
+            "out of memory while training; the last checkpoint is intact; use half of what takes memory:",
+            halve(recipe),
         ) from error
 
 
 def _halve_evaluation(recipe: Recipe) -> str:
     rows = recipe.evaluation.batch_size
     if rows == 1:
-        return f"data.sequence_length (now {recipe.data.sequence_length}) or model.width and model.depth"
-    return f"evaluation.batch_size (now {rows}): evaluation.batch_size={rows // 2} resume=auto"
+        return f"output=DIR data.sequence_length={max(1, recipe.data.sequence_length // 2)}"
+    return f"evaluation.batch_size={rows // 2} resume=auto"
 
 
 def _halve(recipe: Recipe) -> str:
     train, length = recipe.train, recipe.data.sequence_length
     if train.batch_size == 1:
-        return f"data.sequence_length (now {length}) or model.width and model.depth"
-    half = train.batch_size // 2
-    if train.batch_size % 2:
-        return f"train.batch_size (now {train.batch_size}): train.batch_size={half}"
-    return (
-        f"train.batch_size (now {train.batch_size}): train.batch_size={half} "
-        f"train.gradient_accumulation={2 * train.gradient_accumulation} keeps the rows per update"
-    )
+        return f"output=DIR data.sequence_length={max(1, length // 2)}"
+    half = f"train.batch_size={train.batch_size // 2}"
+    if train.batch_size % 2:  # other rows per update make another run
+        return f"output=DIR {half}"
+    return f"{half} train.gradient_accumulation={2 * train.gradient_accumulation} resume=auto"

@@ -39,7 +39,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     is_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
     if config.mixed_precision == "fp16" and is_cpu:
         raise RecipeError(
-            "train.mixed_precision is fp16, which Accelerate ignores on CPUs; use train.mixed_precision=no"
+            "train.mixed_precision is fp16, which Accelerate ignores on CPUs; use",
+            "train.mixed_precision=no",
         )
     with launch_errors():
         accelerator = Accelerator(
@@ -77,7 +78,8 @@ def process_errors(timeout: int) -> Iterator[None]:
         if isinstance(error, torch.distributed.DistError) or "gloo" in text:
             reason = "did not answer" if "imed out" in text or "imeout" in text else "is gone"
             raise UserError(
-                f"another process {reason} (train.process_timeout is {timeout} seconds); see its messages, "
-                f"end what is left of it and start again with resume=auto; the last checkpoint is intact"
+                f"another process {reason} (train.process_timeout is {timeout} seconds); see its messages "
+                f"and end what is left of it; the last checkpoint is intact, start again with",
+                "resume=auto",
             ) from error
         raise

@@ -127,6 +127,7 @@ class RecipeData:
         if not all(isinstance(level, list) and all(type(c) is int for c in level) for level in levels):
             raise CheckpointError(
                 f"{run / 'run.json'} is damaged ({name} are no list of numbers); put back a copy of it, "
-                f"or use output=DIR for a new run"
+                f"or make a new run:",
+                "output=DIR",
             )
         return list(tables)

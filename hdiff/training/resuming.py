@@ -52,20 +52,24 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
     if changed:
         raise RecipeError(
             f"{path} was trained with another recipe (different: {', '.join(changed)}); "
-            f"use the same values to resume, or output=DIR for a new run"
+            f"use the same values to resume, or make a new run:",
+            "output=DIR",
         )
     record = read_run(path)
     if record["data"]["sha256"] != prepared.fingerprint:
         raise DataError(
             f"{path} was trained on another data set than {recipe.data.path} holds now; "
-            f"prepare the same data again, give data.path where they lie, or use output=DIR for a new run"
+            f"prepare the same data again, name the place where they lie, or make a new run:",
+            "data.path=DATA",
+            "output=DIR",
         )
     for name, value in rows.facts().items():
         if without_places(record["data"].get(name)) != without_places(value):
             raise DataError(
                 f"{path} was trained on another {name} of texts than data.{name} names now "
-                f"({record['data'].get(name)} instead of {value}); give the same again, or use "
-                f"output=DIR for a new run"
+                f"({record['data'].get(name)} instead of {value}); give the same again, or "
+                f"make a new run:",
+                "output=DIR",
             )
 
 
@@ -85,7 +89,8 @@ def check_same_statistics(path: Path, data: RecipeData, state: Mapping[str, Any]
     if expected is not None and data.statistics_digest() != expected:
         raise CheckpointError(
             f"{path} was trained with other unit_lengths or token_classes than this hdiff finds in the same "
-            f"data; go on with the version named in its run.json, or use output=DIR for a new run"
+            f"data; go on with the version named in its run.json, or make a new run:",
+            "output=DIR",
         )
 
 

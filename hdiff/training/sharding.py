@@ -91,13 +91,13 @@ def sharding_plugin(config: TrainConfig) -> FullyShardedDataParallelPlugin | Non
 
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise RecipeError(
-            "FSDP of version 1 is asked for, weights are sharded by version 2: --fsdp_version 2"
+            "FSDP of version 1 is asked for, weights are sharded by version 2; add", "--fsdp_version 2"
         )
     for name in ("OFFLOAD_PARAMS", "ACTIVATION_CHECKPOINTING"):
         if os.environ.get(f"FSDP_{name}", "false").lower() in ("true", "1"):
             raise RecipeError(f"FSDP_{name} is not supported; leave out --fsdp_{name.lower()}")
     if config.mixed_precision == "fp16":
-        raise RecipeError("fp16 with FSDP is not supported; use train.mixed_precision=bf16")
+        raise RecipeError("fp16 with FSDP is not supported; use", "train.mixed_precision=bf16")
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         cpu_ram_efficient_loading=False,  # every process draws or loads the same weights itself

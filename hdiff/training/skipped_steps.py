@@ -106,8 +106,9 @@ class SkippedSteps:
         if self.in_row >= limit:
             raise DataError(
                 f"the loss is {loss} with gradient norm {norm} at step {step}, the last {self.in_row} "
-                f"updates were skipped; lower train.learning_rate (now {self.learning_rate}) or raise "
-                f"train.warmup_steps; the last checkpoint is intact, the batch is saved in {file}"
+                f"updates were skipped; the last checkpoint is intact, the batch is in {file}; make a new "
+                f"run with a smaller learning rate (now {self.learning_rate}):",
+                f"output=DIR train.learning_rate={self.learning_rate / 4:g}",
             )
 
     def without_checkpoint(self, step: int) -> DataError:

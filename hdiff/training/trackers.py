@@ -95,8 +95,10 @@ def check_trackers(names: Sequence[str]) -> None:
             )
         if not filter_trackers([name], logging_dir="."):
             raise RecipeError(
-                f"train.trackers names '{name}', which is not installed; "
-                f"pip install {name.replace('_', '-')}, or leave it out: metrics.jsonl is always written"
+                f"train.trackers names '{name}', which is not installed; metrics.jsonl is always written, so "
+                f"leave it out, or install it:",
+                f"train.trackers=[{', '.join(other for other in names if other != name)}]",
+                f"pip install {name.replace('_', '-')}",
             )
 
 

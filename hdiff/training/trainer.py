@@ -319,8 +319,9 @@ class Trainer:
         if RunFolder.has_checkpoint(self.path):
             if self.recipe.resume != "auto":
                 raise CheckpointError(
-                    f"{self.path} already holds a run; add resume=auto to go on with it, "
-                    f"or output=DIR for another folder"
+                    f"{self.path} already holds a run; go on with it, or give another folder:",
+                    "resume=auto",
+                    "output=DIR",
                 )
             return self._resume()
         if self.accelerator.is_main_process:

@@ -127,7 +127,8 @@ def restore_rows(rows: TrainingRows, state: dict[str, Any], accelerator: Acceler
     if len(saved) != accelerator.num_processes:
         raise CheckpointError(
             f"the stream was read by {len(saved)} processes, now there are {accelerator.num_processes}; "
-            f"resume with {len(saved)}, or use output=DIR for a new run"
+            f"resume with {len(saved)}, or make a new run:",
+            "output=DIR",
         )
     rows.restore(saved[accelerator.process_index])
 

@@ -253,7 +253,7 @@ def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_noth
     assert hdiff(["ablate", str(file), "--launcher", str(launcher), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert list(found["failed"]) == ["crashing-0"]
-    assert "lower train.learning_rate" in found["failed"]["crashing-0"]
+    assert "train.learning_rate=" in found["failed"]["crashing-0"]
     assert found["unfinished"] == []
     whole = as_json(summarise(load_ablation(finished), read_results(load_ablation(finished))))
     ours, theirs = (table["variants"]["tokens"]["figures"] for table in (found, whole))

@@ -119,7 +119,7 @@ def test_mistakes_are_found_before_anything_is_trained(
         ("corruption.segmentatoin: random", RecipeError, "'spans' .*did you mean 'segmentation'"),
         ("head: {{kind: produkt}}", RecipeError, "did you mean 'product'"),
         ("evaluation.sampler: {{kind: planed}}", RecipeError, "did you mean 'planned'"),
-        ("corruption.level: sentence", DataError, "re-run hdiff prepare with --levels sentence"),
+        ("corruption.level: sentence", DataError, "--levels sentence"),
         (
             "data.path: data/none",
             DataError,

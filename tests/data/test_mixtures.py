@@ -181,7 +181,7 @@ def test_corpora_that_do_not_fit_together_are_refused(
         tokenizer="words",
     )
     foreign = PreparedData.load(tmp_path / "words")
-    with pytest.raises(DataError, match=r"has another tokenizer than .* prepare it with --tokenizer"):
+    with pytest.raises(DataError, match=r"has another tokenizer than .* --tokenizer"):
         mixed(prepared, foreign)
     without_level = altered(other, tmp_path / "levels", levels=["word"])
     with pytest.raises(DataError, match=r"levels: corruption needs level 'phrase'.*--levels phrase"):

@@ -96,7 +96,7 @@ def test_a_finished_data_set_is_returned_and_never_overwritten(source: str, tmp_
     assert stages == ["already prepared"]
     for change in ({"tokenizer": "words"}, {"levels": ()}, {"limit": 30}, {"validation_fraction": 0.5}):
         with pytest.raises(
-            DataError, match=r"made from other inputs \(different: .*; give another --out, or delete"
+            DataError, match=r"made from other inputs \(different: .*; delete the folder, or give another"
         ):
             prepare(source, tmp_path / "out", **{**PLAIN, **change})
     with pytest.raises(DataError, match=r"different: documents"):
@@ -105,7 +105,7 @@ def test_a_finished_data_set_is_returned_and_never_overwritten(source: str, tmp_
 
 
 def test_a_folder_with_something_else_is_left_alone(source: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not empty and holds no data set; give another --out"):
+    with pytest.raises(DataError, match="is not empty and holds no data set; give another: --out FOLDER"):
         prepare(source, tmp_path, **PLAIN)
     with pytest.raises(DataError, match="is a file; give a folder"):
         prepare(source, source, **PLAIN)

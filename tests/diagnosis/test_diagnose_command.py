@@ -90,7 +90,7 @@ def test_text_of_ones_own_is_read_in_its_place(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["hf:somewhere/model"], "give held-out text with --text FILE"),
+        (["hf:somewhere/model"], "give held-out text: --text FILE"),
         (["no/such/run"], "is not a run folder"),
         (["no/such/run", "--shifted"], "--shifted is for models of transformers"),
     ],
@@ -116,7 +116,7 @@ def test_a_foreign_model_is_diagnosed_into_a_folder_of_its_name(
     capsys.readouterr()
     assert hdiff(["diagnose", "hf:./tiny-bert", "--text", "text.txt", *SMALL]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("# Diagnosis of hf:./tiny-bert")
+    assert captured.out.startswith("Diagnosis of hf:./tiny-bert")
     assert captured.err == ""
     assert {file.name for file in (tmp_path / "diagnosis-tiny-bert").iterdir()} == FILES
 

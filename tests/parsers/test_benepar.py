@@ -251,7 +251,7 @@ def test_a_folder_cannot_run_code_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("benepar", "needs a model; write benepar:PATH"),
+        ("benepar", "needs a model; write its path after a colon"),
         ("benepar:nowhere.pt", r"'nowhere\.pt' cannot be loaded: it does not exist\. Give a \.pt file"),
         ("benepar:@plain", "needs a model before the @"),
         ("benepar:FILE", "cannot be loaded"),

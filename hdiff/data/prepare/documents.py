@@ -194,7 +194,9 @@ def _check_not_empty(selection: Selection, writers: dict[str, _SplitWriter]) -> 
         raise DataError(
             f"split '{empty[0]}' gets none of the {total} documents of {selection.source} "
             f"(validation fraction {selection.validation_fraction}); "
-            "give a validation source with --validation, or another --validation-fraction"
+            "give held-out text, or another share of it:",
+            "--validation SOURCE",
+            "--validation-fraction 0.5",
         )
 
 

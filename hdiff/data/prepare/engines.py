@@ -12,6 +12,7 @@ from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.steps import run_job
 from hdiff.data.prepare.worker_pool import run_jobs
 from hdiff.errors import DataError
+from hdiff.plugins import install_command
 
 ENGINES: dict[str, str] = {
     "local": "hdiff.data.prepare.engines:LocalEngine",
@@ -81,4 +82,4 @@ def load_engine(name: str, *, workers: int, timeout: float) -> Engine:
         engine_class: type[Engine] = getattr(import_module(module), class_name)
         return engine_class(workers, timeout)
     except ImportError as error:
-        raise DataError(f"engine '{name}' needs {error.name}; run: pip install '.[{name}]'") from error
+        raise DataError(f"engine '{name}' needs {error.name}; run:", install_command(name)) from error

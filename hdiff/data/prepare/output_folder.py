@@ -43,11 +43,11 @@ class OutputFolder:
             DataError: If the folder holds something else, or its manifest is damaged.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise DataError(f"{self.path} is a file; give a folder with --out")
+            raise DataError(f"{self.path} is a file; give a folder:", "--out FOLDER")
         if (self.path / MANIFEST).exists():
             return read_manifest(self.path)
         if self.path.exists() and any(self.path.iterdir()) and not self.staging.exists():
-            raise DataError(f"{self.path} is not empty and holds no data set; give another --out")
+            raise DataError(f"{self.path} is not empty and holds no data set; give another:", "--out FOLDER")
         return None
 
     @contextmanager
@@ -64,7 +64,9 @@ class OutputFolder:
             self.staging.mkdir(parents=True, exist_ok=True)
             lock = (self.staging / "lock").open("w")
         except OSError as error:
-            raise DataError(f"cannot write {self.path}: {error.strerror}; give another --out") from error
+            raise DataError(
+                f"cannot write {self.path}: {error.strerror}; give another folder:", "--out FOLDER"
+            ) from error
         with lock:
             _lock(lock, self.path, shared=shared)
             yield
@@ -107,7 +109,9 @@ class OutputFolder:
             raise DataError(
                 f"cannot write {self.path}: {error.strerror or error}; {needed}, {free:,.0f} MB are free: "
                 "make room (or raise the quota) and run again, finished shards are kept; "
-                "or give another --out or a --limit"
+                "or give another folder or fewer documents:",
+                "--out FOLDER",
+                "--limit NUMBER",
             ) from error
 
 
@@ -120,4 +124,6 @@ def _lock(lock: Any, path: Path, *, shared: bool) -> None:
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DataError(f"another process prepares into {path}; wait for it, or give another --out") from None
+        raise DataError(
+            f"another process prepares into {path}; wait for it, or give another folder:", "--out FOLDER"
+        ) from None

@@ -92,7 +92,9 @@ class Request:
                 raise DataError(
                     f"parser '{parser_spec}' does not give level '{level}', "
                     f"it gives {', '.join(parser.levels)}; {''.join(f'{lack}; or ' for lack in parser.lacks)}"
-                    "choose among these with --levels, or another --parser"
+                    "choose among these, or another parser:",
+                    f"--levels {','.join(given for given in parser.levels if given != 'word') or 'word'}",
+                    "--parser spacy",
                 )
         kept = tuple(level for level in LEVELS if level in (*levels, "word"))
         return cls(selection, parser_spec, parser, kept, are_levels_named, tokenizer, given, salience, cache)
@@ -132,5 +134,6 @@ class Request:
         if different:
             raise DataError(
                 f"{path} holds a data set made from other inputs (different: {', '.join(different)}); "
-                "give another --out, or delete the folder"
+                "delete the folder, or give another:",
+                "--out FOLDER",
             )

@@ -144,7 +144,7 @@ def prepare_share(
         raise TypeError(f"prepare_share got unexpected options {sorted(options)}")
     folder = OutputFolder(Path(out))
     if folder.manifest() is not None:
-        raise DataError(f"{out} holds a finished data set; give another --out, or delete the folder")
+        raise DataError(f"{out} holds a finished data set; delete it, or give another:", "--out FOLDER")
     with folder.claimed(shared=share is not None):
         preparation = Preparation(request, folder, progress if progress is not None else _no_progress)
         return preparation.plan() if share is None else preparation.parse_share(runner, *share)

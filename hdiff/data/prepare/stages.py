@@ -125,7 +125,8 @@ class Preparation:
             plan = json.loads((staging / PLAN_FILE).read_bytes())
         except FileNotFoundError:
             raise DataError(
-                f"{self.folder.path} holds no plan; run the same command with --plan first, once"
+                f"{self.folder.path} holds no plan; run the same command once without --shard-index and with",
+                "--plan",
             ) from None
         documents = Documents.from_dict(plan["documents"], staging / "documents")
         inputs = self.request.inputs(documents)
@@ -133,7 +134,8 @@ class Preparation:
         if different:
             raise DataError(
                 f"{self.folder.path} holds a plan for other inputs (different: {', '.join(different)}); "
-                "give the same options, or run --plan again"
+                "give the same options, or plan again:",
+                "--plan",
             )
         share = documents.shards[index::count]
         if share:
@@ -175,7 +177,8 @@ class Preparation:
                 reason = next(reason for report in of_split for reason in report["rejected"])
                 raise DataError(
                     f"the parser rejects all {documents.num_documents[split]} documents of split '{split}': "
-                    f"{reason}; give other text or another --parser"
+                    f"{reason}; give other text, or another parser, for example",
+                    "--parser plain --levels sentence",
                 )
         return parsed
 

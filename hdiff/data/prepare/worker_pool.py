@@ -141,8 +141,8 @@ class _Supervisor:
             if self.early_deaths[name] >= MAX_DEATHS:
                 raise DataError(
                     f"parsing workers were killed {MAX_DEATHS} times at the same shard, {name.name}, perhaps "
-                    f"for want of memory; run again with fewer than {len(self.workers)} --workers, finished "
-                    "shards are kept"
+                    f"for want of memory; run again with fewer workers, finished shards are kept:",
+                    f"--workers {max(1, len(self.workers) // 2)}",
                 )
         elif job.one_by_one:
             self.deaths[name][worker.document] += 1

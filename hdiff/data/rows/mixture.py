@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,16 +161,20 @@ def _open_member(member: CorpusConfig, terms: RowTerms, *, seed: int) -> CorpusR
 
 
 def _check_alike(other: PreparedData, prepared: PreparedData, *, same_salience: bool) -> None:
+    quoted = shlex.quote(str(prepared.path))
     if other.tokenizer.sha256 != prepared.tokenizer.sha256:
         raise DataError(
             f"{other.path} has another tokenizer than {prepared.path} ({other.tokenizer.sha256[:12]} instead "
-            f"of {prepared.tokenizer.sha256[:12]}); prepare it with --tokenizer {prepared.path}"
+            f"of {prepared.tokenizer.sha256[:12]}); prepare it anew:",
+            f"hdiff prepare SOURCE --out DATA --tokenizer {quoted}",
         )
     methods = [data.manifest["salience"] for data in (other, prepared)]
     if same_salience and methods[0] != methods[1]:
         raise DataError(
-            f"{other.path} has the salience '{methods[0]}', {prepared.path} '{methods[1]}'; prepare it with "
-            f"--salience {methods[1]}, or set data.lexical_salience"
+            f"{other.path} has the salience '{methods[0]}', {prepared.path} '{methods[1]}'; prepare it "
+            f"anew, or leave salience to the words:",
+            f"hdiff prepare SOURCE --out DATA --salience {methods[1]} --tokenizer {quoted}",
+            "data.lexical_salience=true",
         )
 
 
@@ -179,7 +184,7 @@ def _packed(other: PreparedData, terms: RowTerms) -> PackedBlocks:
     try:
         needed = needed_levels(other, terms.levels)
     except DataError as error:
-        raise DataError(f"{other.path}: {error}") from None
+        raise DataError(f"{other.path}: {error.args[0]}", *error.remedies) from None
     if not other.manifest["counts"]["train"]["tokens"]:
         raise DataError(f"the train split of {other.path} has no token; prepare more text")
     targets = None if terms.targets is None else TokenTargets(prepared, terms.targets)

@@ -108,7 +108,8 @@ class _Worker:
             raise DataError(
                 f"a worker of data.stream takes longer than {timeout:g} seconds for {group}; if one of these "
                 f"documents makes the parser hang remove it from the source, else raise data.stream.timeout, "
-                f"and start again with resume=auto"
+                f"and start again with",
+                f"resume=auto data.stream.timeout={10 * timeout:g}",
             )
         encoded: Encoded = self._receive(str(group))
         return encoded
@@ -134,7 +135,8 @@ class _Worker:
         return DataError(
             f"a worker of data.stream died (exit code {self.process.exitcode}) at {what}; if memory is "
             f"short lower data.stream.workers, if one of these documents kills the parser remove it from the "
-            f"source, and start again with resume=auto"
+            f"source, and start again with",
+            "resume=auto",
         )
 
 

@@ -209,7 +209,8 @@ class StreamedRows(CorpusRows):
             if self._expected is not None and self._digest() != self._expected:
                 raise DataError(
                     f"data.stream.source '{self._config.source}' gives other tokens where the checkpoint was "
-                    f"saved than it did then; give the same text again, or use output=DIR for a new run"
+                    f"saved than it did then; give the same text again, or make a new run:",
+                    "output=DIR",
                 )
             self._expected = None
         taken = slice(self._used, self._used + num_tokens)

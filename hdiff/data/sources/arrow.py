@@ -13,6 +13,7 @@ import numpy as np
 from hdiff.data.sources.columns import no_column
 from hdiff.errors import DataError
 from hdiff.files import file_sha256
+from hdiff.plugins import install_command
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _ROWS_PER_BATCH = 1_000
 _MAX_FILE_BYTES = 500_000_000
-_REMEDY = "pip install '.[train]'"
 STATE_FILE = "state.json"
 _LISTS = {
     "input_ids": "int32",
@@ -205,7 +205,7 @@ def read_parquet_values(path: Path, column: str) -> Iterator[Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise DataError(f"reading {path} needs pyarrow; {_REMEDY}") from None
+        raise DataError(f"reading {path} needs pyarrow; run:", install_command("train")) from None
 
     try:
         with parquet.ParquetFile(path) as file:
@@ -239,7 +239,7 @@ def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[st
     try:
         from datasets import load_dataset
     except ImportError:
-        raise DataError(f"reading hf:{name} needs datasets; {_REMEDY}") from None
+        raise DataError(f"reading hf:{name} needs datasets; run:", install_command("train")) from None
     try:
         for row in load_dataset(name, config, split=split, streaming=True):
             yield dict(row)

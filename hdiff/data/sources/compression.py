@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hdiff.errors import DataError
+from hdiff.plugins import install_command
 
 READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """What reading a file raises that is damaged, cut off or not allowed."""
@@ -21,7 +22,7 @@ def _open_zstandard(path: Path) -> IO[bytes]:
     try:
         import pyarrow
     except ImportError:
-        raise DataError(f"reading {path} needs pyarrow;", "pip install 'hdiff[train]'") from None
+        raise DataError(f"reading {path} needs pyarrow;", install_command("train")) from None
     return pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")  # type: ignore[no-any-return]
 
 

@@ -18,6 +18,7 @@ from hdiff.data.sources.folders import text_files
 from hdiff.data.sources.rejected import Rejected, Row
 from hdiff.data.sources.text_files import kind_of
 from hdiff.errors import DataError
+from hdiff.plugins import install_command
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -82,7 +83,7 @@ class Source:
             from datasets import IterableDataset, load_dataset
             from datasets.distributed import split_dataset_by_node
         except ImportError:
-            raise DataError("data.stream needs datasets; pip install '.[train]'") from None
+            raise DataError("data.stream needs datasets; run:", install_command("train")) from None
         config = self.config
         with self.errors():
             if self.files is not None:
