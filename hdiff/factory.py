@@ -22,6 +22,7 @@ from hdiff.corruption import (
     UniformState,
     UnitMasking,
 )
+from hdiff.corruption.soft_masking import Tables
 from hdiff.data.token_classes import CLASSES
 from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
@@ -183,6 +184,7 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
         type_heads=type_heads,
         predicts_speed=corruption.predicts_speed,
         token_classes=None if table is None else torch.tensor(table),
+        class_parents=corruption.parents if isinstance(corruption, SoftMasking) else (),
         planner=_planner(recipe),
         token_rates=corruption.new_rates(head.vocab_size) if isinstance(corruption, LearnedRates) else None,
     )
@@ -266,7 +268,7 @@ def build_corruption(
     *,
     mask_id: int,
     unit_lengths: Callable[[str], Sequence[float]],
-    token_classes: Callable[[SoftMasking], Sequence[int]] | None = None,
+    token_classes: Callable[[SoftMasking], Tables] | None = None,
 ) -> Corruption:
     """The corruption of a recipe.
 

@@ -56,6 +56,14 @@ SYSTEMS = {
     "blocks": ["corruption={kind: block_masking, block_size: 3}"],
     "soft": ["corruption={kind: soft_masking, num_classes: 8}"],
     "soft_random": ["corruption={kind: soft_masking, num_classes: 8, classes: random}"],
+    "soft_nested": ["corruption={kind: soft_masking, classes: {kind: clusters, sizes: [4, 16]}}"],
+    "soft_lexical": [
+        "corruption={kind: soft_masking, classes: {kind: syntax, sizes: [3, 6, 12]}, class_k: 2}"
+    ],
+    "soft_parts": [
+        "corruption={kind: soft_masking, classes: {kind: parts_of_speech}}",
+        "head.classes=syntax",
+    ],
     "soft_syntax": ["corruption={kind: soft_masking, num_classes: 8, classes: syntax}"],
 }
 

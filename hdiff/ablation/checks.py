@@ -168,7 +168,12 @@ def _build(recipe: Recipe, prepared: PreparedData | None) -> dict[str, int]:
         levels.append(level)  # training counts the lengths of its units
         return [0.5, 0.5]
 
-    corruption = build_corruption(recipe.corruption, mask_id=vocab_size, unit_lengths=unit_lengths)
+    corruption = build_corruption(
+        recipe.corruption,
+        mask_id=vocab_size,
+        unit_lengths=unit_lengths,
+        token_classes=lambda soft: stand_in_classes({"classes": soft.class_spec}, vocab_size),
+    )
     with torch.device("meta"):
         classes = stand_in_classes(recipe.head, vocab_size)
         model = build_model(recipe, vocab_size, corruption, head_classes=classes)

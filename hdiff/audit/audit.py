@@ -44,6 +44,7 @@ from hdiff.corruption.base import Count
 from hdiff.corruption.gaussian import GaussianCorrupted
 from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.errors import DataError
+from hdiff.factory import stand_in_classes
 from hdiff.heads import HEADS
 from hdiff.schedules import SCHEDULES, LinearSchedule, Schedule
 
@@ -140,6 +141,9 @@ BUILT_IN: dict[str, Maker] = {
     "learned_rates": _maker(LearnedRates),
     "soft_masking clusters": _soft(classes="clusters", table=(0, 1, 0), class_k=2.0),
     "soft_masking random": _soft(classes="random", table=(1, 0, 0), token_k=2.0),
+    "soft_masking nested": _maker(
+        SoftMasking, classes={"kind": "clusters"}, table=((0, 1, 0), (0, 1, 2)), class_k=2.0
+    ),
     "soft_masking syntax": _soft(classes="syntax", level="phrase"),
     "uniform_state": lambda schedule, count: UniformState(mask_id=_V, schedule=schedule),
     "gaussian": lambda schedule, count: Gaussian(mask_id=_V, schedule=schedule, embedding_width=4),
@@ -237,7 +241,7 @@ def _subject(name: str, corruption: Corruption, *, is_lexical: bool = False) -> 
         corruption.block_size = 2  # a single block would be flat masking
         name = f"{name} (blocks of 2)"
     if isinstance(corruption, SoftMasking) and corruption.is_lexical and corruption.table is None:
-        corruption = corruption.with_table([token % 2 for token in range(_V)])
+        corruption = corruption.with_table(stand_in_classes({"classes": corruption.class_spec}, _V))
     if isinstance(corruption, LearnedRates) and corruption.rates is None:
         corruption = corruption.with_rates(_unequal_rates(corruption))
     num_buckets = int(getattr(corruption, "num_buckets", 2))

@@ -101,8 +101,10 @@ def _races(corruption: Corruption, batch: Batch, generator: torch.Generator) -> 
     if isinstance(corruption, TreeCascade):
         return _tree_races(corruption, batch, generator)
     if isinstance(corruption, SoftMasking):
-        classes = _race(None, alone, corruption.class_k * ones, generator)
-        return [classes, _race(classes.time, alone, corruption.token_k * ones, generator)], 1
+        races: list[_Race] = []
+        for k in (*[corruption.class_k] * len(corruption.type_sizes), corruption.token_k):
+            races.append(_race(races[-1].time if races else None, alone, k * ones, generator))
+        return races, len(races) - 1
     if isinstance(corruption, RateMatched):
         speed = ones * corruption.speeds.k[0]
         for bucket, k in enumerate(corruption.speeds.k[1:], 1):

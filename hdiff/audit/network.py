@@ -86,6 +86,7 @@ def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
             type_heads=[made(size) for size in corruption.type_sizes],
             predicts_speed=corruption.predicts_speed,
             token_classes=None if table is None else torch.tensor(table),
+            class_parents=corruption.parents if isinstance(corruption, SoftMasking) else (),
             token_rates=None if rates is None else rates.requires_grad_(),
         )
 

@@ -1,12 +1,12 @@
-"""SoftMasking: between a token and its mask stands the class of the token. Torch only.
+"""SoftMasking: between a token and its mask stand the classes of the token. Torch only.
 
 Dimensions: B batch, L tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, final
 
 import torch
 
@@ -14,15 +14,20 @@ from hdiff.corruption.base import Count, check_k
 from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.heads.class_factors import check_tables
 from hdiff.schedules import Schedule
 from hdiff.structure import level_rank
 
-Classes = Literal["clusters", "random", "syntax"]
+Classes = Literal["clusters", "random", "syntax"] | Mapping[str, Any]
+Tables = Sequence[int] | Sequence[Sequence[int]]
+"""Class of each token id, length V; of several nested levels, coarse to fine, one table each."""
 
 
 @final
 class SoftMasking(Cascade):
     """Corruption in small steps: token -> class -> mask, and back: mask -> class -> token.
+
+    Nested classes make it mask -> coarse class -> finer class ... -> token.
 
     The intermediate state keeps part of the information ("smooth corruption" with "tractable intermediate
     states", arXiv:2512.22630). `clusters` and `random` are functions of the token id, so they cost nothing in
@@ -32,12 +37,13 @@ class SoftMasking(Cascade):
 
     Args:
         classes: `clusters` (of tokens with similar neighbours, learned from the training split), `random`
-            (the control: the same sizes), or `syntax`.
-        num_classes: Classes; for `syntax` the labels that are told apart.
+            (the control: the same sizes), or `syntax`; or `{kind: name, sizes: [16, 128]}` of
+            `hdiff.data.token_classes.CLASSES`, all of them functions of the token id, in several levels.
+        num_classes: Classes, where `classes` is a name; for `syntax` the labels that are told apart.
         level: Level of the labels for `syntax`.
-        class_k: Speed at which a class is masked.
+        class_k: Speed at which a class is masked, or gives way to the coarser one.
         token_k: Speed at which a token gives way to its class.
-        table: Class of each token, length V; None has it filled in by the trainer.
+        table: Class of each token, length V, or one table per level; None has it filled in by the trainer.
         mask_id: See `Corruption`.
         schedule: See `Corruption`.
         count: See `Cascade`.
@@ -51,25 +57,45 @@ class SoftMasking(Cascade):
         level: str = "word",
         class_k: float = 1.0,
         token_k: float = 1.0,
-        table: Sequence[int] | None = None,
+        table: Tables | None = None,
         mask_id: int | None = None,
         schedule: Schedule | None = None,
         count: Count = "exact",
     ) -> None:
         super().__init__(mask_id=mask_id, schedule=schedule, count=count)
-        if classes not in ("clusters", "random", "syntax"):
+        if not isinstance(classes, Mapping) and classes not in ("clusters", "random", "syntax"):
             raise DataError(f"classes is '{classes}'; use 'clusters', 'random' or 'syntax'")
         level_rank(level)
         if num_classes < 2:
             raise DataError(f"num_classes is {num_classes}; give at least 2")
-        if table is not None and not (table and 0 <= min(table) <= max(table) < num_classes):
-            raise DataError(
-                f"table has the classes {sorted(set(table))[:8]}, num_classes is {num_classes}; give "
-                f"a number below it for every token id"
-            )
         self.classes, self.num_classes, self.level = classes, num_classes, level
         self.class_k, self.token_k = check_k(class_k, "class_k"), check_k(token_k, "token_k")
-        self.table = None if table is None else tuple(table)
+        self.tables = () if table is None else self._levels(table)
+        self.parents = check_tables(self.tables, len(self.tables[0])) if len(self.tables) > 1 else []
+
+    def _levels(self, table: Tables) -> tuple[tuple[int, ...], ...]:
+        if table and not isinstance(table[0], int):
+            return tuple(tuple(level) for level in table)  # type: ignore[arg-type]
+        flat: tuple[int, ...] = tuple(table)  # type: ignore[arg-type]
+        size = max(flat, default=0) + 1 if isinstance(self.classes, Mapping) else self.num_classes
+        if not flat or min(flat) < 0 or max(flat) >= size:
+            raise DataError(
+                f"table has the classes {sorted(set(flat))[:8]}, num_classes is {size}; give "
+                f"a number below it for every token id"
+            )
+        return (flat,)
+
+    @property
+    def table(self) -> tuple[int, ...] | None:
+        """Finest class of each token; None if it is not filled in yet."""
+        return self.tables[-1] if self.tables else None
+
+    @property
+    def class_spec(self) -> dict[str, Any]:
+        """Which classes of token ids a trainer fills in, `{kind: name, ...}`."""
+        if isinstance(self.classes, Mapping):
+            return dict(self.classes)
+        return {"kind": self.classes, "sizes": [self.num_classes]}
 
     @property
     def is_lexical(self) -> bool:
@@ -78,7 +104,14 @@ class SoftMasking(Cascade):
 
     @property
     def type_sizes(self) -> tuple[int, ...]:
+        if isinstance(self.classes, Mapping):
+            return tuple(max(level) + 1 for level in self._filled_in())
         return (self.num_classes if self.is_lexical else self.num_classes + 1,)
+
+    def _filled_in(self) -> tuple[tuple[int, ...], ...]:
+        if not self.tables:
+            raise DataError("the table of token classes is not filled in yet; call with_table(...) first")
+        return self.tables
 
     def required_levels(self) -> tuple[str, ...]:
         return () if self.is_lexical else (self.level,)
@@ -86,7 +119,7 @@ class SoftMasking(Cascade):
     def unconditional(self) -> SoftMasking:
         return self
 
-    def with_table(self, table: Sequence[int]) -> SoftMasking:
+    def with_table(self, table: Tables) -> SoftMasking:
         """The same corruption with the class of each token id filled in."""
         return SoftMasking(
             classes=self.classes,
@@ -103,11 +136,9 @@ class SoftMasking(Cascade):
     def streams(self, batch: Batch) -> Sequence[Stream]:
         units = batch.units("token")
         if self.is_lexical:
-            if self.table is None:
-                raise DataError("the table of token classes is not filled in yet; call with_table(...) first")
-            types = torch.tensor(self.table, device=units.device)[batch.input_ids]
+            types = [torch.tensor(level, device=units.device)[batch.input_ids] for level in self._filled_in()]
         elif self.level in batch.labels:
-            types = batch.labels[self.level].clamp(max=self.num_classes)
+            types = [batch.labels[self.level].clamp(max=self.num_classes)]
         else:
             raise DataError(
                 f"classes 'syntax' needs labels of level '{self.level}', the batch has "
@@ -115,4 +146,5 @@ class SoftMasking(Cascade):
                 f"hdiff prepare SOURCE --out DATA --levels {self.level}",
             )
         like = torch.ones(units.shape, dtype=torch.float64, device=units.device)
-        return [Stream(units, self.class_k * like, types), Stream(units, self.token_k * like)]
+        classes = [Stream(units, self.class_k * like, level) for level in types]
+        return [*classes, Stream(units, self.token_k * like)]

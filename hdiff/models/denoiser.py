@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -57,6 +58,8 @@ class Denoiser(Headed):
         predicts_speed: Whether a head predicts the masking speed of hidden tokens.
         token_classes: Class of each token, long (V,), if the last type stream shows it: only tokens of a
             visible class are possible then.
+        class_parents: For every type stream after the first the type of the stream before in which each of
+            its types lies: only those of a visible type are possible then.
         planner: Predicts spans, labels and salience of hidden tokens, for samplers that ask it.
         token_rates: Learned masking speeds of the tokens; the expected speed of a hidden one follows from its
             scores, which are those of a product head.
@@ -72,6 +75,7 @@ class Denoiser(Headed):
         type_heads: Sequence[Head] = (),
         predicts_speed: bool = False,
         token_classes: Tensor | None = None,
+        class_parents: Sequence[Sequence[int]] = (),
         planner: Planner | None = None,
         token_rates: TokenRates | None = None,
     ) -> None:
@@ -86,6 +90,9 @@ class Denoiser(Headed):
             nn.init.zeros_(self.speed.bias)
         self.planner = planner
         self.register_buffer("token_classes", token_classes, persistent=False)
+        self.num_nested = len(class_parents)
+        for number, parents in enumerate(class_parents, start=1):
+            self.register_buffer(f"type_parents_{number}", torch.tensor(parents), persistent=False)
 
     def hidden(
         self,
@@ -174,7 +181,12 @@ class Denoiser(Headed):
         return DenoiserOutput(
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
             type_log_prob=tuple(
-                type_head.log_prob(term.spans.gather(hidden), term.spans.gather(term.targets), term.spans)
+                type_head.log_prob(
+                    term.spans.gather(hidden),
+                    term.spans.gather(term.targets),
+                    term.spans,
+                    support=self.type_support(term.stream, corrupted.types_t, term.spans),
+                )
                 for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
             ),
             log_speed=None if self.speed is None else self.speed(packed[spans.offset == 0]).squeeze(-1),
@@ -195,6 +207,22 @@ class Denoiser(Headed):
         if self.token_classes is None or types_t is None:
             return None
         return spans.gather(types_t)[:, -1:] == self.token_classes
+
+    def type_support(self, stream: int, types_t: Tensor | None, spans: PackedSpans) -> Tensor | None:
+        """Types of a stream that the visible ones of the stream before leave possible at packed positions.
+
+        Args:
+            stream: Number of the type stream.
+            types_t: Visible types, long (B, L, R).
+            spans: Packed positions, all with a visible type in the stream before.
+
+        Returns:
+            bool (P, types of the stream), or None if all are.
+        """
+        if not 0 < stream <= self.num_nested or types_t is None:
+            return None
+        parents: Tensor = getattr(self, f"type_parents_{stream}")
+        return spans.gather(types_t)[:, stream - 1 : stream] == parents
 
     def _type_heads(self) -> list[Head]:
         return [head for head in self.type_heads if isinstance(head, Head)]

@@ -151,11 +151,12 @@ def visible_streams(corruption: Corruption, is_masked: Tensor, types_t: Tensor) 
     if isinstance(corruption, TreeCascade):
         return _tree_streams(corruption, is_masked, types_t)
     if isinstance(corruption, SoftMasking):
-        class_hidden = types_t[..., 0] == corruption.type_sizes[0]
-        return [
-            _single(class_hidden, corruption.class_k, 0),
-            _single(is_masked & ~class_hidden, corruption.token_k, None),
-        ]
+        streams, above = [], torch.zeros_like(is_masked)
+        for number, size in enumerate(corruption.type_sizes):
+            here = types_t[..., number] == size
+            streams.append(_single(here & ~above, corruption.class_k, number))
+            above = here
+        return [*streams, _single(is_masked & ~above, corruption.token_k, None)]
     if isinstance(corruption, (RateMatched, LearnedRates)):
         return [_single(is_masked, 1.0, None)]
     raise DataError(
@@ -266,7 +267,8 @@ class _DenoiserReading:
 
     def types(self, stream: int, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
         head = cast(Head, self.denoiser.type_heads[stream])
-        return head.sample(spans.gather(self.hidden), spans, generator=generator)
+        support = self.denoiser.type_support(stream, self.types_t, spans)
+        return head.sample(spans.gather(self.hidden), spans, generator=generator, support=support)
 
     def log_speed(self) -> Tensor:
         if self.denoiser.token_rates is not None:

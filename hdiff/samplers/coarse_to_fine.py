@@ -176,7 +176,7 @@ class CoarseToFineSampler(Sampler):
                     units = torch.where(selected, first_positions(stream.units), units)
                 else:
                     head = cast(Head, denoiser.type_heads[number])
-                    drawn = values(head, number, packed, spans, None)
+                    drawn = values(head, number, packed, spans, denoiser.type_support(number, shown, spans))
                     types[..., number] = spans.scatter(types[..., number], drawn)
                 call += 1
         return Samples(tokens, steps, units, nfe=call, calls=torch.full_like(tokens[:, 0], call))

@@ -151,9 +151,10 @@ def _type_text(types: Tensor, corruption: Corruption, labels: Mapping[str, Mappi
     """The finest type that is visible, in words: `[` begins a unit, its label, its class of salience."""
     sizes = corruption.type_sizes
     if isinstance(corruption, SoftMasking):
-        number = int(types[0])
-        if number == sizes[0]:
+        shown = [int(number) for number, size in zip(types, sizes, strict=True) if int(number) < size]
+        if not shown:
             return ""
+        number = shown[-1]
         if corruption.is_lexical:
             return f"class {number}"
         return _label(number, labels.get(corruption.level, {}), corruption.num_classes)

@@ -74,7 +74,7 @@ class ModelDescription(Section):
         corruption: `{kind: name, ...}`, as in a recipe.
         evaluation: What `hdiff eval` measures by default, and with which sampler.
         unit_lengths: Distribution of unit lengths in the training split, for `lengths: corpus`.
-        token_classes: Class of each token id, for lexical `soft_masking`.
+        token_classes: Class of each token id, for lexical `soft_masking`; of several levels one table each.
         head_classes: Class of each token id by which the head factors its output, one table per level.
         labels: Numbers of the labels of each level, for skeletons.
         parser: Parser of the training text; None if it is one of the author's.
@@ -101,7 +101,7 @@ class ModelDescription(Section):
     corruption: Component
     evaluation: EvaluationConfig = EvaluationConfig()
     unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
-    token_classes: list[int] = Field(default_factory=list)
+    token_classes: list[int] | list[list[int]] = Field(default_factory=list)
     head_classes: list[list[int]] = Field(default_factory=list)
     labels: dict[str, dict[str, int]] | None = None
     parser: SharedParser | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from hdiff.components import build
 from hdiff.config import Recipe
 from hdiff.corruption import Corruption, SoftMasking
+from hdiff.corruption.soft_masking import Tables
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import CLASSES, TokenClasses
@@ -28,7 +29,8 @@ class RecipeData:
 
     Attributes:
         unit_lengths: Level -> histogram of the lengths of its units, for levels the corruption asked for.
-        token_classes: Class of each token id, (V,); empty if the corruption has none.
+        token_classes: Class of each token id, (V,) or, of several levels, (levels, V); empty if the
+            corruption has none.
         head_classes: Class of each token id by which the head factors its output, (levels, V), if it does.
     """
 
@@ -36,7 +38,7 @@ class RecipeData:
         self.recipe = recipe
         self.prepared = prepared
         self.unit_lengths: dict[str, list[float]] = {}
-        self.token_classes: list[int] = []
+        self.token_classes: Tables = []
         self.head_classes: list[list[int]] = []
 
     def blocks(self, split: str, levels: Sequence[str], *, targets: TargetSpec | None = None) -> PackedBlocks:
@@ -111,11 +113,12 @@ class RecipeData:
         self.unit_lengths[level] = self.blocks("train", (level,)).unit_length_histogram(level)
         return self.unit_lengths[level]
 
-    def _learn_token_classes(self, corruption: SoftMasking) -> list[int]:
-        spec = {"kind": corruption.classes, "sizes": [corruption.num_classes]}
-        learned = self._of_run("token_classes") or self._learn_classes(spec, "corruption.classes")[0]
-        self.token_classes = learned
-        return learned
+    def _learn_token_classes(self, corruption: SoftMasking) -> Tables:
+        self.token_classes = self._of_run("token_classes")
+        if not self.token_classes:
+            levels = self._learn_classes(corruption.class_spec, "corruption.classes")
+            self.token_classes = levels if len(levels) > 1 else levels[0]
+        return self.token_classes
 
     def _of_run(self, name: str) -> list[Any]:
         """Classes of the run that goes on, whose weights belong to them; empty if it begins."""
