@@ -62,7 +62,7 @@ SYSTEMS = {
     ],
     "soft_parts": [
         "corruption={kind: soft_masking, classes: {kind: parts_of_speech}}",
-        "head.classes=syntax",
+        "head={kind: product, classes: syntax}",
     ],
     "soft_syntax": ["corruption={kind: soft_masking, num_classes: 8, classes: syntax}"],
 }

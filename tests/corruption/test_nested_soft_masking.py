@@ -51,7 +51,7 @@ def test_classes_are_masked_before_the_tokens_and_coarse_ones_last(generator: to
 
 
 def test_a_uniform_network_pays_log_v_whatever_the_levels(generator: torch.Generator) -> None:
-    """Zero scores: each class equally likely within its parent, so log 2 + log 2 + log 2 + tokens of a class."""
+    """Zero scores: each class is equally likely within its parent, and so is each token of a class."""
     levels = [
         [v // 6 for v in range(VOCAB)],
         [v // 3 for v in range(VOCAB)],
