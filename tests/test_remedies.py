@@ -659,6 +659,7 @@ CASES = [
 
 
 ONLY_READ = {
+    ("hdiff/data/tokenizer_files.py", 'python -c "{}"'): "a tokenizer in another form: its own tests",
     ("hdiff/data/token_targets.py", "--parser spacy"): "classes of words: their own tests",
     ("hdiff/data/token_targets.py", "--parser spacy --levels {}"): "classes of words: their own tests",
     ("hdiff/data/prepare/stages.py", "--levels '{}'"): "a level without a span: its own tests",
