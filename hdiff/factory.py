@@ -24,8 +24,9 @@ from hdiff.corruption import (
 )
 from hdiff.corruption.soft_masking import Tables
 from hdiff.data.token_classes import CLASSES
-from hdiff.errors import RecipeError
+from hdiff.errors import DataError, RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.layers.trunk import Trunk
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.block_denoiser import BlockDenoiser
@@ -326,6 +327,40 @@ def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> S
         spec = {"num_steps": num_steps, **spec}
     sampler: Sampler = build(spec, SAMPLERS, section="sampler")
     return sampler
+
+
+def text_sampler(
+    spec: Mapping[str, Any] | None,
+    corruption: Corruption,
+    *,
+    num_steps: int | None,
+    default: int,
+    sampling: Sampling = AS_IT_IS,
+) -> Sampler:
+    """The sampler that writes a text, with its steps: one rule for commands, pipelines and served models.
+
+    Args:
+        spec: `{kind: name, ...}` that was asked for; None: the plain one of the corruption.
+        corruption: That of the model.
+        num_steps: Steps T that were asked for; the plain sampler of some families has no use for them.
+        default: Steps T where a sampler needs them and none were asked for.
+        sampling: Temperature and truncation.
+
+    Returns:
+        The sampler.
+
+    Raises:
+        DataError: If steps are asked of a sampler that finds their number itself.
+        RecipeError: If the kind or a key is unknown.
+    """
+    chosen = spec or corruption.plain_sampler(default if num_steps is None else num_steps)
+    parameter = steps_parameter(chosen)
+    if spec is not None and num_steps is not None and (parameter is None or "num_steps" in spec):
+        reason = "finds its number of steps itself" if parameter is None else "is given num_steps"
+        raise DataError(f"sampler '{spec['kind']}' {reason}; leave the number of steps out")
+    if num_steps is None and parameter is not None and parameter.default is parameter.empty:
+        num_steps = default
+    return build_sampler(chosen, num_steps=num_steps).with_sampling(sampling)
 
 
 def count_parameters(model: DiffusionModel | Autoregressive) -> dict[str, int]:

@@ -184,17 +184,19 @@ def sampler_distribution(subject: Subject) -> list[Check]:
 def _sampled(subject: Subject, generator: torch.Generator) -> Tensor:
     """Strings drawn with the exact posterior, one unit at a time, long (B, L)."""
     length = subject.language.length
-    options: dict[str, Any] = {"num_samples": NUM_SAMPLES, "length": length, "generator": generator}
+    assert subject.corruption.mask_id is not None
+    rows = torch.full((NUM_SAMPLES, length), subject.corruption.mask_id)
     if isinstance(subject.corruption, BlockMasking):
         # Later blocks are hidden as a whole, so the visible tokens are all that a block may read.
         tokens = TokenMasking(mask_id=subject.corruption.mask_id)
         model = _ForAncestral(ExactDenoiser(subject.language, tokens), subject.corruption.block_size)
-        return BlockSampler(length).sample(cast(Any, model), subject.corruption, **options).tokens
+        blocks = BlockSampler(length)
+        return blocks.sample(cast(Any, model), subject.corruption, rows, generator=generator).tokens
     exact = ExactDenoiser(subject.language, subject.corruption)
     if isinstance(subject.corruption, UnitMasking):
-        sampler = AncestralSampler(length)
-        return sampler.sample(cast(Any, _ForAncestral(exact)), subject.corruption, **options).tokens
-    return chain_sample(exact.read, subject.corruption, **options).tokens
+        ancestral, model = AncestralSampler(length), cast(Any, _ForAncestral(exact))
+        return ancestral.sample(model, subject.corruption, rows, generator=generator).tokens
+    return chain_sample(exact.read, subject.corruption, rows, generator=generator).tokens
 
 
 class _ForAncestral(nn.Module):

@@ -16,6 +16,7 @@ from hdiff.audit.language import AuditLanguage
 from hdiff.corruption import Corrupted, Gaussian, UniformState, sample_times
 from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
 from hdiff.corruption.uniform_state import UniformCorrupted
+from hdiff.factory import build_sampler
 from hdiff.heads import ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.gaussian_denoiser import (
@@ -27,8 +28,6 @@ from hdiff.models.gaussian_denoiser import (
 )
 from hdiff.models.uniform_denoiser import UniformDenoiser, UniformOutput
 from hdiff.objectives import nelbo
-from hdiff.samplers.gaussian import sample_gaussian
-from hdiff.samplers.uniform_state import sample_uniform_state
 
 ROWS = 40_000
 NUM_SAMPLES = 5_000
@@ -155,18 +154,10 @@ def noise_sampler(subject: Subject) -> list[Check]:
     Steps are of finite length, so this is no chi-square: the law is reached as 1 / T.
     """
     language, corruption = subject.language, subject.corruption
-    options: dict[str, Any] = {
-        "num_samples": NUM_SAMPLES,
-        "length": language.length,
-        "num_steps": NUM_STEPS,
-        "generator": torch.Generator().manual_seed(5),
-    }
-    if isinstance(corruption, UniformState):
-        tokens, _ = sample_uniform_state(ExactUniform(language).log_probs, corruption, **options)
-    else:
-        assert isinstance(corruption, Gaussian)
-        exact = ExactGaussian(language, corruption.embedding_width)
-        tokens, _ = sample_gaussian(exact, corruption, **options)
+    sampler = build_sampler(corruption.plain_sampler(), num_steps=NUM_STEPS)
+    rows = torch.full((NUM_SAMPLES, language.length), language.vocab_size)
+    generator = torch.Generator().manual_seed(5)
+    tokens = sampler.sample(_exact(subject), corruption, rows, generator=generator).tokens
     counts = torch.bincount(language.numbers(tokens), minlength=len(language.strings)).double()
     distance = 0.5 * float((counts / NUM_SAMPLES - language.probability).abs().sum())
     return [subject.check("sampler_distribution", distance, 0.0, FARTHEST, distance <= FARTHEST)]

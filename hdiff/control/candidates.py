@@ -6,7 +6,6 @@ Dimensions: B rows, one per sample, L tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,10 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corruption
-from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler, Samples
+from hdiff.heads.sampling import AS_IT_IS
+from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples
 
 if TYPE_CHECKING:
     from hdiff.control.literal import GivenText
@@ -50,7 +47,7 @@ class Controlled:
 
 
 def fill_best(
-    denoiser: Denoiser,
+    denoiser: HasHead,
     corruption: Corruption,
     tokenizer: Tokenizer,
     sampler: Sampler,
@@ -58,6 +55,7 @@ def fill_best(
     *,
     given: GivenText | None = None,
     generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
 ) -> Controlled:
     """Fills every candidate and keeps, for each sample, the one with the fewest nats per token.
 
@@ -69,6 +67,7 @@ def fill_best(
         candidates: Rows with `mask_id` at gaps, long (B, L) each, L as it likes.
         given: How the given tokens stand in the text; None: as the tokenizer spells them.
         generator: Source of randomness, on the model's device.
+        on_step: Called after every step of every candidate.
 
     Returns:
         One text per row.
@@ -80,8 +79,8 @@ def fill_best(
     corruption = check_masked_units(corruption).unconditional()
     mask_id = denoiser.mask_id
     check_steps(sampler, min(int((rows == mask_id).sum(1).min()) for rows in candidates))
-    filler = banning(sampler, tokenizer.facts.never_text)
-    scorer = with_sampling(sampler, AS_IT_IS)
+    filler = sampler.banning(tokenizer.facts.never_text)
+    scorer = sampler.with_sampling(AS_IT_IS)
     if len(candidates) > 1 and not scorer.has_bound:
         raise DataError(
             f"{len(candidates)} candidates and {type(sampler).__name__}, which has no bound to compare them "
@@ -89,7 +88,7 @@ def fill_best(
         )
     best: list[tuple[float | None, Samples]] = []
     for rows in candidates:
-        filled = filler.sample(denoiser, corruption, text=rows, generator=generator)
+        filled = filler.sample(denoiser, corruption, rows, generator=generator, on_step=on_step)
         scores: list[float | None] = [None] * len(rows)
         if scorer.has_bound:
             is_gap = rows.to(filled.tokens.device) == mask_id
@@ -156,22 +155,9 @@ def one_by_one(samples: Samples) -> list[Samples]:
     ]
 
 
-def with_sampling(sampler: Sampler, sampling: Sampling) -> Sampler:
-    """The same sampler with another way to draw."""
-    changed = copy(sampler)
-    changed.sampling = sampling
-    return changed
-
-
-def banning(sampler: Sampler, ids: Sequence[int]) -> Sampler:
-    """The same sampler, which never draws some tokens."""
-    sampling = sampler.sampling
-    return with_sampling(sampler, replace(sampling, banned=(*sampling.banned, *ids)))
-
-
-def check_masked_units(corruption: Corruption) -> UnitMasking:
+def check_masked_units(corruption: Corruption) -> Corruption:
     """Returns the corruption, or raises DataError if its models cannot fill gaps between given words."""
-    if not isinstance(corruption, UnitMasking):
+    if corruption.masked_units() is None:
         raise DataError(
             f"gaps between given words need a model of masked units (span_masking, token_masking); one of "
             f"{type(corruption).__name__} never saw words before what comes first in it"

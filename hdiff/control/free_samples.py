@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.corruption import Cascade, LearnedRates, RateMatched
+from hdiff.factory import text_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.pages.trajectory import trajectory
 from hdiff.runs.folder import RunFolder
-from hdiff.samplers.draw import draw
+from hdiff.samplers import hidden_rows
 
 if TYPE_CHECKING:
     from hdiff.parsers.base import Parser
@@ -44,17 +44,11 @@ def sample_run(
     """
     length = run.recipe.data.sequence_length if length is None else length
     generator = torch.Generator().manual_seed(seed)
-    samples = draw(
-        run.denoiser,
-        run.corruption,
-        num_samples=num_samples,
-        length=length,
-        num_steps=num_steps,
-        sampling=sampling,
-        generator=generator,
-    )
-    if isinstance(run.corruption, (Cascade, RateMatched, LearnedRates)):
-        num_steps = samples.nfe
+    corruption = run.corruption.unconditional()
+    sampler = text_sampler(None, corruption, num_steps=num_steps, default=num_steps, sampling=sampling)
+    rows = hidden_rows(run.denoiser, num_samples, length)
+    samples = sampler.sample(run.denoiser, corruption, rows, generator=generator)
+    num_steps = getattr(sampler, "num_steps", samples.nfe)
     record = trajectory(
         samples, run.tokenizer, parser=parser, title=run.recipe.name, num_steps=num_steps, seed=seed
     )

@@ -13,8 +13,7 @@ from hdiff.control.candidates import Controlled, check_rows, fill_best
 from hdiff.control.literal import Given, GivenText
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler
+from hdiff.samplers.base import HasHead, Sampler
 
 if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
@@ -98,7 +97,7 @@ class Keywords:
 
 
 def with_keywords(
-    denoiser: Denoiser,
+    denoiser: HasHead,
     corruption: Corruption,
     tokenizer: Tokenizer,
     sampler: Sampler,

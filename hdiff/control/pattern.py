@@ -14,8 +14,8 @@ from hdiff.control.candidates import Controlled, check_rows, fill_best
 from hdiff.control.literal import Given, GivenText
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler
+from hdiff.samplers import OnStep, Sampler
+from hdiff.samplers.base import HasHead
 from hdiff.strict_yaml import is_unicode
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Pattern:
 
 
 def infill(
-    denoiser: Denoiser,
+    denoiser: HasHead,
     corruption: Corruption,
     tokenizer: Tokenizer,
     sampler: Sampler,
@@ -172,6 +172,7 @@ def infill(
     num_samples: int = 1,
     longest: int | None = None,
     generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
 ) -> Controlled:
     """Fills the gaps of a text; of several possible lengths the likeliest per token is kept.
 
@@ -187,6 +188,7 @@ def infill(
         num_samples: Texts to make.
         longest: Tokens of the rows the model was trained on; None: any.
         generator: Source of randomness, on the model's device.
+        on_step: Called after every step of every length.
 
     Returns:
         The texts.
@@ -203,7 +205,14 @@ def infill(
     ]
     candidates = [torch.tensor([row] * num_samples) for row in rows]
     return fill_best(
-        denoiser, corruption, tokenizer, sampler, candidates, given=pattern.given, generator=generator
+        denoiser,
+        corruption,
+        tokenizer,
+        sampler,
+        candidates,
+        given=pattern.given,
+        generator=generator,
+        on_step=on_step,
     )
 
 

@@ -13,8 +13,7 @@ from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.corruption.base import Corruption
 from hdiff.data.alignment import token_texts
 from hdiff.errors import DataError
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler
+from hdiff.samplers.base import HasHead, Sampler
 
 if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
@@ -57,7 +56,7 @@ def rewriting_pattern(text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap 
 
 
 def rewrite(
-    denoiser: Denoiser,
+    denoiser: HasHead,
     corruption: Corruption,
     tokenizer: Tokenizer,
     sampler: Sampler,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from hdiff.control.candidates import (
     check_masked_units,
     check_steps,
     one_by_one,
-    with_sampling,
 )
 from hdiff.control.free_samples import sample_run
 from hdiff.control.keywords import Keywords, with_keywords
@@ -23,15 +21,13 @@ from hdiff.control.request import Request
 from hdiff.control.rewrite import rewriting_pattern
 from hdiff.control.skeleton import Skeleton, follow_skeleton, num_values, skeleton_types
 from hdiff.control.verification import skeleton_checker
-from hdiff.corruption import Cascade, UnitMasking
+from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.errors import CheckpointError, DataError
-from hdiff.factory import build_sampler, steps_parameter
+from hdiff.factory import text_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.denoiser import Denoiser
 from hdiff.pages.trajectory import trajectory
 from hdiff.runs.folder import RunFolder
-from hdiff.samplers import Sampler
-from hdiff.samplers.draw import STEPS, default_steps, plain_sampler
+from hdiff.samplers import Sampler, hidden_rows
 
 if TYPE_CHECKING:
     from hdiff.parsers.base import Parser
@@ -57,7 +53,7 @@ def controlled_samples(
         run: The run.
         request: What is asked of the text.
         num_samples: How many.
-        num_steps: Steps T; None takes `hdiff.samplers.draw.default_steps`.
+        num_steps: Steps T; None takes `Corruption.default_steps`.
         seed: Seed.
         sampling: Temperature and truncation.
         sampler: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`; None takes that of the recipe (free samples
@@ -79,7 +75,7 @@ def controlled_samples(
         sampler = run.recipe.evaluation.sampler
     if request.control is None and sampler is None:
         return _plain(run, request.length, num_samples, num_steps, seed, sampling, parser)
-    if not isinstance(run.denoiser, Denoiser):
+    if run.corruption.masked_units() is None and not run.corruption.type_sizes:
         raise CheckpointError(
             f"{run.path} is of corruption '{run.recipe.corruption['kind']}', which has one sampler and takes "
             f"no given text; train a model of masked units or a cascade"
@@ -108,16 +104,15 @@ def _plain(
     parser: Parser | None,
 ) -> dict[str, Any]:
     length = _length(run, length)
-    if isinstance(run.corruption, (UnitMasking, Cascade)):
-        most = length * (1 + len(run.corruption.type_sizes))
-        if num_steps is not None and num_steps > most:
-            raise DataError(
-                f"{num_steps} steps for {most} values to fill; give at most {most} steps:", f"--steps {most}"
-            )
+    most = run.corruption.most_steps(length)
+    if num_steps is not None and most is not None and num_steps > most:
+        raise DataError(
+            f"{num_steps} steps for {most} values to fill; give at most {most} steps:", f"--steps {most}"
+        )
     return sample_run(
         run,
         num_samples=num_samples,
-        num_steps=default_steps(run.corruption, length) if num_steps is None else num_steps,
+        num_steps=run.corruption.default_steps(length) if num_steps is None else num_steps,
         seed=seed,
         sampling=sampling,
         length=length,
@@ -138,10 +133,8 @@ def _unasked(
     most = length * (1 + len(corruption.type_sizes))
     sampler = sampler_of(most)
     check_steps(sampler, most)
-    assert isinstance(run.denoiser, Denoiser), "the caller has checked it"
-    samples = sampler.sample(
-        run.denoiser, corruption, num_samples=num_samples, length=length, generator=generator
-    )
+    hidden = hidden_rows(run.denoiser, num_samples, length)
+    samples = sampler.sample(run.denoiser, corruption, hidden, generator=generator)
     pieces = tuple(tuple(run.tokenizer.pieces(row)) for row in samples.tokens.tolist())
     rows = tuple(one_by_one(samples))
     return Controlled(tuple(map("".join, pieces)), tuple(samples.tokens), (None,) * num_samples, rows, pieces)
@@ -155,7 +148,6 @@ def _asked(
     generator: torch.Generator,
     parser: Parser | None,
 ) -> Controlled:
-    assert isinstance(run.denoiser, Denoiser), "the caller has checked it"
     given = (run.denoiser, run.corruption, run.tokenizer)
     size: dict[str, Any] = {
         "num_samples": num_samples,
@@ -218,19 +210,10 @@ def _sampler(
     sampling: Sampling,
 ) -> Sampler:
     """The sampler asked for, with its steps: T, where the class takes it."""
-    spec = spec or plain_sampler(run.corruption.unconditional())
-    if spec is None:
-        raise DataError(
-            f"corruption '{run.recipe.corruption['kind']}' takes no given text; train a model of masked "
-            f"units or a cascade"
-        )
-    parameter = steps_parameter(spec)
-    if num_steps is not None and (parameter is None or "num_steps" in spec):
-        reason = "finds its number of steps itself" if parameter is None else "is given num_steps"
-        raise DataError(f"sampler '{spec['kind']}' {reason}; leave --steps out")
-    if num_steps is None and parameter is not None and parameter.default is inspect.Parameter.empty:
-        num_steps = min(STEPS, num_values)
-    return with_sampling(build_sampler(spec, num_steps=num_steps), sampling)
+    default = min(DEFAULT_STEPS, num_values)
+    return text_sampler(
+        spec, run.corruption.unconditional(), num_steps=num_steps, default=default, sampling=sampling
+    )
 
 
 def _record(

@@ -16,7 +16,6 @@ from hdiff.components import nearest
 from hdiff.control.candidates import (
     NUM_ENDS,
     Controlled,
-    banning,
     check_rows,
     check_steps,
     controlled,
@@ -24,12 +23,9 @@ from hdiff.control.candidates import (
 )
 from hdiff.control.verification import FREE
 from hdiff.corruption.base import Corruption
-from hdiff.corruption.cascade import Cascade
-from hdiff.corruption.soft_masking import SoftMasking
-from hdiff.corruption.tree_cascade import TreeCascade
+from hdiff.corruption.type_code import TypeCode
 from hdiff.errors import DataError
-from hdiff.models.denoiser import Denoiser
-from hdiff.samplers.base import Sampler, Samples
+from hdiff.samplers.base import HasHead, Sampler, Samples
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 
 if TYPE_CHECKING:
@@ -84,7 +80,7 @@ class Skeleton:
 
 
 def follow_skeleton(
-    denoiser: Denoiser,
+    denoiser: HasHead,
     corruption: Corruption,
     tokenizer: Tokenizer,
     sampler: Sampler,
@@ -127,8 +123,7 @@ def follow_skeleton(
         raise DataError(f"{type(sampler).__name__} knows no types; add", "--sampler coarse_to_fine")
     check_steps(sampler, num_values(skeleton, corruption))
     row = [tokenizer.eos_id, *[denoiser.mask_id] * len(skeleton), tokenizer.eos_id]
-    filler = banning(sampler, tokenizer.facts.never_text)
-    assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
+    filler = sampler.banning(tokenizer.facts.never_text)
     kept: dict[int, Samples] = {}
     accepted: set[int] = set()
     for _ in range(tries):
@@ -138,7 +133,7 @@ def follow_skeleton(
         filled = filler.sample(
             denoiser,
             corruption,
-            text=torch.tensor([row] * len(wanted)),
+            torch.tensor([row] * len(wanted)),
             types=types.expand(len(wanted), -1, -1),
             generator=generator,
         )
@@ -172,13 +167,12 @@ def skeleton_types(
     Raises:
         DataError: If the model generates no labels first, or a label is unknown.
     """
-    level, num_labels = _label_level(corruption, skeleton)
-    known = known_labels(labels.get(level, {}), num_labels)
-    has_boundary = isinstance(corruption, TreeCascade) and "boundary" in corruption.types
+    level, code = _label_code(corruption, skeleton)
+    known = known_labels(labels.get(level, {}), code.num_labels)
     sizes = torch.tensor(corruption.type_sizes)
     types = sizes.repeat(len(skeleton) + NUM_ENDS, 1)
     # The ends are separators: units of their own without a label, at every level.
-    types[0] = types[-1] = int(has_boundary)
+    types[0] = types[-1] = code.encode(1, 0, 0)
     place = 1
     for label, length in skeleton.spans:
         if label != FREE:
@@ -189,9 +183,8 @@ def skeleton_types(
                     f"{', '.join(known)}); {FREE} leaves it open:",
                     f"--skeleton '{open_ones}'",
                 )
-            number = known[label]
-            types[place : place + length, 0] = 2 * number if has_boundary else number
-            types[place, 0] += int(has_boundary)
+            types[place : place + length, 0] = code.encode(0, known[label], 0)
+            types[place, 0] = code.encode(1, known[label], 0)
         place += length
     return types
 
@@ -215,17 +208,29 @@ def known_labels(numbers: Mapping[str, int], num_labels: int) -> dict[str, int]:
     return dict(sorted(known.items(), key=lambda item: item[1]))
 
 
-def _label_level(corruption: Corruption, skeleton: Skeleton) -> tuple[str, int]:
-    """Level whose labels are generated first, and how many are told apart."""
-    if isinstance(corruption, SoftMasking) and corruption.classes == "syntax":
-        return corruption.level, corruption.num_classes
-    if isinstance(corruption, TreeCascade) and "label" in corruption.types and corruption.levels:
-        if corruption.direction != "coarse_to_fine":
+def skeleton_labels(corruption: Corruption, labels: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Labels that a skeleton may name, most frequent first; empty for models that generate none first.
+
+    Args:
+        corruption: The model's corruption.
+        labels: For each level the numbers of its labels.
+    """
+    for level, code in corruption.type_codes[:1]:
+        if code.num_labels and not code.is_lexical:
+            return list(known_labels(labels.get(level, {}), code.num_labels))
+    return []
+
+
+def _label_code(corruption: Corruption, skeleton: Skeleton) -> tuple[str, TypeCode]:
+    """Level whose labels are generated first, and their code."""
+    codes = corruption.type_codes
+    if codes and codes[0][1].num_labels and not codes[0][1].is_lexical:
+        if not corruption.generates_types_first:
             raise DataError("the cascade generates words first; skeletons need direction 'coarse_to_fine'")
-        if "salience" in corruption.types:
+        if any(code.num_buckets for _, code in codes):
             raise DataError("types of the cascade also show salience; train without it to give a skeleton")
-        return corruption.levels[0], corruption.num_labels
-    kind = type(corruption).__name__ + (" without labels" if isinstance(corruption, Cascade) else "")
+        return codes[0]
+    kind = type(corruption).__name__ + (" without labels" if codes else "")
     types = "types: [label], num_labels: 32"
     raise DataError(
         f"a skeleton needs a model that generates labels before words, this one is of {kind}; train with",

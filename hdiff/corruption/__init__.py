@@ -1,6 +1,6 @@
 """Corruptions: how text is noised. Torch only."""
 
-from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.base import Corrupted, Corruption, MaskedUnits
 from hdiff.corruption.block_masking import BlockCorrupted, BlockMasking
 from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.corruption.gaussian import Gaussian
@@ -37,6 +37,7 @@ __all__ = [
     "Corruption",
     "Gaussian",
     "LearnedRates",
+    "MaskedUnits",
     "RateMatched",
     "RowNoise",
     "SoftMasking",

@@ -6,12 +6,16 @@ Dimensions: B batch, L tokens, S spans, R type streams.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 import torch
 from torch import Tensor, nn
 
+from hdiff.corruption.hiding_times import HidingTimes
+from hdiff.corruption.type_code import TypeCode
+from hdiff.corruption.visible_streams import VisibleStream
 from hdiff.data.batch import Batch, Problem
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
@@ -21,6 +25,9 @@ Count = Literal["exact", "bernoulli"]
 
 SLOWEST = 0.001
 """Least speed k: times U^(1 / k) of a lesser one are 0 in float64."""
+
+DEFAULT_STEPS = 16
+"""Steps T if none are asked for, fewer where there is less to fill."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,26 @@ class Corrupted:
     state_log_prob: Tensor | None = None
     document_ids: Tensor | None = None
 
+    @property
+    def signal(self) -> float | None:
+        """Share of the signal that is left, mean over tokens; None where tokens are hidden or replaced."""
+        return None
+
+
+class MaskedUnits(Protocol):
+    """Units of hidden tokens that may be filled in any order; `UnitMasking` is one."""
+
+    @property
+    def mask_id(self) -> int | None:
+        """Id of a hidden token."""
+
+    @property
+    def conditional_on_structure(self) -> bool:
+        """Whether the units were parsed from the text."""
+
+    def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
+        """Unit ids, long (B, L): 0, 0, 1, 2, 2 ...; no unit holds both real tokens and padding."""
+
 
 class Corruption(ABC):
     """Takes a batch to time t. Families: unit masking, typed cascades, rates, replacement, Gaussian noise.
@@ -87,7 +114,12 @@ class Corruption(ABC):
         mask_id: Id that stands for a hidden token; the vocabulary size by convention, or None to
             have it set by the model that is trained.
         schedule: Schedule of corruption times.
+
+    Attributes:
+        network: Kind of network that restores it (`hdiff.factory.NETWORKS`).
     """
+
+    network: ClassVar[str] = "denoiser"
 
     def __init__(self, *, mask_id: int | None = None, schedule: Schedule | None = None) -> None:
         self.mask_id = mask_id
@@ -130,14 +162,100 @@ class Corruption(ABC):
         """
         return self
 
+    def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
+        """Its sampler, as a recipe names it.
+
+        Args:
+            num_steps: Steps T that are wanted; None: as many as it has values to fill.
+
+        Returns:
+            `{kind: name}` of `hdiff.samplers.SAMPLERS`.
+        """
+        return {"kind": "chain"}
+
+    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
+        """Those numbers of steps T that a bound of its plain sampler is known for.
+
+        Args:
+            wanted: Numbers T >= 1.
+            length: Tokens of a row L.
+        """
+        return ()
+
+    def most_steps(self, length: int) -> int | None:
+        """Steps beyond which none has anything left to fill; None where every step may change every token.
+
+        Args:
+            length: Tokens of a text L.
+        """
+        return length * (1 + len(self.type_sizes))
+
+    def default_steps(self, length: int) -> int:
+        """Steps T of texts if none are asked for.
+
+        Args:
+            length: Tokens of a text L.
+        """
+        most = self.most_steps(length)
+        return DEFAULT_STEPS if most is None else min(DEFAULT_STEPS, most)
+
+    def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
+        """Units, speeds and readiness of every stream, from what is visible alone.
+
+        Args:
+            is_masked: Hidden tokens, bool (B, L).
+            types_t: Visible types, the number of types where hidden, long (B, L, R).
+
+        Returns:
+            The streams in the order in which they are generated.
+
+        Raises:
+            DataError: If its states are not revealed unit by unit.
+        """
+        raise DataError(
+            f"{type(self).__name__} reveals no streams unit by unit; its sampler is "
+            f"'{self.plain_sampler()['kind']}'"
+        )
+
     def required_levels(self) -> tuple[str, ...]:
         """Levels the data set must keep."""
         return ()
 
+    def masked_units(self) -> MaskedUnits | None:
+        """The units that its model fills in any order, given any others; None for models that do not."""
+        return None
+
+    @property
+    def type_codes(self) -> tuple[tuple[str, TypeCode], ...]:
+        """Level and code of the types of each typed stream, in the order of generation."""
+        return ()
+
     @property
     def type_sizes(self) -> tuple[int, ...]:
-        """Number of types of each typed stream, coarse to fine; the model needs a head for each."""
-        return ()
+        """Number of types of each typed stream; the model needs a head for each."""
+        return tuple(code.size for _, code in self.type_codes)
+
+    @property
+    def generates_types_first(self) -> bool:
+        """Whether types are drawn before the tokens they stand for."""
+        return bool(self.type_sizes)
+
+    @property
+    def about_states(self) -> str | None:
+        """What a person who sees its states must know besides; None: nothing."""
+        return None
+
+    def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes | None:
+        """Draws when each token of a text is hidden.
+
+        Args:
+            batch: The clean batch.
+            generator: Source of randomness.
+
+        Returns:
+            The times; None where tokens have no time of their own.
+        """
+        return None
 
     @property
     def predicts_speed(self) -> bool:

@@ -5,13 +5,14 @@ Dimensions: B batch, L tokens, K blocks of a row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.base import DEFAULT_STEPS, Corrupted, Corruption, Count, check_count
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
@@ -59,6 +60,8 @@ class BlockMasking(Corruption):
         count: `exact` or `bernoulli` (each token on its own).
     """
 
+    network = "block_denoiser"
+
     def __init__(
         self,
         *,
@@ -103,6 +106,23 @@ class BlockMasking(Corruption):
     @property
     def conditional_on_structure(self) -> bool:
         return False
+
+    def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
+        return {"kind": "blocks"}
+
+    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
+        fewest = number_of_blocks(length, self.block_size)  # every block needs one
+        return tuple(num_steps for num_steps in wanted if num_steps >= fewest)
+
+    @property
+    def about_states(self) -> str:
+        return (
+            f"This corruption has blocks of {self.block_size} tokens, each at a time of its own: t "
+            f"moves all of them on by the same amount, so some are hidden early and not all at t = 1."
+        )
+
+    def default_steps(self, length: int) -> int:
+        return max(DEFAULT_STEPS, number_of_blocks(length, self.block_size))
 
     def unconditional(self) -> BlockMasking:
         return self

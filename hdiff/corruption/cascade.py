@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, TypeTerm, check_count
+from hdiff.corruption.hiding_times import HidingTimes
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
@@ -75,6 +76,13 @@ class Cascade(Corruption):
             Streams; those with types are numbered 0, 1 ... as in `type_sizes`.
         """
 
+    def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
+        has_steps = num_steps is None or num_steps > len(self.type_sizes)  # every stream needs one
+        return {"kind": "coarse_to_fine" if has_steps else "chain"}
+
+    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
+        return tuple(num_steps for num_steps in wanted if num_steps > len(self.type_sizes))
+
     @property
     def conditional_on_structure(self) -> bool:
         """False: types are generated, and paid for."""
@@ -107,6 +115,13 @@ class Cascade(Corruption):
                 parent = parent.scatter_reduce(1, stream.units, above, "amin")
             times.append((parent + u.log() / speed).gather(1, stream.units))
         return times
+
+    def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes:
+        streams = self.streams(batch)
+        log_times = self.log_times(batch, streams, generator=generator)
+        drawn = [self.schedule.time(log_t.exp()) for log_t in log_times]
+        tokens = drawn.pop([stream.types is None for stream in streams].index(True))
+        return HidingTimes(tokens, tuple(drawn))
 
     @final
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class GaussianCorrupted(Corrupted):
     noise_at_zero: Tensor
     log_snr_ends: tuple[float, float]
 
+    @property
+    def signal(self) -> float:
+        return float(self.log_snr.sigmoid().mean())
+
 
 @final
 class Gaussian(Corruption):
@@ -68,6 +72,8 @@ class Gaussian(Corruption):
         level: Level whose longer units have another speed; None for none.
         k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
     """
+
+    network = "gaussian_denoiser"
 
     def __init__(
         self,
@@ -106,6 +112,19 @@ class Gaussian(Corruption):
 
     def required_levels(self) -> tuple[str, ...]:
         return self.speeds.required_levels
+
+    def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
+        return {"kind": "gaussian"}
+
+    @property
+    def about_states(self) -> str:
+        return (
+            "Gaussian noise is added to the vectors of the tokens: none is hidden or replaced, and there are "
+            "no units. What fades is the share of the signal that is left, alpha² in the mean over tokens."
+        )
+
+    def most_steps(self, length: int) -> None:
+        return None
 
     def unconditional(self) -> Gaussian:
         return Gaussian(

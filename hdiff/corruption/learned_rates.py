@@ -16,6 +16,7 @@ from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
 from hdiff.corruption.hidden_speeds import hide_at_speeds
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.token_rates import TokenRates, check_max_ratio
+from hdiff.corruption.visible_streams import VisibleStream, single_stream
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.schedules import Schedule
@@ -58,6 +59,9 @@ class LearnedRates(Corruption):
     @property
     def predicts_speed(self) -> bool:
         return True
+
+    def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
+        return [single_stream(is_masked, 1.0, None)]  # the model predicts the speeds
 
     def unconditional(self) -> LearnedRates:
         return self

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
 from hdiff.corruption.hidden_speeds import hide_at_speeds
+from hdiff.corruption.hiding_times import HidingTimes
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.speeds import Speeds
+from hdiff.corruption.token_masking import TokenMasking
+from hdiff.corruption.visible_streams import VisibleStream, single_stream
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.schedules import Schedule
@@ -79,6 +82,12 @@ class RateMatched(Corruption):
     def predicts_speed(self) -> bool:
         return True
 
+    def masked_units(self) -> TokenMasking:
+        return TokenMasking(mask_id=self.mask_id)  # its denoiser fills tokens in any order
+
+    def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
+        return [single_stream(is_masked, 1.0, None)]  # the model predicts the speeds
+
     def required_levels(self) -> tuple[str, ...]:
         return self.speeds.required_levels
 
@@ -98,6 +107,9 @@ class RateMatched(Corruption):
         shape, device = batch.input_ids.shape, batch.input_ids.device
         u = rand(shape, generator=generator, device=device, dtype=torch.float64)
         return u.log() / self.speeds.per_token(batch)
+
+    def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes:
+        return HidingTimes(self.schedule.time(self.log_times(batch, generator=generator).exp()))
 
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
         mask_id = self.check(batch, t)

@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 import torch
+from torch import Tensor
 
 from hdiff.corruption.base import Count, check_k
 from hdiff.corruption.cascade import Cascade, Stream
+from hdiff.corruption.type_code import TypeCode
+from hdiff.corruption.visible_streams import VisibleStream, single_stream
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.class_factors import check_tables
@@ -103,10 +106,14 @@ class SoftMasking(Cascade):
         return self.classes != "syntax"
 
     @property
-    def type_sizes(self) -> tuple[int, ...]:
+    def type_codes(self) -> tuple[tuple[str, TypeCode], ...]:
         if isinstance(self.classes, Mapping):
-            return tuple(max(level) + 1 for level in self._filled_in())
-        return (self.num_classes if self.is_lexical else self.num_classes + 1,)
+            sizes = [max(level) + 1 for level in self._filled_in()]
+        elif self.is_lexical:
+            sizes = [self.num_classes]
+        else:
+            return ((self.level, TypeCode(num_labels=self.num_classes)),)
+        return tuple(("token", TypeCode(num_labels=size - 1, is_lexical=True)) for size in sizes)
 
     def _filled_in(self) -> tuple[tuple[int, ...], ...]:
         if not self.tables:
@@ -132,6 +139,14 @@ class SoftMasking(Cascade):
             schedule=self.schedule,
             count=self.count,
         )
+
+    def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
+        streams, above = [], torch.zeros_like(is_masked)
+        for number, size in enumerate(self.type_sizes):
+            here = types_t[..., number] == size
+            streams.append(single_stream(here & ~above, self.class_k, number))
+            above = here
+        return [*streams, single_stream(is_masked & ~above, self.token_k, None)]
 
     def streams(self, batch: Batch) -> Sequence[Stream]:
         units = batch.units("token")

@@ -6,6 +6,7 @@ Dimensions: B batch, L tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, final
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from hdiff.corruption.base import Count, check_k
 from hdiff.corruption.cascade import Cascade, Stream, is_first
+from hdiff.corruption.type_code import TypeCode
+from hdiff.corruption.visible_streams import VisibleStream, single_stream
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.schedules import Schedule
@@ -131,14 +134,19 @@ class TreeCascade(Cascade):
         return self
 
     @property
-    def type_sizes(self) -> tuple[int, ...]:
-        sizes = []
-        for level in self._ordered_levels():
-            size = 2 if "boundary" in self.types else 1
-            size *= self.num_labels + 1 if "label" in self.types else 1
-            size *= self.num_buckets if self._shows_salience(level) else 1
-            sizes.append(size)
-        return tuple(sizes)
+    def type_codes(self) -> tuple[tuple[str, TypeCode], ...]:
+        return tuple((level, self._code(level)) for level in self._ordered_levels())
+
+    @property
+    def generates_types_first(self) -> bool:
+        return bool(self.levels) and self.direction == "coarse_to_fine"
+
+    def _code(self, level: str) -> TypeCode:
+        return TypeCode(
+            has_boundary="boundary" in self.types,
+            num_labels=self.num_labels if "label" in self.types else 0,
+            num_buckets=self.num_buckets if "salience" in self.types and level == self.levels[-1] else 0,
+        )
 
     def streams(self, batch: Batch) -> Sequence[Stream]:
         for coarse, fine in pairwise(self.levels):
@@ -165,23 +173,19 @@ class TreeCascade(Cascade):
     def _ordered_levels(self) -> tuple[str, ...]:
         return self.levels if self.direction == "coarse_to_fine" else self.levels[::-1]
 
-    def _shows_salience(self, level: str) -> bool:
-        return "salience" in self.types and level == self.levels[-1]
-
     def _types(self, batch: Batch, level: str) -> Tensor:
-        types = torch.zeros_like(batch.input_ids)
-        if "label" in self.types:
-            if level not in batch.labels:
-                raise DataError(
-                    f"types show labels of level '{level}', the batch has {sorted(batch.labels) or 'none'}; "
-                    f"pack it with labels, or use types: [boundary]"
-                )
-            types = batch.labels[level].clamp(max=self.num_labels)
-        if "boundary" in self.types:
-            types = 2 * types + is_first(batch.units(level)).long()
-        if self._shows_salience(level):
-            types = types * self.num_buckets + self._buckets(batch)
-        return types
+        code = self._code(level)
+        nothing = torch.zeros_like(batch.input_ids)
+        if code.num_labels and level not in batch.labels:
+            raise DataError(
+                f"types show labels of level '{level}', the batch has {sorted(batch.labels) or 'none'}; "
+                f"pack it with labels, or use types: [boundary]"
+            )
+        return code.encode(
+            is_first(batch.units(level)).long() if code.has_boundary else nothing,
+            batch.labels[level] if code.num_labels else nothing,
+            self._buckets(batch) if code.num_buckets else nothing,
+        )
 
     def _buckets(self, batch: Batch) -> Tensor:
         if batch.salience_buckets is None:
@@ -200,6 +204,52 @@ class TreeCascade(Cascade):
         table = torch.tensor(self.k["token"], dtype=torch.float64, device=units.device)
         if len(table) == 1:
             return table.expand(units.shape)
-        speed = table[self._buckets(batch)]
-        mean = torch.zeros_like(speed).scatter_reduce(1, units, speed, "mean", include_self=False)
-        return mean.gather(1, units)
+        return _mean_in_units(self.k["token"], self._buckets(batch), units)
+
+    def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
+        is_up = self.direction == "fine_to_coarse"
+        levels = self._ordered_levels()
+        hidden = [types_t[..., number] == size for number, size in enumerate(self.type_sizes)]
+        order: list[int | None] = [None, *range(len(levels))] if is_up else [*range(len(levels)), None]
+        streams: list[VisibleStream] = []
+        above: int | None = None
+        for place, number in enumerate(order):
+            here = is_masked if number is None else hidden[number]
+            up = is_masked if above is None else hidden[above]
+            k = self.k["token" if number is None else levels[number]][0]
+            if place == 0:
+                streams.append(single_stream(here, k, number))
+            elif above is not None and (self.unit if number is None else self.type_unit) == "node":
+                begins, _, _ = self._code(levels[above]).decode(types_t[..., above])
+                streams.append(_nodes(here, up, begins == 1, k, number))
+            else:
+                streams.append(single_stream(here & ~up, k, number))
+            above = number
+        if len(self.k["token"]) > 1:
+            streams[-1] = self._by_salience(streams[-1], types_t[..., -1])
+        return streams
+
+    def _by_salience(self, stream: VisibleStream, shown: Tensor) -> VisibleStream:
+        """The token stream with the speeds of the visible salience buckets, averaged over a unit."""
+        _, _, bucket = self._code(self.levels[-1]).decode(shown)
+        return replace(stream, speed=_mean_in_units(self.k["token"], bucket, stream.units))
+
+
+def _nodes(here: Tensor, up: Tensor, begins: Tensor, k: float, number: int | None) -> VisibleStream:
+    """Units cut by the visible boundaries above; a hidden boundary cuts too, and blocks both its sides."""
+    begins = begins | up
+    begins[:, 0] = True
+    units = begins.long().cumsum(1) - 1
+    follows = torch.zeros_like(up)
+    follows[:, :-1] = up[:, 1:]
+    open_ = (up | follows).long()
+    blocked = torch.zeros_like(units).scatter_reduce(1, units, open_, "amax").gather(1, units) > 0
+    speed = torch.full(here.shape, k, dtype=torch.float64, device=here.device)
+    return VisibleStream(units, speed, here & ~blocked, number)
+
+
+def _mean_in_units(speeds: Sequence[float], bucket: Tensor, units: Tensor) -> Tensor:
+    """Speed of each position by its bucket, averaged over its unit, float64 (B, L)."""
+    speed = torch.tensor(speeds, dtype=torch.float64, device=units.device)[bucket]
+    mean = torch.zeros_like(speed).scatter_reduce(1, units, speed, "mean", include_self=False)
+    return mean.gather(1, units)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.hiding_times import HidingTimes
 from hdiff.corruption.row_noise import rand, randint
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
@@ -60,6 +61,8 @@ class UniformState(Corruption):
         k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
     """
 
+    network = "uniform_denoiser"
+
     def __init__(
         self,
         *,
@@ -81,6 +84,17 @@ class UniformState(Corruption):
 
     def unconditional(self) -> UniformState:
         return UniformState(mask_id=self.mask_id, schedule=self.schedule)
+
+    def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
+        return {"kind": "replacement"}
+
+    def most_steps(self, length: int) -> None:
+        return None
+
+    def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes:
+        speed = self.speeds.per_token(batch)
+        u = rand(speed.shape, generator=generator, device=speed.device, dtype=torch.float64)
+        return HidingTimes(self.schedule.time(u ** (1 / speed)), is_replaced=True)
 
     def replacement(self, t: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
         """Probability of having been replaced by time t, and its time derivative.

@@ -6,12 +6,14 @@ Dimensions: B batch, L tokens, S spans, N units of a row.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import final
+from collections.abc import Sequence
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.hiding_times import HidingTimes
 from hdiff.corruption.row_noise import rand
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -43,6 +45,15 @@ class UnitMasking(Corruption):
         super().__init__(mask_id=mask_id, schedule=schedule)
         self.count = check_count(count, schedule)
 
+    def masked_units(self) -> UnitMasking:
+        return self
+
+    def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
+        return {"kind": "ancestral"}
+
+    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
+        return tuple(wanted)
+
     @abstractmethod
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
         """The units of every row.
@@ -70,6 +81,9 @@ class UnitMasking(Corruption):
         u = _rand_like(units, generator)
         times = self.schedule.time(u).gather(1, units)
         return torch.where(batch.token_mask, times, torch.ones_like(times))
+
+    def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes:
+        return HidingTimes(self.masking_times(batch, generator=generator))
 
     @final
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hdiff.config import EvaluationConfig
-from hdiff.corruption import Corrupted, Corruption, UnitMasking, sample_times
+from hdiff.corruption import Corrupted, Corruption, MaskedUnits, sample_times
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
@@ -24,7 +24,7 @@ from hdiff.evaluation.text_statistics import distinct_n, repetition, unigram_ent
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.objectives import nelbo, t_step_corrupted
-from hdiff.samplers import FillsMasks, Sampler, Samples
+from hdiff.samplers import Sampler, Samples, hidden_rows
 from hdiff.seeds import derive_seed
 
 
@@ -94,7 +94,7 @@ def evaluate_bound(
 def evaluate_t_step(
     denoiser: DiffusionModel,
     blocks: PackedBlocks,
-    corruption: Corruption,
+    units: MaskedUnits,
     config: EvaluationConfig,
     *,
     num_steps: int,
@@ -105,7 +105,7 @@ def evaluate_t_step(
     Args:
         denoiser: The model.
         blocks: Held-out rows.
-        corruption: Says what the units are.
+        units: What is filled as a whole.
         config: How many rows and draws.
         num_steps: Steps T.
         seed: Seed of the random states.
@@ -114,14 +114,9 @@ def evaluate_t_step(
         Nats per token.
     """
 
-    if not isinstance(corruption, UnitMasking):
-        raise DataError(
-            f"L_T is defined for unit masking; {type(corruption).__name__} has its continuous-time bound only"
-        )
-
     def state(batch: Batch, generator: torch.Generator) -> Corrupted:
         u = 1 - sample_times(batch, generator=generator)
-        return t_step_corrupted(batch, corruption, u, num_steps=num_steps, generator=generator)
+        return t_step_corrupted(batch, units, u, num_steps=num_steps, generator=generator)
 
     return _average(denoiser, blocks, config, state, seed=derive_seed(seed, "t_step", num_steps))
 
@@ -199,7 +194,7 @@ def ratio_estimate(nats: Tensor, num_tokens: Tensor, *, structure: float = 0.0) 
 
 
 def draw_samples(
-    denoiser: FillsMasks,
+    denoiser: DiffusionModel,
     corruption: Corruption,
     *,
     sampler: Sampler,
@@ -222,9 +217,8 @@ def draw_samples(
     """
     generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(seed)
     began = time.perf_counter()
-    samples = sampler.sample(
-        denoiser, corruption.unconditional(), num_samples=num_samples, length=length, generator=generator
-    )
+    rows = hidden_rows(denoiser, num_samples, length)
+    samples = sampler.sample(denoiser, corruption.unconditional(), rows, generator=generator)
     return samples, (time.perf_counter() - began) / num_samples
 
 

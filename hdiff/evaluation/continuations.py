@@ -214,7 +214,7 @@ class ContinuationScorer:
             nats += score.nats / self.draws
         greedy = AncestralSampler(steps, sampling=GREEDY)
         text = tokens.masked_fill(is_scored, self.model.mask_id)
-        filled = greedy.sample(self.model, units, text=text, generator=generator).tokens
+        filled = greedy.sample(self.model, units, text, generator=generator).tokens
         return nats, (filled == tokens).all(1)
 
     def _by_states(self, corruption: Corruption, tokens: Tensor, generator: torch.Generator) -> Tensor:

@@ -122,7 +122,7 @@ def evaluate_answers(
             key, sampler = str(num_steps), sampler_of(num_steps)
             noise = derive_seed(seed, "answers", operation, num_steps)
             generator = torch.Generator(device).manual_seed(noise)
-            samples = sampler.sample(denoiser, corruption, text=text, generator=generator)
+            samples = sampler.sample(denoiser, corruption, text, generator=generator)
             found["valid"][operation][key] = _valid_share(tasks, samples.tokens, tokenizer)
             found["nfe"][key] = max(found["nfe"][key], samples.nfe)
             found["ceiling"][operation][key] = factorised_ceiling(operation, num_steps)

@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hdiff.corruption import BlockMasking, Cascade, Corruption, UnitMasking
-from hdiff.corruption.block_masking import number_of_blocks
+from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.sources.builtin import PHRASES
@@ -30,12 +29,8 @@ from hdiff.factory import build_sampler
 from hdiff.languages.list_operations import LIST_LENGTH
 from hdiff.languages.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.models.denoiser import Denoiser
 from hdiff.runs.folder import RunFolder
-from hdiff.samplers import AncestralSampler, Sampler
-from hdiff.samplers.base import FillsMasks
-from hdiff.samplers.draw import plain_sampler
+from hdiff.samplers import Sampler
 from hdiff.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -96,19 +91,18 @@ def evaluate_run(
         }
     trained_with = run.corruption
     corruption = trained_with if given_structure else trained_with.unconditional()
-    spec = sampler or config.sampler or plain_sampler(corruption)
+    spec = sampler or config.sampler
     levels = corruption.required_levels()
     blocks = _blocks(run, prepared, levels)
-    wanted = tuple(steps or config.steps) if spec is not None else ()
-    if isinstance(corruption, Cascade):  # every stream needs a step
-        wanted = tuple(steps for steps in wanted if steps > len(corruption.type_sizes))
-    if isinstance(corruption, BlockMasking):  # and every block
-        fewest = number_of_blocks(run.recipe.data.sequence_length, corruption.block_size)
-        left_out = [str(steps) for steps in wanted if steps < fewest]
-        wanted = tuple(steps for steps in wanted if steps >= fewest)
-        if left_out and progress is not None:
-            progress.message(f"left out: T = {', '.join(left_out)}; {fewest} blocks need {fewest} steps")
-    samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted if spec}
+    asked = tuple(steps or config.steps)
+    wanted = corruption.step_counts(asked, run.recipe.data.sequence_length)
+    if spec is not None and not wanted:  # a sampler of masked units for a model whose own has no steps
+        wanted = asked
+    spec = spec or corruption.plain_sampler()
+    left_out = ", ".join(str(steps) for steps in asked if steps not in wanted)
+    if left_out and wanted and progress is not None:
+        progress.message(f"left out: T = {left_out}; '{spec['kind']}' takes more steps for a row")
+    samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted}
     stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
     stages.done("bound")
@@ -118,7 +112,7 @@ def evaluate_run(
         "t_step": {},
         "t_step_stderr": {},
         "quality": {},
-        "sampler": spec,
+        "sampler": spec if wanted else None,
     }
     if (speeds := learned_speeds(run)) is not None:
         result["learned_speeds"] = speeds
@@ -148,18 +142,12 @@ def _t_step(
 ) -> Estimate | None:
     """The bound of a sampler; None where it has none."""
     config = run.recipe.evaluation
-    if isinstance(sampler, AncestralSampler) and sampler.is_plain and isinstance(corruption, UnitMasking):
-        corruption = sampler.units_of(corruption)
-        return evaluate_t_step(run.denoiser, blocks, corruption, config, num_steps=num_steps, seed=seed)
+    units = sampler.t_step_units(corruption)
+    if units is not None:
+        return evaluate_t_step(run.denoiser, blocks, units, config, num_steps=num_steps, seed=seed)
     if not sampler.has_bound:
         return None
-    return evaluate_sampler(_filled(run), blocks, corruption, config, sampler=sampler, seed=seed)[0]
-
-
-def _filled(run: RunFolder) -> FillsMasks:
-    model = run.denoiser
-    assert isinstance(model, (Denoiser, BlockDenoiser)), "only models of hidden tokens have samplers"
-    return model
+    return evaluate_sampler(run.denoiser, blocks, corruption, config, sampler=sampler, seed=seed)[0]
 
 
 def _quality(
@@ -172,7 +160,6 @@ def _quality(
     stages: _Stages,
 ) -> dict[str, Any]:
     config = run.recipe.evaluation
-    denoiser = _filled(run)
     is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
     found: dict[str, Any] = {"quality": {}}
     if is_phrase_bank:
@@ -181,7 +168,7 @@ def _quality(
         )
     for num_steps, sampler in samplers.items():
         samples, seconds = draw_samples(
-            denoiser,
+            run.denoiser,
             run.corruption,
             sampler=sampler,
             num_samples=config.samples,
@@ -198,7 +185,7 @@ def _quality(
             found["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
         stages.done(f"samples at T = {num_steps}")
     is_list = str(prepared.manifest["source"]).startswith(LIST_OPERATIONS)
-    if is_list and not isinstance(run.corruption, BlockMasking):  # there T counts steps of the answer alone
+    if is_list and run.corruption.masked_units() is not None:  # there T counts steps of the answer alone
         found["list_operations"] = evaluate_list_operations(
             run,
             sampler_of=samplers.__getitem__,

@@ -12,12 +12,13 @@ from hdiff.corruption import Cascade, Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
 from hdiff.evaluation.bounds import Estimate, evaluation_rows, full_rows, ratio_estimate
-from hdiff.samplers import FillsMasks, Sampler
+from hdiff.factory import DiffusionModel
+from hdiff.samplers import Sampler
 
 
 @torch.no_grad()
 def evaluate_sampler(
-    denoiser: FillsMasks,
+    denoiser: DiffusionModel,
     blocks: PackedBlocks,
     corruption: Corruption,
     config: EvaluationConfig,

@@ -9,13 +9,13 @@ import torch
 
 from hdiff.control.literal import Given
 from hdiff.control.pattern import Gap, Pattern, infill
-from hdiff.corruption import UnitMasking
+from hdiff.corruption import Corruption
+from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.harness.arguments import GenerationArguments
 from hdiff.heads.sampling import GREEDY, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import AncestralSampler
-from hdiff.samplers.draw import STEPS
 from hdiff.seeds import derive_seed
 
 
@@ -33,7 +33,7 @@ class Writer:
     """
 
     model: Denoiser
-    corruption: UnitMasking
+    corruption: Corruption
     tokenizer: Tokenizer
     max_tokens: int
     steps: int | None = None
@@ -60,11 +60,12 @@ class Writer:
         else:
             pattern = self._continuation(context, arguments.max_gen_toks)
         device = self.model.head.embedding.weight.device
+        num_steps = min(self.steps or DEFAULT_STEPS, pattern.fewest_hidden)
         drawn = infill(
             self.model,
             self.corruption,
             self.tokenizer,
-            AncestralSampler(min(self.steps or STEPS, pattern.fewest_hidden), sampling=_sampling(arguments)),
+            AncestralSampler(num_steps, sampling=_sampling(arguments)),
             pattern,
             generator=torch.Generator(device).manual_seed(derive_seed(self.seed, "generate", context)),
         )

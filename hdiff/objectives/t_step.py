@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted
-from hdiff.corruption.unit_masking import UnitMasking, random_ranks
+from hdiff.corruption.base import Corrupted, MaskedUnits
+from hdiff.corruption.unit_masking import random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
@@ -18,7 +18,7 @@ from hdiff.reveal_order import reveal_step
 
 def t_step_corrupted(
     batch: Batch,
-    corruption: UnitMasking,
+    corruption: MaskedUnits,
     u: Tensor,
     *,
     num_steps: int,

@@ -13,11 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.corruption import Cascade, Corruption, RateMatched, TreeCascade, UniformState, UnitMasking
+from hdiff.corruption import Corruption
+from hdiff.corruption.type_code import TypeCode
 from hdiff.data.batch import Batch
 from hdiff.pages.inspection import explore
 from hdiff.parsers.buckets import Buckets
 from hdiff.structure import LEVELS, SpanTree
+
+Typed = tuple[str, Sequence[str], Sequence[float]]
+"""Level of a stream, type of each word in words, and the time at which it is hidden."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class CorruptedWords:
         units: Words that are hidden together have one number.
         stages: For each word what stands in its place once it is hidden, until its `time`: `text`, `level`,
             `time`, in the order of time; empty where nothing does.
+        is_replaced: Whether words are replaced by others and not hidden.
     """
 
     times: tuple[float, ...]
     units: tuple[int, ...]
     stages: tuple[tuple[Mapping[str, Any], ...], ...]
+    is_replaced: bool = False
 
 
 def corrupt_words(
@@ -56,68 +62,41 @@ def corrupt_words(
     Returns:
         The draw; None for corruptions that hide no token at a time of its own.
     """
-    batch = _word_batch(tree, buckets)
-    if isinstance(corruption, UnitMasking):
-        times = corruption.masking_times(batch, generator=generator)[0].tolist()
-        return CorruptedWords(tuple(times), _runs(times), ((),) * len(times))
-    if isinstance(corruption, RateMatched):
-        log_times = corruption.log_times(batch, generator=generator)[0]
-        times = corruption.schedule.time(log_times.exp()).tolist()
-        return CorruptedWords(tuple(times), tuple(range(len(times))), ((),) * len(times))
-    if isinstance(corruption, UniformState):
-        speed = corruption.speeds.per_token(batch)[0]
-        u = torch.rand(speed.shape, generator=generator, dtype=torch.float64)
-        times = corruption.schedule.time(u ** (1 / speed)).tolist()
-        chosen = torch.randint(len(replacements), speed.shape, generator=generator).tolist()
+    drawn = corruption.hiding_times(_word_batch(tree, buckets), generator=generator)
+    if drawn is None:
+        return None
+    times = drawn.tokens[0].tolist()
+    if drawn.is_replaced:
+        chosen = torch.randint(len(replacements), (len(times),), generator=generator).tolist()
         stages = tuple(({"text": replacements[i], "level": "token", "time": 1.0},) for i in chosen)
-        return CorruptedWords(tuple(times), tuple(range(len(times))), stages)
-    if isinstance(corruption, Cascade):
-        return _cascade(tree, corruption, batch, buckets, generator)
-    return None
-
-
-def _cascade(
-    tree: SpanTree, corruption: Cascade, batch: Batch, buckets: Buckets, generator: torch.Generator
-) -> CorruptedWords:
-    streams = corruption.streams(batch)
-    drawn = [
-        corruption.schedule.time(log_t[0].exp()).tolist()
-        for log_t in corruption.log_times(batch, streams, generator=generator)
+        return CorruptedWords(tuple(times), tuple(range(len(times))), stages, is_replaced=True)
+    typed = [
+        (level, _types(tree, code, level, buckets), of_types[0].tolist())
+        for (level, code), of_types in zip(corruption.type_codes, drawn.types, strict=True)
     ]
-    is_types = [stream.types is not None for stream in streams]
-    own = drawn[is_types.index(False)]
-    if isinstance(corruption, TreeCascade):
-        levels = list(corruption.levels)
-        ordered = levels if corruption.direction == "coarse_to_fine" else levels[::-1]
-        shown = [_types(tree, corruption, level, buckets) for level in ordered]
-    else:
-        ordered = ["token"]
-        shown = [["its class"] * len(own)]
-    typed = [times for times, is_type in zip(drawn, is_types, strict=True) if is_type]
-    stages = []
-    for word in range(len(own)):
-        found = [
-            {"text": texts[word], "level": level, "time": times[word]}
-            for level, texts, times in zip(ordered, shown, typed, strict=True)
-        ]
-        # Of several visible types the finest tells most.
-        stages.append(tuple(sorted(found, key=lambda stage: -LEVELS.index(str(stage["level"])))))
-    return CorruptedWords(tuple(own), tuple(range(len(own))), tuple(stages))
+    return CorruptedWords(
+        tuple(times), _runs(times), tuple(_stages(typed, word) for word in range(len(times)))
+    )
 
 
-def _types(tree: SpanTree, corruption: TreeCascade, level: str, buckets: Buckets) -> list[str]:
-    """The type of every word at a level in words: `[` begins a unit, its label, its salience bucket."""
+def _stages(
+    typed: Sequence[tuple[str, Sequence[str], Sequence[float]]], word: int
+) -> tuple[Mapping[str, Any], ...]:
+    """What stands in the place of a word; of several visible types the finest tells most."""
+    found = [{"text": texts[word], "level": level, "time": times[word]} for level, texts, times in typed]
+    return tuple(sorted(found, key=lambda stage: -LEVELS.index(str(stage["level"]))))
+
+
+def _types(tree: SpanTree, code: TypeCode, level: str, buckets: Buckets) -> list[str]:
+    """The type of every word at a level in words."""
+    if code.is_lexical:
+        return ["its class"] * len(tree.words)
     units = _units(tree, level)
-    labels = _labels(tree, level, units)
     bucket = buckets.indexes(list(tree.salience)).tolist()
-    texts = []
-    for word, label in enumerate(labels):
-        begins = word == 0 or units[word] != units[word - 1]
-        text = ("[" if begins else "·") if "boundary" in corruption.types else ""
-        text += label if "label" in corruption.types else ""
-        is_finest = level == corruption.levels[-1]
-        texts.append(text + (f" s{bucket[word]}" if "salience" in corruption.types and is_finest else ""))
-    return texts
+    return [
+        code.words(word == 0 or units[word] != units[word - 1], label, bucket[word])
+        for word, label in enumerate(_labels(tree, level, units))
+    ]
 
 
 def _labels(tree: SpanTree, level: str, units: Sequence[int]) -> list[str]:

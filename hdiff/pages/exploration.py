@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.corruption import Corruption, UniformState
+from hdiff.corruption import Corruption
 from hdiff.data.prepared import PreparedData
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.pages.corrupted_words import corrupt_words
@@ -93,7 +93,7 @@ def _as_trained(
         for word, unit, stages in zip(exploration["words"], drawn.units, drawn.stages, strict=True)
     ]
     choice = f"as this run is trained: {run.recipe.corruption['kind']}"
-    verb = "replaced" if isinstance(corruption, UniformState) else "masked"
+    verb = "replaced" if drawn.is_replaced else "masked"
     return [{**exploration, "words": words, "sentence": number, "choice": choice, "verb": verb}]
 
 

@@ -8,8 +8,9 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from hdiff.corruption.base import Corruption, MaskedUnits
 from hdiff.corruption.span_masking import SpanMasking
-from hdiff.corruption.unit_masking import UnitMasking, random_ranks
+from hdiff.corruption.unit_masking import random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
@@ -51,12 +52,12 @@ class AncestralSampler(MaskedSampler):
         self.order = order
         self.spans = None if lengths is None else SpanMasking(segmentation="random", lengths=lengths)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether `t_step_corrupted` estimates its bound from a single random step."""
-        return self.has_bound and self.refresh == 1 and self.order == "random"
+    def t_step_units(self, corruption: Corruption) -> MaskedUnits | None:
+        units = corruption.masked_units()
+        is_plain = self.has_bound and self.refresh == 1 and self.order == "random"
+        return self.units_of(units) if is_plain and units is not None else None
 
-    def units_of(self, corruption: UnitMasking) -> UnitMasking:
+    def units_of(self, corruption: MaskedUnits) -> MaskedUnits:
         """The corruption whose units are filled: the given one, or random spans of `lengths`.
 
         Args:
@@ -70,7 +71,7 @@ class AncestralSampler(MaskedSampler):
         return SpanMasking(segmentation="random", lengths=self.spans.lengths, mask_id=corruption.mask_id)
 
     def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+        self, corruption: MaskedUnits, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         units = cut(self.units_of(corruption).units(Batch.of(tokens), generator=generator), is_masked)
         rank, num_units = random_ranks(units, torch.ones_like(is_masked), generator=generator)

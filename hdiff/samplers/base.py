@@ -6,24 +6,28 @@ Dimensions: B rows, L tokens.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
-from hdiff.corruption.base import Corruption
+from hdiff.corruption.base import Corruption, MaskedUnits
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.wrapped import unwrapped
 
 
-class FillsMasks(Protocol):
-    """What samplers ask of a model: `Denoiser`, `BlockDenoiser`, or a network of yours with a head.
+class HasHead(Protocol):
+    """What every sampler asks of a model.
 
     Attributes:
-        head: Scores and draws spans; it owns the token table.
+        head: Scores and draws tokens; it owns the token table.
     """
 
     head: Head
@@ -31,6 +35,10 @@ class FillsMasks(Protocol):
     @property
     def mask_id(self) -> int:
         """Id of a hidden token."""
+
+
+class FillsMasks(HasHead, Protocol):
+    """What samplers of masked units ask: `Denoiser`, `BlockDenoiser`, or a network of yours with a head."""
 
     def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
         """Output of the trunk.
@@ -42,6 +50,12 @@ class FillsMasks(Protocol):
         Returns:
             float (B, L, D), D as the head reads it.
         """
+
+
+OnStep = Callable[[int, Tensor], None]
+"""Gets the step that is done, from 0, and the tokens, `mask_id` where hidden, long (B, L).
+
+Step -1 is a random start, where there is one. What it raises ends the sampling."""
 
 
 @dataclass(frozen=True)
@@ -89,31 +103,64 @@ class Sampler(ABC):
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
         self.sampling = sampling
 
+    def with_sampling(self, sampling: Sampling) -> Self:
+        """The same sampler with another way to draw.
+
+        Args:
+            sampling: Temperature and truncation.
+
+        Returns:
+            A copy.
+        """
+        changed = copy(self)
+        changed.sampling = sampling
+        return changed
+
+    def banning(self, tokens: Sequence[int]) -> Self:
+        """The same sampler, which never draws some tokens.
+
+        Args:
+            tokens: For example the one that ends a text.
+
+        Returns:
+            A copy.
+        """
+        return self.with_sampling(replace(self.sampling, banned=(*self.sampling.banned, *tokens)))
+
     @property
     def has_bound(self) -> bool:
         """Whether `score` bounds -log p of what `sample` draws from."""
         return self.sampling.is_exact
 
+    def t_step_units(self, corruption: Corruption) -> MaskedUnits | None:
+        """The units whose T-step bound (`t_step_corrupted`) is this sampler's, estimated from single steps.
+
+        Args:
+            corruption: Says what the units are.
+
+        Returns:
+            The units; None where only `score` knows the bound, if anything does.
+        """
+        return None
+
     @abstractmethod
     def sample(
         self,
-        denoiser: FillsMasks,
+        denoiser: Any,
         corruption: Corruption,
+        tokens: Tensor,
         *,
-        num_samples: int | None = None,
-        length: int | None = None,
-        text: Tensor | None = None,
         generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
     ) -> Samples:
         """Draws samples.
 
         Args:
             denoiser: The model.
             corruption: Says what the units are; must not be conditional on structure.
-            num_samples: Rows B.
-            length: Tokens per row L.
-            text: Instead of both: tokens, `mask_id` where they are to be filled, long (B, L).
+            tokens: Rows, `mask_id` where they are to be filled, long (B, L); `hidden_rows` makes fresh ones.
             generator: Source of randomness, on the model's device.
+            on_step: Called after every step.
 
         Returns:
             The samples and their history.
@@ -125,7 +172,7 @@ class Sampler(ABC):
     @abstractmethod
     def score(
         self,
-        denoiser: FillsMasks,
+        denoiser: Any,
         corruption: Corruption,
         batch: Batch,
         *,
@@ -149,36 +196,75 @@ class Sampler(ABC):
         """
 
 
-def starting_tokens(
-    mask_id: int, num_samples: int | None, length: int | None, text: Tensor | None, device: torch.device
-) -> Tensor:
-    """Rows to fill: all hidden, or a text with gaps.
+def check_temperature_only(sampling: Sampling, what: str) -> Sampling:
+    """Returns `sampling`, or raises DataError if it truncates or bans: `what` has a temperature alone."""
+    if sampling != Sampling(temperature=sampling.temperature):
+        raise DataError(f"top_k and top_p are for masked units; {what} have a temperature")
+    return sampling
+
+
+def each_token_alone(tokens: Tensor, steps: Tensor, nfe: int) -> Samples:
+    """Samples whose tokens were filled one by one, in as many evaluations for every row.
 
     Args:
-        mask_id: Id of a hidden token.
-        num_samples: Rows B; with `length`.
-        length: Tokens per row L.
-        text: Instead of both, long (B, L).
-        device: Where the rows should be.
+        tokens: Generated tokens, long (B, L).
+        steps: Step in which each was filled, long (B, L).
+        nfe: Trunk evaluations of a row.
 
     Returns:
-        long (B, L).
+        The samples.
+    """
+    units = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    return Samples(tokens, steps, units, nfe=nfe, calls=torch.full_like(tokens[:, 0], nfe))
+
+
+def hidden_rows(denoiser: HasHead, num_rows: int, length: int) -> Tensor:
+    """Rows with nothing given.
+
+    Args:
+        denoiser: The model that is to fill them.
+        num_rows: Rows B.
+        length: Tokens per row L.
+
+    Returns:
+        `mask_id` everywhere, long (B, L), on the device of the model.
 
     Raises:
         DataError: If there is not at least one token to fill.
     """
-    if text is None:
-        if num_samples is None or length is None:
-            raise DataError("give num_samples and length, or a text with hidden tokens")
-        if num_samples < 1 or length < 1:
-            raise DataError(f"{num_samples} samples of {length} tokens; both must be at least 1")
-        return torch.full((num_samples, length), mask_id, device=device)
-    if num_samples is not None or length is not None:
-        raise DataError("give either num_samples and length, or a text with hidden tokens, not both")
-    if text.ndim != 2 or not text.numel():
-        raise DataError(f"the text has shape {tuple(text.shape)}; give at least one row of tokens, (B, L)")
-    if not bool((text == mask_id).any()):
+    if num_rows < 1 or length < 1:
+        raise DataError(f"{num_rows} samples of {length} tokens; both must be at least 1")
+    model = unwrapped(denoiser)
+    return torch.full((num_rows, length), model.mask_id, device=model.head.embedding.weight.device)
+
+
+def check_rows_to_fill(tokens: Tensor, mask_id: int) -> Tensor:
+    """Refuses rows with nothing to fill.
+
+    Args:
+        tokens: Rows, long (B, L).
+        mask_id: Id of a hidden token.
+
+    Returns:
+        Where they are hidden, bool (B, L).
+
+    Raises:
+        DataError: If the shape is another, or nothing is hidden.
+    """
+    if tokens.ndim != 2 or not tokens.numel():
+        raise DataError(f"the text has shape {tuple(tokens.shape)}; give at least one row of tokens, (B, L)")
+    is_masked = tokens == mask_id
+    if not bool(is_masked.any()):
         raise DataError(
             f"no token of the text is hidden; put mask_id ({mask_id}) where tokens are to be filled"
         )
-    return text.to(device)
+    return is_masked
+
+
+def check_free_rows(tokens: Tensor, mask_id: int, corruption: Corruption) -> None:
+    """Raises DataError if some tokens are given, for samplers in which every step may change every token."""
+    if not bool(check_rows_to_fill(tokens, mask_id).all()):
+        raise DataError(
+            f"{type(corruption).__name__} starts from fresh rows only, and some tokens are given; train a "
+            f"model of masked units to fill gaps"
+        )

@@ -10,17 +10,17 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption
+from hdiff.corruption.base import Corruption, MaskedUnits
 from hdiff.corruption.block_masking import BlockMasking, blocks_of, count_in_blocks, ranks_in_blocks
 from hdiff.corruption.token_masking import TokenMasking
-from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.block_denoiser import BlockDenoiser, check_same_blocks
+from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score
 from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, Reader, View
 
 
@@ -46,16 +46,13 @@ class BlockSampler(Sampler):
         self,
         denoiser: FillsMasks,
         corruption: Corruption,
+        tokens: Tensor,
         *,
-        num_samples: int | None = None,
-        length: int | None = None,
-        text: Tensor | None = None,
         generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
     ) -> Samples:
-        filling, tokens = self._filling(denoiser, corruption)
-        return filling.sample(
-            denoiser, tokens, num_samples=num_samples, length=length, text=text, generator=generator
-        )
+        filling, units = self._filling(denoiser := unwrapped(denoiser), corruption)
+        return filling.sample(denoiser, units, tokens, generator=generator, on_step=on_step)
 
     def score(
         self,
@@ -66,14 +63,14 @@ class BlockSampler(Sampler):
         is_hidden: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Score:
-        filling, tokens = self._filling(denoiser, corruption)
-        return filling.score(denoiser, tokens, batch, is_hidden=is_hidden, generator=generator)
+        filling, units = self._filling(denoiser := unwrapped(denoiser), corruption)
+        return filling.score(denoiser, units, batch, is_hidden=is_hidden, generator=generator)
 
     def _filling(self, denoiser: FillsMasks, corruption: Corruption) -> tuple[_LeftToRight, TokenMasking]:
         if not isinstance(corruption, BlockMasking):
             raise DataError(
-                f"BlockSampler fills blocks of tokens; {type(corruption).__name__} has a sampler of its own "
-                f"(hdiff.samplers.draw)"
+                f"BlockSampler fills blocks of tokens; {type(corruption).__name__} has a sampler of its own, "
+                f"'{corruption.plain_sampler()['kind']}'"
             )
         check_same_blocks(denoiser, corruption.block_size)
         filling = _LeftToRight(self.num_steps, corruption.block_size, sampling=self.sampling)
@@ -96,7 +93,7 @@ class _LeftToRight(MaskedSampler):
         return super()._reader(denoiser, token_mask, document_ids)
 
     def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+        self, corruption: MaskedUnits, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         units = corruption.units(Batch.of(tokens))
         block = blocks_of(tokens.shape[1], self.block_size, device=tokens.device)

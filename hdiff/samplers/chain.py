@@ -1,4 +1,4 @@
-"""chain_sample: the reverse chain of cascades and hidden speeds, one unit at a time. Torch only.
+"""ChainSampler: the reverse chain of cascades and hidden speeds, one unit at a time. Torch only.
 
 Dimensions: B samples, L tokens, R type streams, P packed tokens, V vocabulary.
 """
@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast, final
+from typing import Any, Protocol, cast, final
 
 import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.cascade import is_first
-from hdiff.corruption.learned_rates import LearnedRates
-from hdiff.corruption.rate_matched import RateMatched
-from hdiff.corruption.soft_masking import SoftMasking
-from hdiff.corruption.tree_cascade import TreeCascade
+from hdiff.corruption.visible_streams import VisibleStream
+from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
-from hdiff.heads.sampling import AS_IT_IS
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
+from hdiff.samplers.base import OnStep, Sampler, Samples, Score, check_rows_to_fill, each_token_alone
 
 
 @dataclass(frozen=True)
@@ -59,64 +59,43 @@ Reader = Callable[[Tensor, Tensor | None], Reading]
 """Reads tokens, `mask_id` where hidden, long (B, L), and visible types, long (B, L, R) or None."""
 
 
-@dataclass(frozen=True)
-class VisibleStream:
-    """A stream as far as the visible types tell.
-
-    Attributes:
-        units: Units, long (B, L); right wherever a unit is ready.
-        speed: Speed of each position's unit, float64 (B, L); right wherever a unit is ready.
-        ready: Hidden units of which everything they depend on is visible, bool (B, L).
-        number: Number of the type stream; None for the tokens.
-    """
-
-    units: Tensor
-    speed: Tensor
-    ready: Tensor
-    number: int | None
-
-
 @torch.no_grad()
 def chain_sample(
-    model: Denoiser | Reader,
+    read: Reader,
     corruption: Corruption,
+    tokens: Tensor,
     *,
-    num_samples: int,
-    length: int,
     generator: torch.Generator | None = None,
-    device: torch.device | str = "cpu",
+    on_step: OnStep | None = None,
 ) -> ChainSamples:
-    """Draws rows from all hidden to all visible, one unit per step, as exact counts score it.
+    """Draws rows from hidden to visible, one unit per step, as exact counts score it.
 
     The next unit is a ready one with probability k / K, K the sum over the ready units of the row; for
     hidden speeds with probability proportional to the predicted one. Its value is drawn from the model.
 
     Args:
-        model: The denoiser, or a function that reads a state.
-        corruption: `TreeCascade`, `SoftMasking`, `RateMatched` or `LearnedRates`.
-        num_samples: Rows B.
-        length: Tokens per row L.
-        generator: Source of randomness, on `device`.
-        device: Where tokens live.
+        read: Reads a state.
+        corruption: One with `visible_streams`: cascades and hidden speeds.
+        tokens: Rows, `mask_id` where they are to be filled, long (B, L); all types are drawn.
+        generator: Source of randomness, on the device of the tokens.
+        on_step: Called after every step.
 
     Returns:
         The samples.
 
     Raises:
-        DataError: If a number is not positive, `mask_id` is not set, or the corruption has no such chain.
+        DataError: If nothing is hidden, `mask_id` is not set, or the corruption has no such chain.
     """
-    if num_samples < 1 or length < 1:
-        raise DataError(f"{num_samples} samples of {length} tokens; both must be at least 1")
     if corruption.mask_id is None:
         raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
-    read = _reader(model) if isinstance(model, Denoiser) else model
-    x_t = torch.full((num_samples, length), corruption.mask_id, device=device)
-    sizes = torch.tensor(corruption.type_sizes, dtype=torch.long, device=device)
-    types_t = sizes.expand(num_samples, length, -1).clone()  # (B, L, R)
-    steps = torch.zeros_like(x_t)
+    check_rows_to_fill(tokens, corruption.mask_id)
+    x_t = tokens.clone()
+    sizes = torch.tensor(corruption.type_sizes, dtype=torch.long, device=x_t.device)
+    types_t = sizes.expand(*x_t.shape, -1).clone()  # (B, L, R)
+    steps = torch.full_like(x_t, -1)
     nfe = 0
     while True:
-        streams = visible_streams(corruption, x_t == corruption.mask_id, types_t)
+        streams = corruption.visible_streams(x_t == corruption.mask_id, types_t)
         if not any(bool(stream.ready.any()) for stream in streams):
             return ChainSamples(tokens=x_t, types=types_t, steps=steps, nfe=nfe)
         reading = read(x_t, types_t if len(sizes) else None)
@@ -132,98 +111,55 @@ def chain_sample(
             else:
                 drawn = reading.types(stream.number, spans, generator)
                 types_t[..., stream.number] = types_t[..., stream.number].masked_scatter(selected, drawn)
+        if on_step is not None:
+            on_step(nfe - 1, x_t)
 
 
-def visible_streams(corruption: Corruption, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
-    """Units, speeds and readiness of every stream, from what is visible alone.
+@final
+class ChainSampler(Sampler):
+    """The reverse chain of cascades and hidden speeds, one unit per step, as many steps as units.
+
+    What it draws from is what `evaluate_bound` scores with exact counts; it knows no other temperature.
 
     Args:
-        corruption: `TreeCascade`, `SoftMasking`, `RateMatched` or `LearnedRates`.
-        is_masked: Hidden tokens, bool (B, L).
-        types_t: Visible types, the number of types where hidden, long (B, L, R).
-
-    Returns:
-        The streams in the order in which they are generated.
-
-    Raises:
-        DataError: If the corruption is of another kind, or its speeds depend on what is not visible yet.
+        sampling: The model as it is.
     """
-    if isinstance(corruption, TreeCascade):
-        return _tree_streams(corruption, is_masked, types_t)
-    if isinstance(corruption, SoftMasking):
-        streams, above = [], torch.zeros_like(is_masked)
-        for number, size in enumerate(corruption.type_sizes):
-            here = types_t[..., number] == size
-            streams.append(_single(here & ~above, corruption.class_k, number))
-            above = here
-        return [*streams, _single(is_masked & ~above, corruption.token_k, None)]
-    if isinstance(corruption, (RateMatched, LearnedRates)):
-        return [_single(is_masked, 1.0, None)]
-    raise DataError(
-        f"chain_sample reverses cascades and hidden speeds, not {type(corruption).__name__}; use "
-        f"AncestralSampler for masked units"
-    )
 
+    def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
+        super().__init__(sampling=sampling)
 
-def _single(ready: Tensor, speed: float, number: int | None) -> VisibleStream:
-    """A stream whose units are single positions of one speed."""
-    units = torch.arange(ready.shape[1], device=ready.device).expand(ready.shape)
-    return VisibleStream(
-        units, torch.full(ready.shape, speed, dtype=torch.float64, device=ready.device), ready, number
-    )
+    @property
+    def has_bound(self) -> bool:
+        return False
 
+    def sample(
+        self,
+        denoiser: Any,
+        corruption: Corruption,
+        tokens: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Samples:
+        if not self.sampling.is_exact:
+            raise DataError(
+                f"{self.sampling}: {type(corruption).__name__} is sampled unit by unit at temperature 1 only"
+            )
+        denoiser = unwrapped(denoiser)
+        tokens = tokens.to(denoiser.head.embedding.weight.device)
+        chain = chain_sample(reader_of(denoiser), corruption, tokens, generator=generator, on_step=on_step)
+        return each_token_alone(chain.tokens, chain.steps, chain.nfe)
 
-def _tree_streams(tree: TreeCascade, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
-    is_up = tree.direction == "fine_to_coarse"
-    if is_up and len(set(tree.k["token"])) > 1:
-        raise DataError(
-            "direction is 'fine_to_coarse' and k of 'token' differs by salience bucket, which is hidden "
-            "while tokens are generated; give one k for 'token'"
-        )
-    levels = tree.levels[::-1] if is_up else tree.levels
-    hidden = [types_t[..., number] == size for number, size in enumerate(tree.type_sizes)]
-    order: list[int | None] = [None, *range(len(levels))] if is_up else [*range(len(levels)), None]
-    streams: list[VisibleStream] = []
-    above: int | None = None
-    for place, number in enumerate(order):
-        here = is_masked if number is None else hidden[number]
-        up = is_masked if above is None else hidden[above]
-        k = tree.k["token" if number is None else levels[number]][0]
-        if place == 0:
-            streams.append(_single(here, k, number))
-        elif above is not None and (tree.unit if number is None else tree.type_unit) == "node":
-            streams.append(_nodes(tree, here, up, types_t[..., above], above, k, number))
-        else:
-            streams.append(_single(here & ~up, k, number))
-        above = number
-    if len(tree.k["token"]) > 1:
-        streams[-1] = _by_salience(tree, streams[-1], types_t[..., -1])
-    return streams
-
-
-def _nodes(
-    tree: TreeCascade, here: Tensor, up: Tensor, shown: Tensor, above: int, k: float, number: int | None
-) -> VisibleStream:
-    """Units cut by the visible boundaries above; a hidden boundary cuts too, and blocks both its sides."""
-    is_finest = "salience" in tree.types and above == len(tree.levels) - 1
-    begins = (shown // (tree.num_buckets if is_finest else 1)) % 2 == 1
-    begins = begins | up
-    begins[:, 0] = True
-    units = begins.long().cumsum(1) - 1
-    follows = torch.zeros_like(up)
-    follows[:, :-1] = up[:, 1:]
-    open_ = (up | follows).long()
-    blocked = torch.zeros_like(units).scatter_reduce(1, units, open_, "amax").gather(1, units) > 0
-    speed = torch.full(here.shape, k, dtype=torch.float64, device=here.device)
-    return VisibleStream(units, speed, here & ~blocked, number)
-
-
-def _by_salience(tree: TreeCascade, stream: VisibleStream, shown: Tensor) -> VisibleStream:
-    """The token stream with the speeds of the visible salience buckets, averaged over a unit."""
-    table = torch.tensor(tree.k["token"], dtype=torch.float64, device=shown.device)
-    speed = table[shown % tree.num_buckets]
-    mean = torch.zeros_like(speed).scatter_reduce(1, stream.units, speed, "mean", include_self=False)
-    return VisibleStream(stream.units, mean.gather(1, stream.units), stream.ready, stream.number)
+    def score(
+        self,
+        denoiser: Any,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        raise DataError("ChainSampler runs no scores; its bound is `evaluate_bound` with count: exact")
 
 
 def _next_units(
@@ -278,7 +214,9 @@ class _DenoiserReading:
         return cast(Tensor, self.denoiser.speed(self.hidden).squeeze(-1))
 
 
-def _reader(denoiser: Denoiser) -> Reader:
+def reader_of(denoiser: Denoiser) -> Reader:
+    """What a denoiser makes of states."""
+
     def read(x_t: Tensor, types_t: Tensor | None) -> Reading:
         return _DenoiserReading(denoiser, denoiser.hidden(x_t, types_t=types_t), types_t)
 

@@ -20,10 +20,10 @@ from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps, reveal_step
-from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score, starting_tokens
-from hdiff.samplers.chain import visible_streams
+from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples, Score, check_rows_to_fill
 from hdiff.samplers.selection import first_positions
 
 Values = Callable[[Head, int | None, Tensor, PackedSpans, Tensor | None], Tensor]
@@ -50,13 +50,12 @@ class CoarseToFineSampler(Sampler):
     @torch.no_grad()
     def sample(
         self,
-        denoiser: FillsMasks,
+        denoiser: HasHead,
         corruption: Corruption,
+        tokens: Tensor,
         *,
-        num_samples: int | None = None,
-        length: int | None = None,
-        text: Tensor | None = None,
         generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
         types: Tensor | None = None,
     ) -> Samples:
         """Draws samples; `types`, if given, is a skeleton: they stay and only the tokens are drawn.
@@ -64,10 +63,9 @@ class CoarseToFineSampler(Sampler):
         Args:
             denoiser: See `Sampler.sample`.
             corruption: A cascade.
-            num_samples: See `Sampler.sample`.
-            length: See `Sampler.sample`.
-            text: See `Sampler.sample`; all types are drawn anew.
+            tokens: See `Sampler.sample`; all types are drawn anew.
             generator: See `Sampler.sample`.
+            on_step: See `Sampler.sample`.
             types: Types, the number of types where they are to be drawn, long (B, L, R).
 
         Returns:
@@ -76,10 +74,9 @@ class CoarseToFineSampler(Sampler):
         Raises:
             DataError: As `Sampler.sample`.
         """
-        cascade, denoiser = _check(corruption, denoiser)
-        tokens = starting_tokens(
-            denoiser.mask_id, num_samples, length, text, denoiser.head.embedding.weight.device
-        )
+        cascade, denoiser = _check(corruption, unwrapped(denoiser))
+        tokens = tokens.to(denoiser.head.embedding.weight.device)
+        check_rows_to_fill(tokens, denoiser.mask_id)
         sizes = torch.tensor(cascade.type_sizes, dtype=torch.long, device=tokens.device)
         if types is None:
             types = sizes.expand(*tokens.shape, -1)
@@ -95,12 +92,12 @@ class CoarseToFineSampler(Sampler):
             sampling = self.sampling if stream is None else replace(self.sampling, banned=())
             return head.sample(packed, spans, generator=generator, sampling=sampling, support=support)
 
-        return self._run(denoiser, cascade, tokens, types.to(tokens.device), draw, generator)
+        return self._run(denoiser, cascade, tokens, types.to(tokens.device), draw, generator, on_step)
 
     @torch.no_grad()
     def score(
         self,
-        denoiser: FillsMasks,
+        denoiser: HasHead,
         corruption: Corruption,
         batch: Batch,
         *,
@@ -111,7 +108,7 @@ class CoarseToFineSampler(Sampler):
             raise DataError(f"{self.sampling} has no likelihood bound; score with Sampling()")
         if is_hidden is not None or not bool(batch.token_mask.all()):
             raise DataError("CoarseToFineSampler scores whole rows without padding; drop padded rows")
-        cascade, denoiser = _check(corruption, denoiser)
+        cascade, denoiser = _check(corruption, unwrapped(denoiser))
         rows = len(batch.input_ids)
         device = batch.input_ids.device
         whole = cascade.corrupt(batch, torch.ones(rows, device=device), generator=generator)
@@ -139,12 +136,13 @@ class CoarseToFineSampler(Sampler):
         types: Tensor,
         values: Values,
         generator: torch.Generator | None,
+        on_step: OnStep | None = None,
     ) -> Samples:
         tokens, types = tokens.clone(), types.clone()
         steps = torch.full_like(tokens, -1)
         units = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         mask_id, call = denoiser.mask_id, 0
-        order = [stream.number for stream in visible_streams(cascade, tokens == mask_id, types)]
+        order = [stream.number for stream in cascade.visible_streams(tokens == mask_id, types)]
         open_streams = [
             place
             for place, number in enumerate(order)
@@ -158,7 +156,7 @@ class CoarseToFineSampler(Sampler):
             )
         for place in open_streams:
             number = order[place]
-            stream = visible_streams(cascade, tokens == mask_id, types)[place]
+            stream = cascade.visible_streams(tokens == mask_id, types)[place]
             rank, num_units = random_ranks(stream.units, torch.ones_like(stream.ready), generator=generator)
             groups = reveal_step(rank, num_units, share + (rest if number is None else 0))
             for step in range(int(groups.max()) + 1):
@@ -178,11 +176,13 @@ class CoarseToFineSampler(Sampler):
                     head = cast(Head, denoiser.type_heads[number])
                     drawn = values(head, number, packed, spans, denoiser.type_support(number, shown, spans))
                     types[..., number] = spans.scatter(types[..., number], drawn)
+                if on_step is not None:
+                    on_step(call, tokens)
                 call += 1
         return Samples(tokens, steps, units, nfe=call, calls=torch.full_like(tokens[:, 0], call))
 
 
-def _check(corruption: Corruption, denoiser: FillsMasks) -> tuple[Cascade, Denoiser]:
+def _check(corruption: Corruption, denoiser: HasHead) -> tuple[Cascade, Denoiser]:
     if not isinstance(corruption, Cascade):
         raise DataError(
             f"CoarseToFineSampler generates the types of a cascade first; {type(corruption).__name__} has "

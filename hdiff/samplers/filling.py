@@ -16,8 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption
-from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.corruption.base import Corruption, MaskedUnits
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
@@ -26,7 +25,7 @@ from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.models.planner import Plan
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score, starting_tokens
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, check_rows_to_fill
 from hdiff.samplers.selection import first_positions
 
 
@@ -96,7 +95,7 @@ class MaskedSampler(Sampler):
 
     @abstractmethod
     def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+        self, corruption: MaskedUnits, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         """Prepares one run.
 
@@ -116,22 +115,20 @@ class MaskedSampler(Sampler):
         self,
         denoiser: FillsMasks,
         corruption: Corruption,
+        tokens: Tensor,
         *,
-        num_samples: int | None = None,
-        length: int | None = None,
-        text: Tensor | None = None,
         generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
     ) -> Samples:
         denoiser = unwrapped(denoiser)
-        mask_id = denoiser.mask_id
-        tokens = starting_tokens(mask_id, num_samples, length, text, denoiser.head.embedding.weight.device)
-        is_masked = tokens == mask_id
+        tokens = tokens.to(denoiser.head.embedding.weight.device)
+        is_masked = check_rows_to_fill(tokens, denoiser.mask_id)
         chooser = self._chooser(corruption, tokens, is_masked, generator)
 
         def draw(packed: Tensor, spans: PackedSpans) -> Tensor:
             return denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)
 
-        return _fill(self._reader(denoiser), tokens, is_masked, chooser, draw)
+        return _fill(self._reader(denoiser), tokens, is_masked, chooser, draw, on_step)
 
     @final
     @torch.no_grad()
@@ -174,16 +171,17 @@ class MaskedSampler(Sampler):
     def _chooser(
         self, corruption: Corruption, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
-        if not isinstance(corruption, UnitMasking):
+        units = corruption.masked_units()
+        if units is None:
             raise DataError(
                 f"{type(self).__name__} fills masked units; {type(corruption).__name__} has a sampler of its "
-                f"own (hdiff.samplers.draw)"
+                f"own, '{corruption.plain_sampler()['kind']}'"
             )
-        if corruption.conditional_on_structure:
+        if units.conditional_on_structure:
             raise DataError(
                 "units of parsed text do not exist before the text; use corruption.unconditional()"
             )
-        return self.begin(corruption, tokens, is_masked, generator)
+        return self.begin(units, tokens, is_masked, generator)
 
 
 Values = Callable[[Tensor, PackedSpans], Tensor]
@@ -213,7 +211,14 @@ def fill_step(view: View, chooser: Chooser, values: Values) -> tuple[Tensor, Cho
     return filled, Choice(choice.units, selected)
 
 
-def _fill(reader: Reader, tokens: Tensor, is_masked: Tensor, chooser: Chooser, values: Values) -> Samples:
+def _fill(
+    reader: Reader,
+    tokens: Tensor,
+    is_masked: Tensor,
+    chooser: Chooser,
+    values: Values,
+    on_step: OnStep | None = None,
+) -> Samples:
     """Fills step by step; rows that are finished cost no more trunk calls."""
     tokens, is_masked = tokens.clone(), is_masked.clone()
     steps = torch.full_like(tokens, -1)
@@ -227,6 +232,8 @@ def _fill(reader: Reader, tokens: Tensor, is_masked: Tensor, chooser: Chooser, v
         units = torch.where(filled.selected, first_positions(filled.units), units)
         is_masked = is_masked & ~filled.selected
         calls = calls + active
+        if on_step is not None:
+            on_step(step, tokens)
         step += 1
     return Samples(tokens=tokens, steps=steps, units=units, nfe=step, calls=calls)
 

@@ -1,4 +1,4 @@
-"""sample_gaussian: from Gaussian noise to text, all tokens refined in every step. Torch only.
+"""GaussianSampler: from Gaussian noise to text, all tokens refined in every step. Torch only.
 
 Dimensions: B samples, L tokens, E embedding width, V vocabulary.
 """
@@ -6,16 +6,28 @@ Dimensions: B samples, L tokens, E embedding width, V vocabulary.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
+from hdiff.corruption.base import Corruption
 from hdiff.corruption.gaussian import Gaussian
+from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.heads.sampling import AS_IT_IS
+from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.gaussian_denoiser import expected_embedding, token_log_likelihood
+from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
+from hdiff.samplers.base import (
+    OnStep,
+    Sampler,
+    Samples,
+    Score,
+    check_free_rows,
+    check_temperature_only,
+    each_token_alone,
+)
 
 
 class PredictsTokens(Protocol):
@@ -51,63 +63,84 @@ def reverse_step(z_t: Tensor, x_hat: Tensor, log_snr_t: float, log_snr_s: float)
     return alpha_s * ((1 - c) / alpha_t * z_t + c * x_hat), variance**0.5
 
 
-@torch.no_grad()
-def sample_gaussian(
-    denoiser: PredictsTokens,
-    corruption: Gaussian,
-    *,
-    num_samples: int,
-    length: int,
-    num_steps: int,
-    generator: torch.Generator | None = None,
-    temperature: float = 1.0,
-) -> tuple[Tensor, int]:
-    """Draws rows by T ancestral steps over equal intervals of time, from z_1 ~ N(0, I).
+@final
+class GaussianSampler(Sampler):
+    """T ancestral steps over equal intervals of time, from z_1 ~ N(0, I); each step refines all tokens.
 
     The last state z_0 is read out by p(x_0 | z_0), as in the bound. With the exact posterior mean the law of
     the samples approaches that of the text as T grows. Source: VDM, arXiv:2107.00630.
 
     Args:
-        denoiser: Model; samples lie on the device of its table.
-        corruption: The corruption, with one speed for all tokens.
-        num_samples: Rows B.
-        length: Tokens per row L.
         num_steps: Steps T.
-        generator: Source of randomness, on the device of the model.
-        temperature: Divides the predicted log-probabilities of every step; other values than 1 have no bound.
-
-    Returns:
-        tokens: Samples, long (B, L).
-        nfe: Calls of the denoiser.
-
-    Raises:
-        DataError: If a number is not positive, speeds differ by structure, or the widths differ.
+        sampling: A temperature, which divides the predicted log-probabilities of every step.
     """
-    if num_samples < 1 or length < 1:
-        raise DataError(f"{num_samples} samples of {length} tokens; both must be at least 1")
-    if not temperature > 0:
-        raise DataError(f"temperature is {temperature}; it must be > 0 (1 samples the model as it is)")
+
+    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
+        super().__init__(sampling=check_temperature_only(sampling, "noisy embeddings"))
+        self.num_steps = check_num_steps(num_steps)
+
+    @property
+    def has_bound(self) -> bool:
+        return False
+
+    @torch.no_grad()
+    def sample(
+        self,
+        denoiser: PredictsTokens,
+        corruption: Corruption,
+        tokens: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Samples:
+        """Draws samples; `on_step` gets the likeliest tokens of the step."""
+        denoiser = unwrapped(denoiser)
+        table = denoiser.table()
+        noise = _check(corruption, table)
+        check_free_rows(tokens, len(table), noise)
+        shape = (*tokens.shape, table.shape[1])
+        z = torch.randn(shape, generator=generator, device=table.device, dtype=table.dtype)
+        times = torch.arange(self.num_steps, 0, -1, dtype=torch.float64) / self.num_steps
+        levels, _ = noise.log_snr(times, torch.tensor(noise.speeds.k[0], dtype=torch.float64))
+        path = [*levels.tolist(), noise.log_snr_max]  # of times 1, 1 - 1/T .. 0
+        for step, (log_snr_t, log_snr_s) in enumerate(pairwise(path)):
+            log_snr = torch.full(shape[:2], log_snr_t, dtype=torch.float64, device=table.device)
+            log_probs = (denoiser.log_probs(z, log_snr) / self.sampling.temperature).log_softmax(-1)
+            mean, deviation = reverse_step(z, expected_embedding(log_probs, table), log_snr_t, log_snr_s)
+            z = mean + deviation * torch.randn(
+                shape, generator=generator, device=table.device, dtype=table.dtype
+            )
+            if on_step is not None:
+                on_step(step, log_probs.argmax(-1))
+        at_zero = torch.full(shape[:2], noise.log_snr_max, dtype=torch.float64, device=table.device)
+        drawn = AS_IT_IS.draw(token_log_likelihood(z, at_zero, table), generator=generator)
+        return each_token_alone(drawn, torch.full_like(drawn, self.num_steps - 1), self.num_steps)
+
+    def score(
+        self,
+        denoiser: PredictsTokens,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        raise DataError("GaussianSampler has no likelihood bound; the bound of its model is `evaluate_bound`")
+
+
+def _check(corruption: Corruption, table: Tensor) -> Gaussian:
+    if not isinstance(corruption, Gaussian):
+        raise DataError(
+            f"GaussianSampler draws from noise; {type(corruption).__name__} has a sampler of its own, "
+            f"'{corruption.plain_sampler()['kind']}'"
+        )
     if corruption.conditional_on_structure:
         raise DataError(
             "speeds by salience or unit do not exist before the text; use corruption.unconditional()"
         )
-    table = denoiser.table()
     if table.shape[1] != corruption.embedding_width:
         raise DataError(
             f"the corruption has embedding_width {corruption.embedding_width}, the model {table.shape[1]}; "
             f"sample with the corruption that the model was trained with"
         )
-    shape = (num_samples, length, table.shape[1])
-    z = torch.randn(shape, generator=generator, device=table.device, dtype=table.dtype)
-    times = torch.arange(check_num_steps(num_steps), 0, -1, dtype=torch.float64) / num_steps
-    levels, _ = corruption.log_snr(times, torch.tensor(corruption.speeds.k[0], dtype=torch.float64))
-    path = [*levels.tolist(), corruption.log_snr_max]  # of times 1, 1 - 1/T .. 0
-    for log_snr_t, log_snr_s in pairwise(path):
-        log_snr = torch.full(shape[:2], log_snr_t, dtype=torch.float64, device=table.device)
-        log_probs = (denoiser.log_probs(z, log_snr) / temperature).log_softmax(-1)
-        mean, deviation = reverse_step(z, expected_embedding(log_probs, table), log_snr_t, log_snr_s)
-        noise = torch.randn(shape, generator=generator, device=table.device, dtype=table.dtype)
-        z = mean + deviation * noise
-    at_zero = torch.full(shape[:2], corruption.log_snr_max, dtype=torch.float64, device=table.device)
-    tokens = AS_IT_IS.draw(token_log_likelihood(z, at_zero, table), generator=generator)
-    return tokens, num_steps
+    return corruption

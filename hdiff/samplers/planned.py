@@ -10,7 +10,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.corruption.base import MaskedUnits
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
@@ -80,7 +80,7 @@ class PlannedSampler(MaskedSampler):
         self.longest = check_longest(longest)
 
     def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+        self, corruption: MaskedUnits, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         lottery = torch.rand(tokens.shape, generator=generator, device=tokens.device)
         units_of = segmenter(self.boundaries, corruption, tokens, longest=self.longest, generator=generator)

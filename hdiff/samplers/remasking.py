@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corruption
-from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import FillsMasks, Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score
 from hdiff.samplers.selection import cut, first_positions, spread, take_first
 
 
@@ -68,20 +68,20 @@ class RemaskingSampler(Sampler):
         self,
         denoiser: FillsMasks,
         corruption: Corruption,
+        tokens: Tensor,
         *,
-        num_samples: int | None = None,
-        length: int | None = None,
-        text: Tensor | None = None,
         generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
     ) -> Samples:
-        first = AncestralSampler(self.num_steps - self.rounds, sampling=self.sampling).sample(
-            denoiser, corruption, num_samples=num_samples, length=length, text=text, generator=generator
-        )
-        assert isinstance(corruption, UnitMasking), "the ancestral sampler refuses all others"
+        denoiser = unwrapped(denoiser)
+        filler = AncestralSampler(self.num_steps - self.rounds, sampling=self.sampling)
+        first = filler.sample(denoiser, corruption, tokens, generator=generator, on_step=on_step)
+        masked = corruption.masked_units()
+        assert masked is not None, "the ancestral sampler refuses all others"
         tokens, steps, units = first.tokens, first.steps, first.units
         is_free = steps >= 0
         for number in range(self.rounds):
-            cuts = cut(corruption.units(Batch.of(tokens), generator=generator), is_free)
+            cuts = cut(masked.units(Batch.of(tokens), generator=generator), is_free)
             spans = PackedSpans.from_units(cuts, is_free)
             lottery = torch.rand(spans.num_spans, generator=generator, device=tokens.device)
             hidden_spans = _share(spans, lottery, self.checked, len(tokens))
@@ -94,6 +94,8 @@ class RemaskingSampler(Sampler):
             tokens = torch.where(is_bad, spans.scatter(tokens, drawn), tokens)
             steps = steps.masked_fill(is_bad, first.nfe + number)
             units = torch.where(is_bad, first_positions(cuts), units)
+            if on_step is not None:
+                on_step(first.nfe + number, tokens)
         calls = first.calls + self.rounds
         return Samples(tokens, steps, units, nfe=first.nfe + self.rounds, calls=calls)
 

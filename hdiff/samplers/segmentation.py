@@ -12,7 +12,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.unit_masking import UnitMasking
+from hdiff.corruption.base import MaskedUnits
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
@@ -36,7 +36,7 @@ def check_longest(longest: int) -> int:
 
 def segmenter(
     boundaries: Boundaries,
-    corruption: UnitMasking,
+    corruption: MaskedUnits,
     tokens: Tensor,
     *,
     longest: int,
@@ -107,7 +107,7 @@ class SegmentedSampler(MaskedSampler):
 
     @final
     def begin(
-        self, corruption: UnitMasking, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
+        self, corruption: MaskedUnits, tokens: Tensor, is_masked: Tensor, generator: torch.Generator | None
     ) -> Chooser:
         units_of = segmenter(
             _BOUNDARIES_OF[self.segmentation], corruption, tokens, longest=self.longest, generator=generator

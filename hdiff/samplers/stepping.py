@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corruption
-from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import FillsMasks, starting_tokens
+from hdiff.samplers.base import FillsMasks, check_rows_to_fill
 from hdiff.samplers.filling import Chooser, MaskedSampler, View, fill_step
 
 
@@ -58,39 +57,28 @@ class SteppedSampler:
     """
 
     def __init__(self, sampler: MaskedSampler, denoiser: FillsMasks, corruption: Corruption) -> None:
-        corruption = corruption.unconditional()
-        if not isinstance(sampler, MaskedSampler) or not isinstance(corruption, UnitMasking):
+        units = corruption.unconditional().masked_units()
+        if not isinstance(sampler, MaskedSampler) or units is None:
             raise DataError(
                 f"{type(sampler).__name__} with {type(corruption).__name__} has no single steps; use a "
                 f"sampler and a corruption of masked units, or sampler.sample"
             )
-        self.sampler, self.denoiser, self.corruption = sampler, denoiser, corruption
+        self.sampler, self.denoiser, self.units = sampler, denoiser, units
 
-    def start(
-        self,
-        *,
-        num_samples: int | None = None,
-        length: int | None = None,
-        text: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> FillingState:
+    def start(self, tokens: Tensor, *, generator: torch.Generator | None = None) -> FillingState:
         """The first state.
 
         Args:
-            num_samples: Rows B.
-            length: Tokens per row L.
-            text: Instead of both: tokens, `mask_id` where they are to be filled, long (B, L).
+            tokens: Rows to fill, `mask_id` where they are to be filled, long (B, L); see `hidden_rows`.
             generator: Source of randomness, on the model's device.
 
         Returns:
             The state.
         """
-        mask_id, device = self.denoiser.mask_id, self.denoiser.head.embedding.weight.device
-        tokens = starting_tokens(mask_id, num_samples, length, text, device)
-        is_masked = tokens == mask_id
-        return FillingState(
-            tokens, is_masked, 0, self.sampler.begin(self.corruption, tokens, is_masked, generator)
-        )
+        tokens = tokens.to(self.denoiser.head.embedding.weight.device)
+        is_masked = check_rows_to_fill(tokens, self.denoiser.mask_id)
+        chooser = self.sampler.begin(self.units, tokens, is_masked, generator)
+        return FillingState(tokens, is_masked, 0, chooser)
 
     @torch.no_grad()
     def step(

@@ -1,18 +1,31 @@
-"""sample_uniform_state: from random tokens to text; every token may change in every step. Torch only.
+"""ReplacementSampler: from random tokens to text; every token may change in every step. Torch only.
 
 Dimensions: B samples, L tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from hdiff.corruption.base import Corruption
 from hdiff.corruption.uniform_state import UniformState
+from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
+from hdiff.samplers.base import (
+    OnStep,
+    Sampler,
+    Samples,
+    Score,
+    check_free_rows,
+    check_temperature_only,
+    each_token_alone,
+)
 
 
 def reverse_posterior(probs: Tensor, x_t: Tensor, p_t: Tensor, p_s: Tensor) -> Tensor:
@@ -41,60 +54,80 @@ def reverse_posterior(probs: Tensor, x_t: Tensor, p_t: Tensor, p_s: Tensor) -> T
     return joint / joint.sum(-1, keepdim=True)
 
 
-@torch.no_grad()
-def sample_uniform_state(
-    log_probs_of: Callable[[Tensor, Tensor], Tensor],
-    corruption: UniformState,
-    *,
-    num_samples: int,
-    length: int,
-    num_steps: int,
-    generator: torch.Generator | None = None,
-    device: torch.device | str = "cpu",
-    temperature: float = 1.0,
-) -> tuple[Tensor, int]:
-    """Draws rows by T ancestral steps over equal intervals of time, from uniformly random tokens.
+@final
+class ReplacementSampler(Sampler):
+    """T ancestral steps over equal intervals of time, from uniformly random tokens; no step is final.
 
     The tokens of a step are drawn independently given x_t, so with the best predictions the law of the
     samples approaches that of the text as T grows, with an error of order 1 / T.
 
     Args:
-        log_probs_of: Log-probabilities of the clean tokens, float (B, L, V), from x_t, long (B, L), and the
-            probability p of having been replaced, float64 (B, L).
-        corruption: The corruption, with one speed for all tokens.
-        num_samples: Rows B.
-        length: Tokens per row L.
         num_steps: Steps T.
-        generator: Source of randomness, on `device`.
-        device: Where tokens live.
-        temperature: Divides the predicted log-probabilities; other values than 1 have no bound.
-
-    Returns:
-        tokens: Samples, long (B, L).
-        nfe: Calls of `log_probs_of`.
-
-    Raises:
-        DataError: If a number is not positive, speeds differ by structure, or `mask_id` is not set.
+        sampling: A temperature, which divides the predicted log-probabilities.
     """
-    if num_samples < 1 or length < 1:
-        raise DataError(f"{num_samples} samples of {length} tokens; both must be at least 1")
-    if not temperature > 0:
-        raise DataError(f"temperature is {temperature}; it must be > 0 (1 samples the model as it is)")
+
+    def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
+        super().__init__(sampling=check_temperature_only(sampling, "replaced tokens"))
+        self.num_steps = check_num_steps(num_steps)
+
+    @property
+    def has_bound(self) -> bool:
+        return False
+
+    @torch.no_grad()
+    def sample(
+        self,
+        denoiser: Any,
+        corruption: Corruption,
+        tokens: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Samples:
+        """Draws samples; the denoiser has the `log_probs` of `UniformDenoiser`."""
+        denoiser, noise = unwrapped(denoiser), _check(corruption)
+        if noise.mask_id is None:
+            raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
+        check_free_rows(tokens, noise.mask_id, noise)
+        shape, vocab_size, device = tokens.shape, noise.mask_id, tokens.device
+        tokens = torch.randint(vocab_size, shape, generator=generator, device=device)
+        if on_step is not None:
+            on_step(-1, tokens)
+        speed = torch.full(shape, noise.speeds.k[0], dtype=torch.float64, device=device)
+        times = torch.linspace(1, 0, self.num_steps + 1, dtype=torch.float64, device=device)
+        p_t, _ = noise.replacement(times[0], speed)
+        for step, s in enumerate(times[1:]):
+            p_s, _ = noise.replacement(s, speed)
+            log_probs = denoiser.log_probs(tokens, p_t).to(torch.float64) / self.sampling.temperature
+            law = reverse_posterior(log_probs.softmax(-1), tokens, p_t, p_s)
+            drawn = torch.multinomial(law.flatten(0, 1), 1, generator=generator)
+            tokens, p_t = drawn.view(shape), p_s
+            if on_step is not None:
+                on_step(step, tokens)
+        return each_token_alone(tokens, torch.full_like(tokens, self.num_steps - 1), self.num_steps)
+
+    def score(
+        self,
+        denoiser: Any,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        raise DataError(
+            "ReplacementSampler has no likelihood bound; the bound of its model is `evaluate_bound`"
+        )
+
+
+def _check(corruption: Corruption) -> UniformState:
+    if not isinstance(corruption, UniformState):
+        raise DataError(
+            f"ReplacementSampler draws replaced tokens; {type(corruption).__name__} has its own sampler, "
+            f"'{corruption.plain_sampler()['kind']}'"
+        )
     if corruption.conditional_on_structure:
         raise DataError(
             "speeds by salience or unit do not exist before the text; use corruption.unconditional()"
         )
-    if corruption.mask_id is None:
-        raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
-    shape, vocab_size = (num_samples, length), corruption.mask_id
-    tokens = torch.randint(vocab_size, shape, generator=generator, device=device)
-    speed = torch.full(shape, corruption.speeds.k[0], dtype=torch.float64, device=device)
-    times = torch.linspace(1, 0, check_num_steps(num_steps) + 1, dtype=torch.float64, device=device)
-    p_t, _ = corruption.replacement(times[0], speed)
-    for s in times[1:]:
-        p_s, _ = corruption.replacement(s, speed)
-        log_probs = log_probs_of(tokens, p_t).to(torch.float64) / temperature
-        law = reverse_posterior(log_probs.softmax(-1), tokens, p_t, p_s)
-        drawn = torch.multinomial(law.flatten(0, 1), 1, generator=generator)
-        tokens, p_t = drawn.view(shape), p_s
-    return tokens, num_steps
+    return corruption

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff import __version__
 from hdiff.control.literal import literal_tokens
+from hdiff.control.skeleton import skeleton_labels
 from hdiff.errors import DataError
 from hdiff.pages.page import TEMPLATES, embed_json
 from hdiff.pages.report_text import count
-from hdiff.samplers.draw import plain_sampler
-from hdiff.serve.abilities import labels_of_skeletons, refusals
+from hdiff.serve.abilities import labels_of, refusals
 from hdiff.serve.requests import MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS, MOST_TRIES
 from hdiff.serve.served_run import ServedRun
 
@@ -57,7 +57,7 @@ def page(run: ServedRun) -> str:
         example=_example(run),
         refused=refused,
         has_control=not all(refused[kind] for kind in ("infill", "keywords", "skeleton")),
-        labels=labels_of_skeletons(run)[:24],
+        labels=[] if run.is_autoregressive else skeleton_labels(run.corruption, labels_of(run))[:24],
         length=run.recipe.data.sequence_length,
         most={
             "characters": MOST_CHARACTERS,
@@ -96,8 +96,8 @@ def _facts(run: ServedRun) -> list[tuple[str, str]]:
 
 
 def _sampler(run: ServedRun) -> str:
-    spec = run.recipe.evaluation.sampler or plain_sampler(run.corruption.unconditional())
-    return "that of the corruption" if spec is None else str(spec["kind"])
+    spec = run.recipe.evaluation.sampler or run.corruption.unconditional().plain_sampler()
+    return str(spec["kind"])
 
 
 def _example(run: ServedRun) -> str:

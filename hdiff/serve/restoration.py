@@ -12,30 +12,22 @@ from torch import Tensor
 
 from hdiff.control.candidates import (
     Controlled,
-    banning,
     check_rows,
     check_steps,
     controlled,
     fill_best,
     one_by_one,
-    with_sampling,
 )
 from hdiff.control.request import Request
 from hdiff.control.samples import controlled_samples
-from hdiff.corruption import (
-    Corruption,
-    Gaussian,
-    UniformState,
-    UnitMasking,
-)
+from hdiff.corruption import Corruption
+from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.errors import DataError
-from hdiff.factory import build_sampler, steps_parameter
+from hdiff.factory import text_sampler
 from hdiff.heads.sampling import Sampling
-from hdiff.models.denoiser import Denoiser
 from hdiff.pages.trajectory import trajectory
 from hdiff.samplers import Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
-from hdiff.samplers.draw import STEPS, plain_sampler
 from hdiff.serve.abilities import refusals
 from hdiff.serve.refinement import refined
 from hdiff.serve.requests import ControlRequest, DrawRequest, RestoreRequest
@@ -69,7 +61,7 @@ def restore(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
                 f"a text of {length} tokens, the rows of this model have {run.recipe.data.sequence_length}; "
                 f"ask for fewer"
             )
-        if isinstance(run.corruption, (UniformState, Gaussian)):
+        if run.corruption.most_steps(length) is None:  # every step may change every token
             record = refined(request, run, model, length)
         else:
             record = _controlled(request, run, Request(length=length))
@@ -117,14 +109,14 @@ def _of_sentence(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
     corruption, notes = sentence.corruption(run)
     if corruption is None:
         raise DataError(" ".join(notes))
-    if isinstance(corruption, UnitMasking):
+    if corruption.masked_units() is not None:
         check_rows(request.samples, len(sentence.ids), run.recipe.data.sequence_length)
     state = state_at(corruption, sentence.batch(run), request.t, request.seed)
     num_hidden = int(state.is_masked.sum())
     if not num_hidden:
         raise DataError(f"at t = {request.t:g} no token of the sentence is hidden; choose a larger t")
     generator = torch.Generator().manual_seed(request.seed)
-    if isinstance(corruption, UnitMasking):
+    if corruption.masked_units() is not None:
         drawn = _fill(request, run, corruption, state.x_t, generator)
     else:
         drawn = _fill_types(request, run, corruption, state.x_t, state.types_t, generator)
@@ -139,8 +131,7 @@ def _of_sentence(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
 def _fill(
     request: RestoreRequest, run: ServedRun, corruption: Corruption, x_t: Tensor, generator: torch.Generator
 ) -> Controlled:
-    eos, model = run.tokenizer.eos_id, run.folder.model
-    assert isinstance(model, Denoiser), "refused before"
+    eos, model = run.tokenizer.eos_id, run.folder.denoiser
     row = [eos, *x_t[0].tolist(), eos]
     num_hidden = row.count(model.mask_id)
     sampler = _sampler(request, run, corruption, num_hidden)
@@ -150,14 +141,13 @@ def _fill(
 
 def _sampler(request: RestoreRequest, run: ServedRun, corruption: Corruption, num_hidden: int) -> Sampler:
     """The sampler of the recipe, or the plain one, as for fresh texts."""
-    spec = run.recipe.evaluation.sampler or plain_sampler(corruption)
-    assert spec is not None, "masked units have one"
-    parameter, steps = steps_parameter(spec), request.steps
-    if steps is not None and (parameter is None or "num_steps" in spec):
-        raise DataError(f"sampler '{spec['kind']}' sets its number of steps itself; leave steps out")
-    if steps is None and parameter is not None and parameter.default is parameter.empty:
-        steps = None if "num_steps" in spec else min(STEPS, num_hidden)
-    return with_sampling(build_sampler(spec, num_steps=steps), Sampling(temperature=request.temperature))
+    return text_sampler(
+        run.recipe.evaluation.sampler,
+        corruption,
+        num_steps=request.steps,
+        default=min(DEFAULT_STEPS, num_hidden),
+        sampling=Sampling(temperature=request.temperature),
+    )
 
 
 def _fill_types(
@@ -169,21 +159,18 @@ def _fill_types(
     generator: torch.Generator,
 ) -> Controlled:
     """A cascade goes on from the types that its state still shows."""
-    model = run.folder.model
-    assert isinstance(model, Denoiser), "refused before"
+    model = run.folder.denoiser
     assert types_t is not None, "cascades have types"
     num_values = int((x_t == model.mask_id).sum()) + int(
         (types_t == torch.tensor(corruption.type_sizes)).sum()
     )
-    steps = min(STEPS, num_values) if request.steps is None else request.steps
+    steps = min(DEFAULT_STEPS, num_values) if request.steps is None else request.steps
     sampler = CoarseToFineSampler(steps, sampling=Sampling(temperature=request.temperature))
     check_steps(sampler, num_values)
-    filler = banning(sampler, run.tokenizer.facts.never_text)
-    assert isinstance(filler, CoarseToFineSampler), "a copy has the same class"
-    samples = filler.sample(
+    samples = sampler.banning(run.tokenizer.facts.never_text).sample(
         model,
         corruption,
-        text=x_t.expand(request.samples, -1),
+        x_t.expand(request.samples, -1),
         types=types_t.expand(request.samples, -1, -1),
         generator=generator,
     )

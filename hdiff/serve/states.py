@@ -11,16 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.corruption import (
-    BlockMasking,
-    Corrupted,
-    Corruption,
-    Gaussian,
-    SoftMasking,
-    TreeCascade,
-    UnitMasking,
-)
-from hdiff.corruption.gaussian import GaussianCorrupted
+from hdiff.corruption import Corrupted, Corruption
 from hdiff.data.batch import Batch
 from hdiff.serve.requests import CorruptRequest
 from hdiff.serve.sentence import Sentence
@@ -74,8 +65,9 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
     if corruption is None:
         return found
     batch = sentence.batch(run)
-    if isinstance(corruption, UnitMasking):
-        units = corruption.units(batch, generator=torch.Generator().manual_seed(request.seed))[0].tolist()
+    masked = corruption.masked_units()
+    if masked is not None:
+        units = masked.units(batch, generator=torch.Generator().manual_seed(request.seed))[0].tolist()
         for token, unit in zip(found["tokens"], units, strict=True):
             token["unit"] = unit
         found["level"] = _level(corruption, batch, units)
@@ -85,24 +77,16 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
     signal = []
     for number in range(1, NUM_TIMES + 1):
         state = state_at(corruption, batch, number / NUM_TIMES, request.seed)
-        if isinstance(state, GaussianCorrupted):
-            signal.append(float(state.log_snr.sigmoid().mean()))
+        if state.signal is not None:
+            signal.append(state.signal)
             continue
         for token, shown in zip(found["tokens"], _shown(state, corruption, run, numbers), strict=True):
             before = token["states"][-1][1:] if token["states"] else ["clean", ""]
             if list(shown) != before:
                 token["states"].append([number, *shown])
-    if isinstance(corruption, BlockMasking):
-        found["notes"].append(
-            f"This corruption has blocks of {corruption.block_size} tokens, each at a time of its own: t "
-            f"moves all of them on by the same amount, so some are hidden early and not all at t = 1."
-        )
-    if isinstance(corruption, Gaussian):
-        found["signal"] = signal
-        found["notes"].append(
-            "Gaussian noise is added to the vectors of the tokens: none is hidden or replaced, and there are "
-            "no units. What fades is the share of the signal that is left, alpha² in the mean over tokens."
-        )
+    if corruption.about_states is not None:
+        found["notes"].append(corruption.about_states)
+    found["signal"] = signal or None
     return found
 
 
@@ -121,7 +105,7 @@ def state_at(corruption: Corruption, batch: Batch, t: float, seed: int) -> Corru
     return corruption.corrupt(batch, torch.tensor([t]), generator=torch.Generator().manual_seed(seed))
 
 
-def _level(corruption: UnitMasking, batch: Batch, units: Sequence[int]) -> str:
+def _level(corruption: Corruption, batch: Batch, units: Sequence[int]) -> str:
     """What the units of this draw are: those of a level of the parse, or random spans."""
     if units == list(range(len(units))):
         return "token"
@@ -148,48 +132,12 @@ def _shown(
 
 
 def _type_text(types: Tensor, corruption: Corruption, labels: Mapping[str, Mapping[str, int]]) -> str:
-    """The finest type that is visible, in words: `[` begins a unit, its label, its class of salience."""
-    sizes = corruption.type_sizes
-    if isinstance(corruption, SoftMasking):
-        shown = [int(number) for number, size in zip(types, sizes, strict=True) if int(number) < size]
-        if not shown:
-            return ""
-        number = shown[-1]
-        if corruption.is_lexical:
-            return f"class {number}"
-        return _label(number, labels.get(corruption.level, {}), corruption.num_classes)
-    if not isinstance(corruption, TreeCascade):
-        return ""
-    is_downward = corruption.direction == "coarse_to_fine"
-    levels = corruption.levels if is_downward else corruption.levels[::-1]
-    text = ""
-    for level, size, value in sorted(
-        zip(levels, sizes, types.tolist(), strict=True), key=lambda entry: LEVELS.index(entry[0])
-    ):
-        if value < size:
-            text = _tree_type(value, level, corruption, labels)
-    return text
-
-
-def _tree_type(
-    value: int, level: str, corruption: TreeCascade, labels: Mapping[str, Mapping[str, int]]
-) -> str:
-    salience = ""
-    if "salience" in corruption.types and level == corruption.levels[-1]:
-        value, bucket = divmod(value, corruption.num_buckets)
-        salience = f" s{bucket}"
-    border = ""
-    if "boundary" in corruption.types:
-        value, begins = divmod(value, 2)
-        border = "[" if begins else "·"
-    has_label = "label" in corruption.types
-    label = _label(value, labels.get(level, {}), corruption.num_labels) if has_label else ""
-    return f"{border}{label}{salience}".strip()
-
-
-def _label(number: int, numbers: Mapping[str, int], num_labels: int) -> str:
-    if number == 0:
-        return "none"
-    if number == num_labels and max(numbers.values(), default=0) > num_labels:
-        return "other"
-    return next((label for label, known in numbers.items() if known == number), str(number))
+    """The finest type that is visible, in words."""
+    visible = [
+        ((LEVELS.index(level), number), code.describe(value, labels.get(level, {})))
+        for number, ((level, code), value) in enumerate(
+            zip(corruption.type_codes, types.tolist(), strict=True)
+        )
+        if value < code.size
+    ]
+    return max(visible)[1] if visible else ""

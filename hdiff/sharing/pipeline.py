@@ -13,22 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.control.candidates import with_sampling
 from hdiff.control.literal import Given
 from hdiff.control.pattern import Gap, Pattern
 from hdiff.control.pattern import infill as fill_gaps
-from hdiff.corruption import Cascade, Corruption, UnitMasking
+from hdiff.corruption import Corruption
+from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
-from hdiff.factory import DiffusionModel, build_sampler, steps_parameter
+from hdiff.factory import DiffusionModel, text_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
-from hdiff.samplers import MaskedSampler, Sampler
-from hdiff.samplers.base import FillsMasks
-from hdiff.samplers.draw import STEPS, default_steps, draw, plain_sampler
-from hdiff.samplers.watched import StepCallback, WatchedSampler
+from hdiff.samplers import OnStep, Sampler, hidden_rows
 from hdiff.sharing import PretrainedModel
 
 NUM_ENDS = 2
@@ -129,12 +124,6 @@ class TextDiffusionPipeline:
         self.model.to(device)
         return self
 
-    @property
-    def _network(self) -> DiffusionModel:
-        """The model without wrappers: of torch.compile, data parallelism, peft."""
-        network: DiffusionModel = unwrapped(self.model)
-        return network
-
     def __call__(
         self,
         num_samples: int = 1,
@@ -144,7 +133,7 @@ class TextDiffusionPipeline:
         prefix: str | None = None,
         infill: str | None = None,
         generator: torch.Generator | None = None,
-        callback: StepCallback | None = None,
+        callback: OnStep | None = None,
     ) -> PipelineOutput:
         """Makes texts; equal generators give equal texts, those of `hdiff sample` with its seed.
 
@@ -166,65 +155,36 @@ class TextDiffusionPipeline:
         """
         if infill is not None and (prefix is not None or length is not None):
             raise DataError("infill sets beginning and length itself; leave prefix and length out")
-        given = {"num_samples": num_samples, "generator": generator}
-        if infill is None and prefix is None:
-            length = self.sequence_length if length is None else length
-            return self._free(length, num_inference_steps, callback, given)
-        if infill is not None:
-            pattern = Pattern.parse(infill, self.tokenizer)
-        else:
-            pattern = self._continuation(str(prefix), length)
-        return self._filled(pattern, num_inference_steps, callback, given)
-
-    def _free(
-        self, length: int, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
-    ) -> PipelineOutput:
-        if length < 1:
-            raise DataError(f"samples of {length} tokens; give at least 1")
-        corruption = self.corruption.unconditional()
-        default = default_steps(corruption, length)
-        steps = default if num_steps is None else num_steps
-        is_cascade_by_units = isinstance(corruption, Cascade) and steps <= len(corruption.type_sizes)
-        is_plain = self.sampler is None and self.free_sampler is None
-        if is_plain and (is_cascade_by_units or plain_sampler(corruption) is None):
-            if callback is not None:
+        model, corruption = self._network, self.corruption.unconditional()
+        if infill is not None or prefix is not None:
+            if corruption.masked_units() is None:
                 raise DataError(
-                    f"the steps of {type(corruption).__name__} cannot be watched; leave callback out"
+                    f"given words need a model of masked units (span_masking, token_masking), this one is of "
+                    f"{type(self.corruption).__name__}; leave prefix and infill out"
                 )
-            # These families have one sampler, a function of its own.
-            samples = draw(
-                self._network,
-                self.corruption,
-                length=length,
-                num_steps=steps,
-                sampling=self.sampling,
-                **given,
+            pattern = (
+                Pattern.parse(infill, self.tokenizer)
+                if infill is not None
+                else self._continuation(str(prefix), length)
             )
-        else:
-            sampler = self._sampler(default, num_steps, callback, self.free_sampler)
-            samples = sampler.sample(self._denoiser(), corruption, length=length, **given)
+            drawn = fill_gaps(
+                model,
+                corruption,
+                self.tokenizer,
+                self._sampler(min(DEFAULT_STEPS, pattern.fewest_hidden), num_inference_steps),
+                pattern,
+                num_samples=num_samples,
+                longest=self.sequence_length,
+                generator=generator,
+                on_step=callback,
+            )
+            return PipelineOutput(drawn.texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores)
+        length = self.sequence_length if length is None else length
+        rows = hidden_rows(model, num_samples, length)
+        sampler = self._sampler(corruption.default_steps(length), num_inference_steps, self.free_sampler)
+        samples = sampler.sample(model, corruption, rows, generator=generator, on_step=callback)
         texts = tuple("".join(self.tokenizer.pieces(row)) for row in samples.tokens.tolist())
         return PipelineOutput(texts, tuple(samples.tokens), samples.nfe, (None,) * len(texts))
-
-    def _filled(
-        self, pattern: Pattern, num_steps: int | None, callback: StepCallback | None, given: dict[str, Any]
-    ) -> PipelineOutput:
-        if not isinstance(self._network, Denoiser) or not isinstance(self.corruption, UnitMasking):
-            raise DataError(
-                f"given words need a model of masked units (span_masking, token_masking), this one is of "
-                f"{type(self.corruption).__name__}; leave prefix and infill out"
-            )
-        sampler = self._sampler(min(STEPS, pattern.fewest_hidden), num_steps, callback)
-        drawn = fill_gaps(
-            self._network,
-            self.corruption,
-            self.tokenizer,
-            sampler,
-            pattern,
-            longest=self.sequence_length,
-            **given,
-        )
-        return PipelineOutput(drawn.texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores)
 
     def _continuation(self, prefix: str, length: int | None) -> Pattern:
         given = Given.of(prefix.rstrip(), self.tokenizer)
@@ -239,37 +199,21 @@ class TextDiffusionPipeline:
         return Pattern((given, gap) if given else (gap,))
 
     def _sampler(
-        self,
-        default: int,
-        num_steps: int | None,
-        callback: StepCallback | None,
-        otherwise: Mapping[str, Any] | None = None,
+        self, default: int, num_steps: int | None, otherwise: Mapping[str, Any] | None = None
     ) -> Sampler:
-        """The sampler of one call, with its steps, else `default` ones, and watched if asked for."""
-        if isinstance(self.sampler, Sampler):
-            if num_steps is not None:
-                raise DataError(
-                    f"{type(self.sampler).__name__} has its own steps; leave num_inference_steps out, or "
-                    f"give the pipeline a sampler as {{'kind': name}}"
-                )
-            sampler = self.sampler
-        else:
-            spec = self.sampler or otherwise or plain_sampler(self.corruption.unconditional())
-            assert spec is not None, "the caller has checked it"
-            if num_steps is None and "num_steps" not in spec:
-                parameter = steps_parameter(spec)
-                is_needed = parameter is not None and parameter.default is parameter.empty
-                num_steps = default if is_needed else None
-            sampler = with_sampling(build_sampler(spec, num_steps=num_steps), self.sampling)
-        if callback is None:
-            return sampler
-        if not isinstance(sampler, MaskedSampler):
-            raise DataError(f"the steps of {type(sampler).__name__} cannot be watched; leave callback out")
-        return WatchedSampler(sampler, callback)
-
-    def _denoiser(self) -> FillsMasks:
-        if not isinstance(self._network, (Denoiser, BlockDenoiser)):
-            raise DataError(
-                f"{type(self._network).__name__} has one sampler, its own; set pipeline.sampler = None"
+        """The sampler of one call, with its steps, else `default` ones."""
+        if not isinstance(self.sampler, Sampler):
+            spec = self.sampler or otherwise
+            return text_sampler(
+                spec,
+                self.corruption.unconditional(),
+                num_steps=num_steps,
+                default=default,
+                sampling=self.sampling,
             )
-        return self._network
+        if num_steps is not None:
+            raise DataError(
+                f"{type(self.sampler).__name__} has its own steps; leave num_inference_steps out, or "
+                f"give the pipeline a sampler as {{'kind': name}}"
+            )
+        return self.sampler

@@ -17,7 +17,7 @@ from hdiff.corruption import BlockMasking
 from hdiff.heads import ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.samplers import BlockSampler, FillsMasks
+from hdiff.samplers import BlockSampler, FillsMasks, hidden_rows
 
 VOCAB = 4096
 
@@ -61,8 +61,7 @@ def main() -> None:
                 drawn = BlockSampler(num_steps).sample(
                     model,
                     corruption,
-                    num_samples=arguments.samples,
-                    length=arguments.length,
+                    hidden_rows(model, arguments.samples, arguments.length),
                     generator=torch.Generator().manual_seed(1),
                 )
                 seconds[name].append(time.process_time() - began)

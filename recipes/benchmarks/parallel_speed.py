@@ -15,6 +15,7 @@ import torch
 from hdiff.factory import build_sampler
 from hdiff.models.denoiser import Denoiser
 from hdiff.runs.folder import RunFolder
+from hdiff.samplers import hidden_rows
 from hdiff.strict_yaml import parse_yaml
 
 CASES = [
@@ -47,8 +48,7 @@ def main() -> None:
             sampler.sample(
                 run.denoiser,
                 run.corruption.unconditional(),
-                num_samples=arguments.samples,
-                length=run.recipe.data.sequence_length,
+                hidden_rows(run.denoiser, arguments.samples, run.recipe.data.sequence_length),
                 generator=torch.Generator().manual_seed(repeat),
             )
             seconds[name, spec, steps].append((time.perf_counter() - began) / arguments.samples)

@@ -30,7 +30,7 @@ from hdiff.heads import HEADS, ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.chain import chain_sample, visible_streams
+from hdiff.samplers.chain import chain_sample, reader_of
 from hdiff.schedules import SCHEDULES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -299,9 +299,8 @@ CHAINS = [
 def test_chain_fills_everything_with_a_real_network_one_unit_a_step(corruption) -> None:
     def draw(seed: int):
         generator = torch.Generator().manual_seed(seed)
-        return chain_sample(
-            real_denoiser(corruption), corruption, num_samples=5, length=7, generator=generator
-        )
+        read = reader_of(real_denoiser(corruption))
+        return chain_sample(read, corruption, torch.full((5, 7), 11), generator=generator)
 
     samples = draw(1)
     sizes = torch.tensor(corruption.type_sizes, dtype=torch.long)
@@ -333,7 +332,7 @@ def test_streams_read_off_the_visible_types_are_those_of_the_corruption(
     batch = language.sample(400, generator)
     corrupted = cascade.corrupt(batch, sample_times(batch, generator=generator), generator=generator)
     true = cascade.streams(batch)
-    seen = visible_streams(cascade, corrupted.is_masked, corrupted.types_t)
+    seen = cascade.visible_streams(corrupted.is_masked, corrupted.types_t)
     spans = [*(term.spans for term in corrupted.type_terms), corrupted.spans]
     for stream, truth, packed in zip(seen, true, spans, strict=True):
         ready = torch.zeros_like(stream.ready).flatten().index_fill(0, packed.token_index, True)
@@ -345,16 +344,17 @@ def test_streams_read_off_the_visible_types_are_those_of_the_corruption(
 
 def test_chain_refuses_what_it_cannot_reverse(generator: torch.Generator) -> None:
     tree = TreeCascade(mask_id=11)
-    with pytest.raises(DataError, match="at least 1"):
-        chain_sample(real_denoiser(tree), tree, num_samples=0, length=4)
-    with pytest.raises(DataError, match="AncestralSampler"):
-        chain_sample(real_denoiser(tree), TokenMasking(mask_id=11), num_samples=1, length=4)
+    read, rows = reader_of(real_denoiser(tree)), torch.full((1, 4), 11)
+    with pytest.raises(DataError, match="no token of the text is hidden"):
+        chain_sample(read, tree, torch.zeros(1, 4, dtype=torch.long))
+    with pytest.raises(DataError, match="its sampler is 'ancestral'"):
+        chain_sample(read, TokenMasking(mask_id=11), rows)
     with pytest.raises(DataError, match="mask_id"):
-        chain_sample(real_denoiser(tree), TreeCascade(), num_samples=1, length=4)
+        chain_sample(read, TreeCascade(), rows)
     rates = RateMatched(num_buckets=2, mask_id=11)
     silent = Denoiser(Trunk(16, depth=1, num_heads=2), ProductHead(11, 16))
     with pytest.raises(DataError, match="predicts_speed"):
-        chain_sample(silent, rates, num_samples=1, length=4, generator=generator)
+        chain_sample(reader_of(silent), rates, rows, generator=generator)
 
 
 def test_recipe_is_audited_with_its_head_and_the_json_is_as_documented(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hdiff.control import Controlled, Gap, Pattern, infill
-from hdiff.control.candidates import one_by_one, with_sampling
+from hdiff.control.candidates import one_by_one
 from hdiff.corruption import SpanMasking, TokenMasking, TreeCascade
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
@@ -16,7 +16,7 @@ from hdiff.heads import AutoregressiveHead, Sampling
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers import AncestralSampler, ConfidenceSampler, RemaskingSampler, Sampler
+from hdiff.samplers import AncestralSampler, ConfidenceSampler, RemaskingSampler, Sampler, hidden_rows
 
 WORDS = ["the", "old", "dog", "sleeps", "in", "park", "."]
 
@@ -206,8 +206,8 @@ def test_impossible_requests_are_refused(
 def test_a_batch_of_samples_is_taken_apart_row_by_row(generator: torch.Generator) -> None:
     torch.manual_seed(0)
     model = Denoiser(Trunk(16, depth=1, num_heads=2), AutoregressiveHead(5, 16))
-    sampler = with_sampling(AncestralSampler(2), Sampling(temperature=0.5))
-    drawn = sampler.sample(model, TokenMasking(mask_id=5), num_samples=3, length=4, generator=generator)
+    sampler = AncestralSampler(2, sampling=Sampling(temperature=0.5))
+    drawn = sampler.sample(model, TokenMasking(mask_id=5), hidden_rows(model, 3, 4), generator=generator)
     rows = one_by_one(drawn)
     assert torch.equal(torch.cat([row.tokens for row in rows]), drawn.tokens)
     assert [row.nfe for row in rows] == drawn.calls.tolist()

@@ -20,6 +20,7 @@ from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
+from hdiff.heads.sampling import Sampling
 from hdiff.layers.trunk import Trunk
 from hdiff.models.gaussian_denoiser import (
     GaussianDenoiser,
@@ -29,7 +30,7 @@ from hdiff.models.gaussian_denoiser import (
     token_log_likelihood,
 )
 from hdiff.objectives.gaussian import gaussian_nelbo, prior_term
-from hdiff.samplers.gaussian import reverse_step, sample_gaussian
+from hdiff.samplers.gaussian import GaussianSampler, reverse_step
 from hdiff.schedules import CosineSchedule, LinearSchedule, LogLinearSchedule, PolynomialSchedule, Schedule
 
 WIDTH = 4
@@ -394,10 +395,10 @@ def test_sampler_with_the_exact_posterior_reproduces_the_language(
     steps add an error of order 1 / T. The product of the marginals is further away than 0.1."""
     language, count = ToyLanguage(length=2), 10_000
     denoiser = ExactDenoiser(language, random_table())
-    tokens, nfe = sample_gaussian(
-        denoiser, gaussian(k=k), num_samples=count, length=2, num_steps=100, generator=generator
-    )
-    assert nfe == 100
+    hidden = torch.full((count, 2), 3)
+    samples = GaussianSampler(100).sample(denoiser, gaussian(k=k), hidden, generator=generator)
+    assert samples.nfe == 100
+    tokens = samples.tokens
     place = tokens[:, 0] * 3 + tokens[:, 1]
     observed = torch.bincount(place, minlength=9).double() / count
     p = language.probability
@@ -411,15 +412,9 @@ def test_sampler_with_the_exact_posterior_reproduces_the_language(
 def test_sampler_of_a_network_repeats_with_its_generator() -> None:
     denoiser, corruption = small_denoiser(), gaussian()
     draws = [
-        sample_gaussian(
-            denoiser,
-            corruption,
-            num_samples=4,
-            length=6,
-            num_steps=5,
-            generator=torch.Generator().manual_seed(seed),
-            temperature=0.7,
-        )[0]
+        GaussianSampler(5, sampling=Sampling(temperature=0.7))
+        .sample(denoiser, corruption, torch.full((4, 6), 3), generator=torch.Generator().manual_seed(seed))
+        .tokens
         for seed in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1])
@@ -432,17 +427,18 @@ def test_sampler_of_a_network_repeats_with_its_generator() -> None:
     ("options", "corruption", "message"),
     [
         ({"num_steps": 0}, gaussian(), "num_steps is 0"),
-        ({"length": 0}, gaussian(), "at least 1"),
-        ({"temperature": 0.0}, gaussian(), "temperature is 0"),
+        ({"sampling": Sampling(top_p=0.5)}, gaussian(), "have a temperature"),
         ({}, gaussian(k=[1.0, 2.0]), "unconditional"),
         ({}, gaussian(embedding_width=8), "embedding_width 8"),
     ],
 )
 def test_sampler_refuses_what_it_cannot_do(options, corruption: Gaussian, message: str) -> None:
+    def sample() -> None:
+        sampler = GaussianSampler(**{"num_steps": 4, **options})
+        sampler.sample(small_denoiser(), corruption, torch.full((2, 3), 3))
+
     with pytest.raises(DataError, match=message):
-        sample_gaussian(
-            small_denoiser(), corruption, **{"num_samples": 2, "length": 3, "num_steps": 4, **options}
-        )
+        sample()
 
 
 # Options

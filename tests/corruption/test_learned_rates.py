@@ -16,7 +16,7 @@ from hdiff.heads import ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo
-from hdiff.samplers.chain import chain_sample
+from hdiff.samplers.chain import chain_sample, reader_of
 
 V = 20
 
@@ -113,9 +113,8 @@ def test_sampling_reveals_tokens_at_the_speeds_that_follow_from_them(generator: 
     with torch.no_grad():
         mu = denoiser.head.logits(denoiser.hidden(torch.full((1, 2), V)))[0].softmax(-1)  # (2, V)
         expected = mu * rates.log_speed.exp()
-    samples = chain_sample(
-        denoiser, LearnedRates(mask_id=V), num_samples=20_000, length=2, generator=generator
-    )
+    rows = torch.full((20_000, 2), V)
+    samples = chain_sample(reader_of(denoiser), LearnedRates(mask_id=V), rows, generator=generator)
     place = samples.steps.argmin(1)
     first = place * V + samples.tokens.gather(1, place[:, None]).squeeze(1)
     observed = torch.bincount(first, minlength=2 * V) / 20_000

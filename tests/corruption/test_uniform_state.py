@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 from toy_language import ToyLanguage
 
+from hdiff.corruption import Corruption, TokenMasking
 from hdiff.corruption.speeds import Speeds
 from hdiff.corruption.times import sample_times
 from hdiff.corruption.uniform_state import UniformCorrupted, UniformState
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.heads.sampling import Sampling
 from hdiff.objectives.uniform_state import prior_term, uniform_state_nelbo
-from hdiff.samplers.uniform_state import reverse_posterior, sample_uniform_state
+from hdiff.samplers import Samples
+from hdiff.samplers.uniform_state import ReplacementSampler, reverse_posterior
 from hdiff.schedules import (
     CosineSchedule,
     LinearSchedule,
@@ -503,15 +507,14 @@ def test_sampler_with_the_exact_posterior_reproduces_the_language(
     statistics = {}
     for num_steps in (1, 200):
         calls.clear()
-        tokens, nfe = sample_uniform_state(
-            predictor_by_table(language, calls),
+        samples = ReplacementSampler(num_steps).sample(
+            SimpleNamespace(log_probs=predictor_by_table(language, calls)),
             corruption,
-            num_samples=5000,
-            length=L,
-            num_steps=num_steps,
+            torch.full((5000, L), V),
             generator=generator,
         )
-        assert nfe == len(calls) == num_steps
+        tokens = samples.tokens
+        assert samples.nfe == len(calls) == num_steps
         assert calls[0] == 1.0
         assert tokens.shape == (5000, L)
         statistics[num_steps] = chi_square(language, tokens)
@@ -520,35 +523,33 @@ def test_sampler_with_the_exact_posterior_reproduces_the_language(
 
 
 def test_sampler_needs_a_corruption_that_knows_nothing_of_the_text(generator: torch.Generator) -> None:
-    def sample(corruption: UniformState, **options: object) -> tuple[Tensor, int]:
-        arguments = {"num_samples": 2, "length": 3, "num_steps": 4, "generator": generator, **options}
-        return sample_uniform_state(
-            lambda x_t, p: torch.zeros(*x_t.shape, V).log_softmax(-1), corruption, **arguments
-        )
+    network = SimpleNamespace(log_probs=lambda x_t, p: torch.zeros(*x_t.shape, V).log_softmax(-1))
+    hidden = torch.full((2, 3), V)
+
+    def sample(corruption: Corruption, rows: Tensor = hidden, num_steps: int = 4) -> Samples:
+        return ReplacementSampler(num_steps).sample(network, corruption, rows, generator=generator)
 
     plain = UniformState(mask_id=V)
-    assert sample(plain)[1] == 4
+    assert sample(plain).nfe == 4
     with pytest.raises(DataError, match="unconditional"):
         sample(UniformState(mask_id=V, k=[1.0, 2.0]))
     with pytest.raises(DataError, match="no mask_id"):
         sample(UniformState())
     with pytest.raises(DataError, match="num_steps is 0"):
         sample(plain, num_steps=0)
-    with pytest.raises(DataError, match="temperature is 0"):
-        sample(plain, temperature=0.0)
-    with pytest.raises(DataError, match="both must be at least 1"):
-        sample(plain, num_samples=0)
+    with pytest.raises(DataError, match="fresh rows only"):
+        sample(plain, torch.tensor([[0, V, V]]))
+    with pytest.raises(DataError, match="its own sampler, 'ancestral'"):
+        sample(TokenMasking(mask_id=V))
+    with pytest.raises(DataError, match="at least one row"):
+        sample(plain, hidden[:0])
+    with pytest.raises(DataError, match="have a temperature"):
+        ReplacementSampler(4, sampling=Sampling(top_k=2))
 
 
 def test_low_temperature_draws_the_most_likely_tokens(generator: torch.Generator) -> None:
     scores = torch.tensor([0.0, 1.0, 0.5]).log_softmax(0)
-    tokens, _ = sample_uniform_state(
-        lambda x_t, p: scores.expand(*x_t.shape, V),
-        UniformState(mask_id=V),
-        num_samples=50,
-        length=4,
-        num_steps=3,
-        generator=generator,
-        temperature=0.01,
-    )
-    assert bool((tokens == 1).all())
+    network = SimpleNamespace(log_probs=lambda x_t, p: scores.expand(*x_t.shape, V))
+    sampler = ReplacementSampler(3, sampling=Sampling(temperature=0.01))
+    samples = sampler.sample(network, UniformState(mask_id=V), torch.full((50, 4), V), generator=generator)
+    assert bool((samples.tokens == 1).all())

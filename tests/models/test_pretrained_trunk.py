@@ -22,7 +22,7 @@ from hdiff.models.pretrained_checkpoint import load_trunk
 from hdiff.objectives import nelbo
 from hdiff.recipe import resolve
 from hdiff.runs.folder import RunFolder
-from hdiff.samplers import AncestralSampler
+from hdiff.samplers import AncestralSampler, hidden_rows
 from hdiff.sharing import PretrainedModel
 from hdiff.sharing.pipeline import TextDiffusionPipeline
 
@@ -276,7 +276,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     model = build_model(recipe(tmp_path), size)
     corruption = SpanMasking(segmentation="random", lengths={1: 1.0}, mask_id=size)
     with pytest.raises(DataError, match="keeps no cache; use a sampler with refresh: 1"):
-        AncestralSampler(2, refresh=2).sample(model, corruption, num_samples=1, length=4)  # type: ignore[arg-type]
+        AncestralSampler(2, refresh=2).sample(model, corruption, hidden_rows(model, 1, 4))  # type: ignore[arg-type]
 
 
 def test_pickles_and_remote_code_are_not_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hdiff.heads import AutoregressiveHead, Sampling
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.reveal_order import reveal_step
-from hdiff.samplers import AncestralSampler
+from hdiff.samplers import AncestralSampler, hidden_rows
 
 
 def counts_of(language: ToyLanguage, tokens: torch.Tensor) -> torch.Tensor:
@@ -30,7 +30,10 @@ def test_exact_posterior_reproduces_the_language(
     language = ToyLanguage()
     corruption = SpanMasking(segmentation="random", lengths=lengths, mask_id=language.vocab_size)
     samples = AncestralSampler(num_steps).sample(
-        ToyDenoiser(language, joint=True), corruption, num_samples=20_000, length=4, generator=generator
+        ToyDenoiser(language, joint=True),
+        corruption,
+        hidden_rows(ToyDenoiser(language, joint=True), 20_000, 4),
+        generator=generator,
     )
     expected = 20_000 * language.probability
     statistic = float(((counts_of(language, samples.tokens) - expected) ** 2 / expected).sum())
@@ -44,8 +47,7 @@ def test_product_at_one_step_draws_from_the_marginals_and_not_from_the_language(
     samples = AncestralSampler(1).sample(
         ToyDenoiser(language, joint=False),
         TokenMasking(mask_id=language.vocab_size),
-        num_samples=20_000,
-        length=4,
+        hidden_rows(ToyDenoiser(language, joint=False), 20_000, 4),
         generator=generator,
     )
     marginals = [
@@ -82,7 +84,7 @@ def test_same_seed_same_samples_and_no_mask_left() -> None:
         generator = torch.Generator().manual_seed(seed)
         return (
             AncestralSampler(3)
-            .sample(small_denoiser(), corruption, num_samples=5, length=14, generator=generator)
+            .sample(small_denoiser(), corruption, hidden_rows(small_denoiser(), 5, 14), generator=generator)
             .tokens
         )
 
@@ -94,7 +96,7 @@ def test_same_seed_same_samples_and_no_mask_left() -> None:
 def test_steps_record_whole_units_and_the_number_of_calls(generator: torch.Generator) -> None:
     corruption = SpanMasking(segmentation="random", lengths={2: 1.0}, mask_id=11)
     samples = AncestralSampler(4).sample(
-        small_denoiser(), corruption, num_samples=3, length=12, generator=generator
+        small_denoiser(), corruption, hidden_rows(small_denoiser(), 3, 12), generator=generator
     )
     assert samples.nfe == 4
     for row in range(3):
@@ -110,7 +112,11 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
     with pytest.raises(DataError, match="temperature is 0"):
         Sampling(temperature=0)
     with pytest.raises(DataError, match="at least 1"):
-        AncestralSampler(1).sample(small_denoiser(), corruption, num_samples=0, length=4, generator=generator)
+        AncestralSampler(1).sample(
+            small_denoiser(), corruption, hidden_rows(small_denoiser(), 0, 4), generator=generator
+        )
     parsed = SpanMasking(mask_id=11)
     with pytest.raises(DataError, match="unconditional"):
-        AncestralSampler(1).sample(small_denoiser(), parsed, num_samples=1, length=4, generator=generator)
+        AncestralSampler(1).sample(
+            small_denoiser(), parsed, hidden_rows(small_denoiser(), 1, 4), generator=generator
+        )

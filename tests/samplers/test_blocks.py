@@ -20,7 +20,7 @@ from hdiff.layers.trunk import Trunk
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo
-from hdiff.samplers import AncestralSampler, BlockSampler
+from hdiff.samplers import AncestralSampler, BlockSampler, hidden_rows
 from hdiff.samplers.blocks import _BlockReader, steps_of_blocks
 
 VOCAB, LENGTH, WIDTH = 3, 4, 16
@@ -72,7 +72,7 @@ def test_samples_follow_the_score(block_size: int, num_steps: int, generator: to
     expected = 20_000 * (-score_all(num_steps, model, seed=0)).exp()
     tokens = (
         BlockSampler(num_steps)
-        .sample(model, blocks(block_size), num_samples=20_000, length=LENGTH, generator=generator)
+        .sample(model, blocks(block_size), hidden_rows(model, 20_000, LENGTH), generator=generator)
         .tokens
     )
     observed = torch.bincount((tokens * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81).double()
@@ -111,8 +111,8 @@ def test_one_block_is_the_ancestral_sampler(generator: torch.Generator) -> None:
         theirs = AncestralSampler(num_steps).score(same, flat, batch, generator=two)
         assert torch.allclose(ours.nats, theirs.nats, rtol=1e-4)
         one, two = (torch.Generator().manual_seed(3) for _ in range(2))
-        drawn = BlockSampler(num_steps).sample(model, blocks(12), num_samples=4, length=12, generator=one)
-        plain = AncestralSampler(num_steps).sample(same, flat, num_samples=4, length=12, generator=two)
+        drawn = BlockSampler(num_steps).sample(model, blocks(12), hidden_rows(model, 4, 12), generator=one)
+        plain = AncestralSampler(num_steps).sample(same, flat, hidden_rows(same, 4, 12), generator=two)
         assert torch.equal(drawn.steps, plain.steps)
         assert torch.equal(drawn.tokens, plain.tokens)
 
@@ -136,7 +136,7 @@ def test_t_counts_all_calls_and_blocks_come_from_left_to_right(
     num_steps: int, generator: torch.Generator
 ) -> None:
     samples = BlockSampler(num_steps).sample(
-        denoiser_of(4), blocks(4), num_samples=6, length=11, generator=generator
+        denoiser_of(4), blocks(4), hidden_rows(denoiser_of(4), 6, 11), generator=generator
     )
     assert samples.nfe == min(num_steps, 11)
     assert bool((samples.calls == samples.nfe).all())
@@ -186,7 +186,9 @@ def test_finished_blocks_are_not_read_again(
         return updating(trunk, hidden, *rest, **options)
 
     monkeypatch.setattr(Trunk, "update", counted)
-    BlockSampler(16).sample(denoiser_of(4), blocks(4), num_samples=3, length=16, generator=generator)
+    BlockSampler(16).sample(
+        denoiser_of(4), blocks(4), hidden_rows(denoiser_of(4), 3, 16), generator=generator
+    )
     assert read == [4, 4, 4, 8, 4, 4, 4, 8, 4, 4, 4, 8, 4, 4, 4]
 
 
@@ -211,7 +213,7 @@ def test_given_tokens_stay_and_rows_take_the_steps_they_need(generator: torch.Ge
     gaps[0] = False
     gaps[0, 5] = True
     samples = BlockSampler(5).sample(
-        denoiser_of(4), blocks(4), text=text.masked_fill(gaps, VOCAB), generator=generator
+        denoiser_of(4), blocks(4), text.masked_fill(gaps, VOCAB), generator=generator
     )
     assert torch.equal(samples.tokens[~gaps], text[~gaps])
     assert bool((samples.steps[~gaps] == -1).all())
@@ -233,17 +235,17 @@ def test_padding_costs_nothing(generator: torch.Generator) -> None:
 
 def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
     model = denoiser_of(4)
-    options = {"num_samples": 2, "length": 12, "generator": generator}
+    hidden = hidden_rows(model, 2, 12)
     with pytest.raises(DataError, match=r"2 steps for 3 blocks to fill.*give at least 3 steps"):
-        BlockSampler(2).sample(model, blocks(4), **options)
+        BlockSampler(2).sample(model, blocks(4), hidden, generator=generator)
     with pytest.raises(DataError, match="at least 1 step"):
         BlockSampler(0)
     with pytest.raises(DataError, match="TokenMasking has a sampler of its own"):
-        BlockSampler(3).sample(model, TokenMasking(mask_id=VOCAB), **options)
+        BlockSampler(3).sample(model, TokenMasking(mask_id=VOCAB), hidden, generator=generator)
     with pytest.raises(DataError, match="has block_size 4, the corruption 6"):
-        BlockSampler(3).sample(model, blocks(6), **options)
+        BlockSampler(3).sample(model, blocks(6), hidden, generator=generator)
     with pytest.raises(DataError, match="BlockMasking has a sampler of its own"):
-        AncestralSampler(3).sample(model, blocks(4), **options)
+        AncestralSampler(3).sample(model, blocks(4), hidden, generator=generator)
     batch = Batch.of(torch.zeros(1, 12, dtype=torch.long))
     sampler = BlockSampler(3, sampling=Sampling(temperature=0.7))
     assert not sampler.has_bound

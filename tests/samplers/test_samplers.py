@@ -26,6 +26,7 @@ from hdiff.samplers import (
     PlannedSampler,
     RemaskingSampler,
     Sampler,
+    hidden_rows,
 )
 from hdiff.samplers.planned import ORDERS
 from hdiff.samplers.selection import cut, first_positions, limit, shuffle_lengths
@@ -84,7 +85,7 @@ def test_any_network_with_a_head_is_filled_and_scored(sampler: Sampler) -> None:
     found = []
     for model in (own, NetworkOfSomeoneElse(own)):
         generator = torch.Generator().manual_seed(2)
-        drawn = sampler.sample(model, SPANS, num_samples=5, length=LENGTH, generator=generator)
+        drawn = sampler.sample(model, SPANS, hidden_rows(model, 5, LENGTH), generator=generator)
         scored = sampler.score(model, SPANS, Batch.of(drawn.tokens), generator=generator)
         found.append((drawn.tokens, scored.nats))
     assert torch.equal(found[0][0], found[1][0])
@@ -101,13 +102,13 @@ def test_any_network_with_a_head_is_filled_and_scored(sampler: Sampler) -> None:
 def test_what_only_denoisers_have_is_refused_of_others(sampler: Sampler, message: str) -> None:
     model = NetworkOfSomeoneElse(denoiser_of(ProductHead))
     with pytest.raises(DataError, match=message):
-        sampler.sample(model, SPANS, num_samples=2, length=LENGTH)
+        sampler.sample(model, SPANS, hidden_rows(model, 2, LENGTH))
 
 
 def test_types_need_type_heads() -> None:
     model = NetworkOfSomeoneElse(denoiser_of(ProductHead))
     with pytest.raises(DataError, match="NetworkOfSomeoneElse has no type heads"):
-        CoarseToFineSampler(2).sample(model, TreeCascade(mask_id=VOCAB), num_samples=2, length=LENGTH)
+        CoarseToFineSampler(2).sample(model, TreeCascade(mask_id=VOCAB), hidden_rows(model, 2, LENGTH))
 
 
 def score_all(sampler: Sampler, model: Denoiser, corruption: Any, *, seed: int) -> Tensor:
@@ -164,7 +165,7 @@ def test_samples_follow_the_score(name: str, generator: torch.Generator) -> None
     sampler, model = WITHOUT_RANDOMNESS[name], denoiser_of(AutoregressiveHead)
     corruption = TokenMasking(mask_id=VOCAB)
     expected = 20_000 * (-score_all(sampler, model, corruption, seed=0)).exp()
-    tokens = sampler.sample(model, corruption, num_samples=20_000, length=LENGTH, generator=generator).tokens
+    tokens = sampler.sample(model, corruption, hidden_rows(model, 20_000, LENGTH), generator=generator).tokens
     place = (tokens * torch.tensor([27, 9, 3, 1])).sum(1)
     observed = torch.bincount(place, minlength=len(STRINGS)).double()
     likely = expected > 5
@@ -209,19 +210,19 @@ def test_coarse_to_fine_draws_boundaries_before_tokens(generator: torch.Generato
         AutoregressiveHead(VOCAB, WIDTH),
         type_heads=[ProductHead(size, WIDTH) for size in tree.type_sizes],
     ).eval()
-    samples = CoarseToFineSampler(6).sample(model, tree, num_samples=5, length=8, generator=generator)
+    samples = CoarseToFineSampler(6).sample(model, tree, hidden_rows(model, 5, 8), generator=generator)
     assert samples.nfe == 6
     assert int(samples.steps.min()) == 3
     assert int(samples.tokens.max()) < VOCAB
     skeleton = torch.zeros(1, 8, 1, dtype=torch.long)
     given = CoarseToFineSampler(2).sample(
-        model, tree, num_samples=1, length=8, types=skeleton, generator=generator
+        model, tree, hidden_rows(model, 1, 8), types=skeleton, generator=generator
     )
     assert given.nfe == 2
     with pytest.raises(DataError, match="at least one step per stream"):
-        CoarseToFineSampler(1).sample(model, tree, num_samples=1, length=8)
+        CoarseToFineSampler(1).sample(model, tree, hidden_rows(model, 1, 8))
     with pytest.raises(DataError, match="types have shape"):
-        CoarseToFineSampler(2).sample(model, tree, num_samples=1, length=8, types=skeleton + 7)
+        CoarseToFineSampler(2).sample(model, tree, hidden_rows(model, 1, 8), types=skeleton + 7)
 
 
 EVERY: dict[str, Sampler] = {**WITH_BOUND, "remasking": RemaskingSampler(4, rounds=2, checked=0.5)}
@@ -235,7 +236,7 @@ def test_given_tokens_stay_and_no_mask_is_left(name: str, generator: torch.Gener
     gaps[:, 3] = True
     gaps[0] = False
     gaps[0, 5] = True
-    samples = EVERY[name].sample(model, SPANS, text=text.masked_fill(gaps, VOCAB), generator=generator)
+    samples = EVERY[name].sample(model, SPANS, text.masked_fill(gaps, VOCAB), generator=generator)
     assert torch.equal(samples.tokens[~gaps], text[~gaps])
     assert bool((samples.steps[~gaps] == -1).all())
     assert bool((samples.steps[gaps] >= 0).all())
@@ -257,7 +258,7 @@ def test_steps_are_as_asked(num_steps: int, generator: torch.Generator) -> None:
         PlannedSampler(num_steps, use="apart"),
     ):
         tokens = TokenMasking(mask_id=VOCAB)
-        samples = sampler.sample(model, tokens, num_samples=3, length=12, generator=generator)
+        samples = sampler.sample(model, tokens, hidden_rows(model, 3, 12), generator=generator)
         assert samples.nfe == num_steps
 
 
@@ -265,7 +266,7 @@ def test_a_threshold_and_a_budget_trade_steps(generator: torch.Generator) -> Non
     model, tokens = denoiser_of(ProductHead), TokenMasking(mask_id=VOCAB)
 
     def calls(sampler: Sampler) -> int:
-        return sampler.sample(model, tokens, num_samples=4, length=12, generator=generator).nfe
+        return sampler.sample(model, tokens, hidden_rows(model, 4, 12), generator=generator).nfe
 
     assert calls(ConfidenceSampler(threshold=1e-6)) == calls(EntropyBoundedSampler(1e6)) == 1
     assert calls(ConfidenceSampler(threshold=1.0)) == calls(EntropyBoundedSampler(0.0)) == 12
@@ -300,7 +301,7 @@ def test_apart_draws_tokens_of_a_span_in_different_steps(generator: torch.Genera
         model.planner.predict.weight.zero_()  # type: ignore[union-attr]
         model.planner.predict.bias.fill_(-9.0)  # type: ignore[union-attr]
     samples = PlannedSampler(4, use="apart", longest=4).sample(
-        model, TokenMasking(mask_id=VOCAB), num_samples=7, length=16, generator=generator
+        model, TokenMasking(mask_id=VOCAB), hidden_rows(model, 7, 16), generator=generator
     )
     steps = samples.steps.view(7, 4, 4).sort(-1).values
     assert torch.equal(steps, torch.arange(4).expand_as(steps))
@@ -308,7 +309,9 @@ def test_apart_draws_tokens_of_a_span_in_different_steps(generator: torch.Genera
 
 def test_joint_planned_spans_are_filled_whole(generator: torch.Generator) -> None:
     model = denoiser_of(AutoregressiveHead)
-    samples = PlannedSampler(3, longest=3).sample(model, SPANS, num_samples=9, length=12, generator=generator)
+    samples = PlannedSampler(3, longest=3).sample(
+        model, SPANS, hidden_rows(model, 9, 12), generator=generator
+    )
     for row in range(9):
         for left, right in itertools.pairwise(range(12)):
             if samples.units[row, left] == samples.units[row, right]:
@@ -320,7 +323,7 @@ def test_remasking_redraws_whole_spans_and_only_some(generator: torch.Generator)
     model = denoiser_of(AutoregressiveHead)
     pairs = SpanMasking(segmentation="random", lengths={2: 1.0}, mask_id=VOCAB)
     sampler = RemaskingSampler(5, rounds=2, checked=0.5, redrawn=0.5)
-    samples = sampler.sample(model, pairs, num_samples=8, length=16, generator=generator)
+    samples = sampler.sample(model, pairs, hidden_rows(model, 8, 16), generator=generator)
     assert samples.nfe == 5
     late = samples.steps >= 3
     assert torch.equal(late[:, ::2], late[:, 1::2])
@@ -392,7 +395,7 @@ def test_units_end_where_visible_tokens_begin() -> None:
 def test_spans_of_the_sampler_take_the_place_of_the_units(generator: torch.Generator) -> None:
     model, tokens = denoiser_of(AutoregressiveHead), TokenMasking(mask_id=VOCAB)
     sampler = AncestralSampler(3, lengths={4: 1.0})
-    samples = sampler.sample(model, tokens, num_samples=3, length=12, generator=generator)
+    samples = sampler.sample(model, tokens, hidden_rows(model, 3, 12), generator=generator)
     assert torch.equal(samples.units, (torch.arange(12) // 4 * 4).expand(3, -1))
     assert samples.nfe == 3
 
@@ -403,7 +406,7 @@ def test_spaced_groups_lie_apart(generator: torch.Generator) -> None:
     longest = {}
     for order in ("random", "spaced"):
         sampler = AncestralSampler(2, order=order)  # type: ignore[arg-type]
-        steps = sampler.sample(model, tokens, num_samples=50, length=16, generator=generator).steps
+        steps = sampler.sample(model, tokens, hidden_rows(model, 50, 16), generator=generator).steps
         assert bool((steps.sum(1) == 8).all())
         runs = [len(list(group)) for row in steps.tolist() for _, group in itertools.groupby(row)]
         longest[order] = max(runs)
@@ -434,16 +437,14 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
             make()
     sampler = AncestralSampler(2)
     with pytest.raises(DataError, match="at least 1"):
-        sampler.sample(model, tokens, num_samples=0, length=4)
+        sampler.sample(model, tokens, hidden_rows(model, 0, 4))
     with pytest.raises(DataError, match="no token of the text is hidden"):
-        sampler.sample(model, tokens, text=torch.zeros(1, 4, dtype=torch.long))
+        sampler.sample(model, tokens, torch.zeros(1, 4, dtype=torch.long))
     with pytest.raises(DataError, match="at least one row"):
-        sampler.sample(model, tokens, text=torch.zeros(0, 4, dtype=torch.long))
-    with pytest.raises(DataError, match="not both"):
-        sampler.sample(model, tokens, text=torch.full((1, 4), VOCAB), num_samples=1, length=4)
+        sampler.sample(model, tokens, torch.zeros(0, 4, dtype=torch.long))
     plain = Denoiser(Trunk(WIDTH, depth=1, num_heads=2), ProductHead(VOCAB, WIDTH))
     with pytest.raises(DataError, match="no planner"):
-        PlannedSampler(2).sample(plain, tokens, num_samples=1, length=4)
+        PlannedSampler(2).sample(plain, tokens, hidden_rows(plain, 1, 4))
     batch = Batch.of(torch.zeros(1, 4, dtype=torch.long))
     with pytest.raises(DataError, match="no likelihood bound"):
         RemaskingSampler(3).score(model, tokens, batch)
@@ -452,4 +453,4 @@ def test_impossible_requests_are_refused(generator: torch.Generator) -> None:
     assert not RemaskingSampler(3).has_bound
     assert not ConfidenceSampler(sampling=Sampling(temperature=0.7)).has_bound
     with pytest.raises(DataError, match="sampler of its own"):
-        sampler.sample(model, TreeCascade(mask_id=VOCAB, levels=["phrase"]), num_samples=1, length=4)
+        sampler.sample(model, TreeCascade(mask_id=VOCAB, levels=["phrase"]), hidden_rows(model, 1, 4))

@@ -23,6 +23,7 @@ from hdiff.samplers import (
     MaskedSampler,
     PlannedSampler,
     RemaskingSampler,
+    hidden_rows,
 )
 from hdiff.samplers.stepping import SteppedSampler
 from hdiff.sharing.pipeline import TextDiffusionPipeline
@@ -162,9 +163,9 @@ def test_single_steps_draw_what_sample_draws(sampler: MaskedSampler, pipeline: T
     """The network is called by the test, not by the sampler; rows end at different steps."""
     model, corruption = pipeline.model, pipeline.corruption.unconditional()
     assert isinstance(model, Denoiser)
-    expected = sampler.sample(model, corruption, num_samples=3, length=20, generator=seeded())
+    expected = sampler.sample(model, corruption, hidden_rows(model, 3, 20), generator=seeded())
     stepped, generator = SteppedSampler(sampler, model, pipeline.corruption), seeded()
-    state = stepped.start(num_samples=3, length=20, generator=generator)
+    state = stepped.start(hidden_rows(model, 3, 20), generator=generator)
     while not state.is_done:
         state = stepped.step(model.hidden(state.tokens), state, generator=generator)
     assert torch.equal(state.tokens, expected.tokens)
@@ -180,7 +181,7 @@ def test_a_step_uses_the_output_it_is_given(pipeline: TextDiffusionPipeline) -> 
     assert isinstance(pipeline.corruption, UnitMasking)
     model.head.output_bias.data.zero_()
     stepped = SteppedSampler(AncestralSampler(1, sampling=Sampling(top_k=1)), model, pipeline.corruption)
-    state = stepped.start(num_samples=1, length=6, generator=seeded())
+    state = stepped.start(hidden_rows(model, 1, 6), generator=seeded())
     hidden = model.hidden(state.tokens)
     one, other = (stepped.step(output, state).tokens for output in (hidden, -hidden))
     assert not torch.equal(one, other)
@@ -193,13 +194,11 @@ BAD_CALLS: dict[str, tuple[str, dict[str, object], str]] = {
     "no gap": ("spans", {"infill": "The list"}, "has no gap"),
     "a prefix as long as the text": ("spans", {"prefix": "The list", "length": 2}, "at least one to fill"),
     "longer than the rows": ("spans", {"prefix": "The", "length": 40}, "the model's rows 32"),
-    "texts of nothing": ("spans", {"length": 0}, "samples of 0 tokens; give at least 1"),
+    "texts of nothing": ("spans", {"length": 0}, "both must be at least 1"),
     "no text": ("spans", {"num_samples": 0}, "at least 1"),
     "no step": ("spans", {"num_inference_steps": 0}, "at least 1 step"),
     "a prefix of a cascade": ("cascade", {"prefix": "The"}, "need a model of masked units"),
     "a gap in noise": ("gaussian", {"infill": "The [2]"}, "need a model of masked units"),
-    "watching noise": ("gaussian", {"callback": print}, "cannot be watched"),
-    "watching a cascade": ("cascade", {"callback": print}, "cannot be watched"),
 }
 
 
@@ -211,15 +210,20 @@ def test_what_cannot_be_asked_is_refused(case: str, families: Path) -> None:
         pipeline(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("family", ["spans", "cascade", "gaussian"])
+def test_every_family_can_be_watched(family: str, families: Path) -> None:
+    pipeline, steps = TextDiffusionPipeline.from_pretrained(families / family), []
+    made = pipeline(1, generator=seeded(), callback=lambda step, tokens: steps.append(step))
+    assert steps == list(range(made.nfe))
+
+
 def test_samplers_that_do_not_fit_are_refused(pipeline: TextDiffusionPipeline, families: Path) -> None:
     pipeline.sampler = RemaskingSampler(4)
     with pytest.raises(DataError, match="leave num_inference_steps out"):
         pipeline(1, num_inference_steps=8)
-    with pytest.raises(DataError, match="RemaskingSampler cannot be watched"):
-        pipeline(1, callback=lambda step, tokens: None)
     noise = TextDiffusionPipeline.from_pretrained(families / "gaussian")
     noise.sampler = AncestralSampler(4)
-    with pytest.raises(DataError, match=r"pipeline\.sampler = None"):
+    with pytest.raises(DataError, match="Gaussian has a sampler of its own, 'gaussian'"):
         noise(1)
     assert isinstance(pipeline.model, Denoiser)
     with pytest.raises(DataError, match="no single steps"):
