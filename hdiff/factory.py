@@ -357,7 +357,7 @@ def text_sampler(
     parameter = steps_parameter(chosen)
     if spec is not None and num_steps is not None and (parameter is None or "num_steps" in spec):
         reason = "finds its number of steps itself" if parameter is None else "is given num_steps"
-        raise DataError(f"sampler '{spec['kind']}' {reason}; leave the number of steps out")
+        raise DataError(f"sampler '{spec['kind']}' {reason}; leave --steps (num_inference_steps) out")
     if num_steps is None and parameter is not None and parameter.default is parameter.empty:
         num_steps = default
     return build_sampler(chosen, num_steps=num_steps).with_sampling(sampling)

@@ -51,7 +51,7 @@ def test_evaluation_has_the_steps_that_four_blocks_allow(
     found = evaluate_run(run, progress=Progress("eval"))
     assert found["sampler"] == {"kind": "blocks"}
     assert list(found["t_step"]) == list(found["quality"]) == ["4", "6", "32"]
-    assert "left out: T = 1, 2; 4 blocks need 4 steps" in capsys.readouterr().err
+    assert "left out: T = 1, 2; 'blocks' needs at least 4 steps" in capsys.readouterr().err
     for num_steps, figures in found["quality"].items():
         assert figures["nfe"] == int(num_steps)
     assert not found["bound"]["conditional_on_structure"]

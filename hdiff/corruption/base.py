@@ -6,7 +6,6 @@ Dimensions: B batch, L tokens, S spans, R type streams.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, final
 
@@ -173,14 +172,13 @@ class Corruption(ABC):
         """
         return {"kind": "chain"}
 
-    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
-        """Those numbers of steps T that a bound of its plain sampler is known for.
+    def fewest_steps(self, length: int) -> int | None:
+        """Steps T from which on its plain sampler has a bound; None if T says nothing of one.
 
         Args:
-            wanted: Numbers T >= 1.
             length: Tokens of a row L.
         """
-        return ()
+        return None
 
     def most_steps(self, length: int) -> int | None:
         """Steps beyond which none has anything left to fill; None where every step may change every token.

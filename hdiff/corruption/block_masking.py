@@ -5,7 +5,6 @@ Dimensions: B batch, L tokens, K blocks of a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -110,9 +109,8 @@ class BlockMasking(Corruption):
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         return {"kind": "blocks"}
 
-    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
-        fewest = number_of_blocks(length, self.block_size)  # every block needs one
-        return tuple(num_steps for num_steps in wanted if num_steps >= fewest)
+    def fewest_steps(self, length: int) -> int:
+        return number_of_blocks(length, self.block_size)
 
     @property
     def about_states(self) -> str:
@@ -122,7 +120,7 @@ class BlockMasking(Corruption):
         )
 
     def default_steps(self, length: int) -> int:
-        return max(DEFAULT_STEPS, number_of_blocks(length, self.block_size))
+        return max(DEFAULT_STEPS, self.fewest_steps(length))
 
     def unconditional(self) -> BlockMasking:
         return self

@@ -80,8 +80,8 @@ class Cascade(Corruption):
         has_steps = num_steps is None or num_steps > len(self.type_sizes)  # every stream needs one
         return {"kind": "coarse_to_fine" if has_steps else "chain"}
 
-    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
-        return tuple(num_steps for num_steps in wanted if num_steps > len(self.type_sizes))
+    def fewest_steps(self, length: int) -> int:
+        return len(self.type_sizes) + 1  # one for every stream
 
     @property
     def conditional_on_structure(self) -> bool:

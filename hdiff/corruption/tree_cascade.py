@@ -208,6 +208,11 @@ class TreeCascade(Cascade):
 
     def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
         is_up = self.direction == "fine_to_coarse"
+        if is_up and len(set(self.k["token"])) > 1:
+            raise DataError(
+                "direction is 'fine_to_coarse' and k of 'token' differs by salience bucket, which is hidden "
+                "while tokens are generated; give one k for 'token'"
+            )
         levels = self._ordered_levels()
         hidden = [types_t[..., number] == size for number, size in enumerate(self.type_sizes)]
         order: list[int | None] = [None, *range(len(levels))] if is_up else [*range(len(levels)), None]

@@ -6,7 +6,6 @@ Dimensions: B batch, L tokens, S spans, N units of a row.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -51,8 +50,8 @@ class UnitMasking(Corruption):
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         return {"kind": "ancestral"}
 
-    def step_counts(self, wanted: Sequence[int], length: int) -> tuple[int, ...]:
-        return tuple(wanted)
+    def fewest_steps(self, length: int) -> int:
+        return 1
 
     @abstractmethod
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:

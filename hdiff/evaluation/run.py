@@ -95,13 +95,14 @@ def evaluate_run(
     levels = corruption.required_levels()
     blocks = _blocks(run, prepared, levels)
     asked = tuple(steps or config.steps)
-    wanted = corruption.step_counts(asked, run.recipe.data.sequence_length)
-    if spec is not None and not wanted:  # a sampler of masked units for a model whose own has no steps
-        wanted = asked
+    fewest = corruption.fewest_steps(run.recipe.data.sequence_length)
+    if fewest is None and spec is not None:  # a sampler of masked units for a model whose own has no steps
+        fewest = 1
+    wanted = () if fewest is None else tuple(steps for steps in asked if steps >= fewest)
     spec = spec or corruption.plain_sampler()
     left_out = ", ".join(str(steps) for steps in asked if steps not in wanted)
-    if left_out and wanted and progress is not None:
-        progress.message(f"left out: T = {left_out}; '{spec['kind']}' takes more steps for a row")
+    if left_out and fewest is not None and progress is not None:
+        progress.message(f"left out: T = {left_out}; '{spec['kind']}' needs at least {fewest} steps")
     samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted}
     stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)

@@ -185,7 +185,7 @@ BAD_OPTIONS: dict[str, tuple[str, list[str], str]] = {
     "steps twice": (
         "spans",
         ["--sampler", "{kind: ancestral, num_steps: 2}", "--steps", "2"],
-        "leave --steps out",
+        "leave --steps (num_inference_steps) out",
     ),
     "temperature": ("spans", ["--temperature", "0"], "temperature is 0"),
     "top-k": ("spans", ["--top-k", "0"], "top_k is 0"),
