@@ -124,6 +124,12 @@ class TextDiffusionPipeline:
         self.model.to(device)
         return self
 
+    @property
+    def _network(self) -> DiffusionModel:
+        """The model without wrappers: of torch.compile, data parallelism, peft."""
+        network: DiffusionModel = unwrapped(self.model)
+        return network
+
     def __call__(
         self,
         num_samples: int = 1,

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from hdiff.models.wrapped import unwrapped
-from hdiff.samplers import AncestralSampler
+from hdiff.samplers import AncestralSampler, hidden_rows
 from hdiff.sharing.pipeline import TextDiffusionPipeline
 
 
@@ -81,7 +81,7 @@ def test_samplers_take_wrapped_models(wrapper: str, folder: Path) -> None:
     assert type(unwrapped(model)) is type(pipeline.model)
     sampler = AncestralSampler(2)
     samples = sampler.sample(
-        model, pipeline.corruption.unconditional(), num_samples=2, length=6, generator=generator
+        model, pipeline.corruption.unconditional(), hidden_rows(model, 2, 6), generator=generator
     )
     assert samples.tokens.shape == (2, 6)
 
