@@ -184,7 +184,9 @@ class TextDiffusionPipeline:
                 generator=generator,
                 on_step=callback,
             )
-            return PipelineOutput(drawn.texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores)
+            return PipelineOutput(
+                drawn.texts, drawn.tokens, max(one.nfe for one in drawn.samples), drawn.scores
+            )
         length = self.sequence_length if length is None else length
         rows = hidden_rows(model, num_samples, length)
         sampler = self._sampler(corruption.default_steps(length), num_inference_steps, self.free_sampler)
