@@ -171,9 +171,7 @@ def test_a_model_can_be_given_by_path(spacy_parser, tmp_path):
 
 
 def test_a_missing_model_is_named_with_a_remedy():
-    with pytest.raises(
-        ParserError, match=r"'en_core_web_xxl' cannot be loaded.*pip install 'spacy"
-    ):
+    with pytest.raises(ParserError, match=r"'en_core_web_xxl' cannot be loaded.*pip install 'spacy"):
         SpacyParser("en_core_web_xxl")
 
 
