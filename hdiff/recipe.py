@@ -169,13 +169,14 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _assign(values: dict[str, Any], keys: list[str], value: Any, origin: str) -> None:
     for key in keys[:-1]:
-        inner = values.setdefault(key, {})
+        inner = values.get(key, {})
         if not isinstance(inner, dict):
             raise RecipeError(
                 f"'{key}' is {spelled(inner)}, a value, so no key '{keys[-1]}' can be set in it; set '{key}' "
                 f"as a whole ({origin})"
             )
-        values = inner
+        values[key] = dict(inner)  # the section may be shared: with other variants, or by an anchor of YAML
+        values = values[key]
     values[keys[-1]] = value
 
 

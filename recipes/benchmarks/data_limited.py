@@ -144,8 +144,8 @@ def _elsewhere(loaded: RunFolder, arguments: argparse.Namespace) -> dict[str, An
         found["other"] = evaluate_run(quiet, data=f"{data}.other", steps=[1])["bound"]["nats_per_token"]
     if Path(f"{data}.gold").is_dir() and isinstance(loaded.model, Denoiser):
         found["gold_gaps"] = measure_gaps(_without_samples(loaded, data=f"{data}.gold"), seed=0)
-    pairs = {"agreement": agreement_pairs()}
-    if arguments.blimp is not None:
+    pairs = {"agreement": agreement_pairs()} if arguments.max_pairs else {}
+    if arguments.blimp is not None and arguments.max_pairs:
         pairs["blimp"] = read_minimal_pairs(arguments.blimp)
     for name, chosen in pairs.items():
         try:
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="*", default=["autoregressive", "token_masking", "spans"])
     parser.add_argument("--seeds", default="[0, 1, 2]", help="as in an ablation file")
     parser.add_argument("--blimp", help="folder of BLiMP's .jsonl files")
-    parser.add_argument("--max-pairs", type=int, default=25, help="pairs of each paradigm")
+    parser.add_argument("--max-pairs", type=int, default=25, help="pairs of each paradigm; 0 for none")
     parser.add_argument("--set", nargs="*", default=[], help="further overrides of every run")
     parser.add_argument("--json", type=Path, help="writes all figures there")
     parser.add_argument("--stage", choices=("all", "measure", "table"), default="all")

@@ -13,6 +13,7 @@ from hdiff.ablation.checks import check_ablation, check_components
 from hdiff.ablation.runs import run_ablation
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
+from hdiff.recipe import load_recipe
 
 
 def test_every_variant_is_resolved_with_every_seed(tmp_path: Path) -> None:
@@ -43,6 +44,47 @@ def test_overrides_reach_every_run_and_the_file_itself(tmp_path: Path) -> None:
     for run in ablation.all_runs:
         assert run.path == tmp_path / "other" / run.name
         assert (run.recipe.data.path, run.recipe.train.steps) == ("elsewhere", 5)
+
+
+SHARED = [
+    ("evaluation: {steps: [1], samples: 4}", "evaluation.sampler: {kind: ancestral, order: spaced}"),
+    ("evaluation: {steps: [1], samples: 4}", "evaluation.samples: 2"),
+    ("train: {steps: 8, batch_size: 4}", "train.batch_size: 2"),
+    ("data: {path: data, sequence_length: 24}", "data.sequence_length: 32"),
+    ("model: {width: 16, depth: 1, num_heads: 2}", "model.depth: 2"),
+    ("head: &h {kind: crf, rank: 4}, type_head: *h", "head.rank: 2"),
+    ("head: &h {kind: crf, rank: 4}, type_head: *h", "type_head.rank: 2"),
+    ("head: {kind: mixture, num_components: 4}", "head.num_components: 2"),
+    ("planner: {level: phrase}", "planner.level: word"),
+    ("corruption: {kind: rate_matched, order: keyword_last}", "corruption.ratio: 2.0"),
+]
+
+
+@pytest.mark.parametrize(("everywhere", "own"), SHARED)
+def test_a_patch_of_one_variant_reaches_no_other_and_no_other_section(
+    tmp_path: Path, everywhere: str, own: str
+) -> None:
+    file = tmp_path / "shared.yaml"
+    (tmp_path / "base.yaml").write_text("name: base\noutput: out\ndata: {path: data}\n")
+    file.write_text(
+        f"name: shared\nbase: base.yaml\noutput: out\nseeds: [0]\nset: {{{everywhere}}}\nbaseline: plain\n"
+        f"variants: {{plain: {{train.log_every: 3}}, own: {{{own}}}, last: {{train.log_every: 4}}}}\n"
+    )
+    ablation = load_ablation(file)
+    assert list(ablation.changes("last")) == ["train.log_every"]
+    key = own.partition(":")[0]
+    changed = set(ablation.changes("own")) - {"train.log_every"}
+    assert changed
+    assert all(each == key or each.startswith(f"{key}.") for each in changed)
+
+
+def test_an_override_reaches_no_other_section_with_the_same_anchor(tmp_path: Path) -> None:
+    file = tmp_path / "anchors.yaml"
+    file.write_text(
+        "name: a\noutput: out\ndata: {path: data}\nhead: &h {kind: crf, rank: 4}\ntype_head: *h\n"
+    )
+    recipe = load_recipe(file, ["type_head.rank=2"])
+    assert (recipe.head["rank"], recipe.type_head["rank"]) == (4, 2)
 
 
 @pytest.mark.parametrize(
