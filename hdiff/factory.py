@@ -187,6 +187,7 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
         token_classes=None if table is None else torch.tensor(table),
         class_parents=corruption.parents if isinstance(corruption, SoftMasking) else (),
         planner=_planner(recipe),
+        num_flags=len(corruption.flag_levels),
         token_rates=corruption.new_rates(head.vocab_size) if isinstance(corruption, LearnedRates) else None,
     )
 

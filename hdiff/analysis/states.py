@@ -107,6 +107,10 @@ def trunk_output(
         hidden = denoiser.noised_hidden(corrupted.x_t, corrupted.context, real)
         return hidden, spans.gather(hidden), None
     hidden = denoiser.hidden(
-        corrupted.x_t, real, types_t=corrupted.types_t, document_ids=corrupted.document_ids
+        corrupted.x_t,
+        real,
+        types_t=corrupted.types_t,
+        document_ids=corrupted.document_ids,
+        flags=corrupted.flags,
     )
     return hidden, spans.gather(hidden), denoiser.support(corrupted.types_t, spans)

@@ -16,6 +16,7 @@ from hdiff.corruption.base import Corruption
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS
+from hdiff.models.denoiser import Denoiser
 from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def fill_best(
     candidates: Sequence[Tensor],
     *,
     given: GivenText | None = None,
+    flags: Sequence[Tensor | None] = (),
     generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
 ) -> Controlled:
@@ -66,6 +68,7 @@ def fill_best(
         sampler: Fills the gaps; tokens that no text has, such as the end of text, are never drawn.
         candidates: Rows with `mask_id` at gaps, long (B, L) each, L as it likes.
         given: How the given tokens stand in the text; None: as the tokenizer spells them.
+        flags: Kinds of units that are asked for in each candidate, long (L,), or None.
         generator: Source of randomness, on the model's device.
         on_step: Called after every step of every candidate.
 
@@ -87,19 +90,29 @@ def fill_best(
             f"by; fix the length of every gap, or use another sampler"
         )
     best: list[tuple[float | None, Samples]] = []
-    for rows in candidates:
-        filled = filler.sample(denoiser, corruption, rows, generator=generator, on_step=on_step)
+    for rows, asked in zip(candidates, flags or [None] * len(candidates), strict=True):
+        model = denoiser if asked is None else _asking(denoiser, asked)
+        filled = filler.sample(model, corruption, rows, generator=generator, on_step=on_step)
         scores: list[float | None] = [None] * len(rows)
         if scorer.has_bound:
             is_gap = rows.to(filled.tokens.device) == mask_id
             score = scorer.score(
-                denoiser, corruption, Batch.of(filled.tokens), is_hidden=is_gap, generator=generator
+                model, corruption, Batch.of(filled.tokens), is_hidden=is_gap, generator=generator
             )
             scores = (score.nats / is_gap.sum(1)).tolist()
         found = list(zip(scores, one_by_one(filled), strict=True))
         best = found if not best else [min(pair, key=_nats) for pair in zip(best, found, strict=True)]
     scores = [score for score, _ in best]
     return controlled(tokenizer, [samples for _, samples in best], scores, given=given)
+
+
+def _asking(denoiser: HasHead, flags: Tensor) -> Denoiser:
+    if not isinstance(denoiser, Denoiser):
+        raise DataError(
+            f"{type(denoiser).__name__} tells no kinds of units; leave the kinds of the gaps out, or give a "
+            f"Denoiser of hdiff"
+        )
+    return denoiser.asking(flags)
 
 
 def _nats(candidate: tuple[float | None, Samples]) -> float:

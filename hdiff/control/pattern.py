@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ MAX_CANDIDATES = 64
 MAX_GAP = 1_000_000
 """Longest gap that can be asked for; rows of models are shorter."""
 
-_PIECE = re.compile(r"\[\[|\[(?P<shortest>[0-9]+)(?:-(?P<longest>[0-9]+))?\]|(?P<broken>\[)")
+_PIECE = re.compile(
+    r"\[\[|\[(?:(?P<kind>[a-z]+) )?(?P<shortest>[0-9]+)(?:-(?P<longest>[0-9]+))?\]|(?P<broken>\[)"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Gap:
     Args:
         shortest: Fewest tokens, at least 1.
         longest: Most tokens.
+        kind: Level that the stretch is one unit of, for a model that tells them; None: any stretch.
 
     Raises:
         DataError: If no length is possible, 0 is one, or one is above `MAX_GAP`.
@@ -44,6 +48,7 @@ class Gap:
 
     shortest: int
     longest: int
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.shortest <= self.longest:
@@ -69,6 +74,8 @@ class Pattern:
     def parse(cls, text: str, tokenizer: Tokenizer) -> Pattern:
         """Reads `The dog [4] in the [2-5].`: `[n]` is a gap of n tokens, `[a-b]` of a to b, `[[` a bracket.
 
+        `[phrase 3]` asks a model that tells kinds of units for a phrase (`span_masking`, `flagged: true`).
+
         White space around a gap stands in the result as it is written: write `[3] barked.` and `a ([2])` as
         you would write the text. The tokens of a gap are counted without the text around it.
 
@@ -92,14 +99,15 @@ class Pattern:
             if match["broken"]:
                 raise DataError(
                     f"'{text[match.start() : match.start() + 12]}' is no gap; write [4] for 4 tokens, [2-5] "
-                    f"for 2 to 5, [[ for a bracket"
+                    f"for 2 to 5, [phrase 3] for a phrase, [[ for a bracket"
                 )
             if match["shortest"] is None:
                 literal += "["
                 continue
             parts += _given(literal, tokenizer, is_inside=bool(parts), is_before_gap=True)
             shortest = _whole(match["shortest"])
-            parts.append(Gap(shortest, _whole(match["longest"]) if match["longest"] else shortest))
+            longest = _whole(match["longest"]) if match["longest"] else shortest
+            parts.append(Gap(shortest, longest, match["kind"]))
             literal = ""
         parts += _given(literal + text[position:], tokenizer, is_inside=bool(parts), is_before_gap=False)
         if not any(isinstance(part, Gap) for part in parts):
@@ -161,6 +169,36 @@ class Pattern:
             tokens += [mask_id] * next(remaining) if isinstance(part, Gap) else part
         return [*tokens, eos_id]
 
+    def flags(self, lengths: tuple[int, ...], levels: Sequence[str]) -> torch.Tensor | None:
+        """Which kind of units is asked for at each token of `row`.
+
+        Args:
+            lengths: A length for each gap.
+            levels: Levels that the model tells (`Corruption.flag_levels`).
+
+        Returns:
+            Numbers of the levels from 1, 0 where none is asked for, long (L,); None if none is anywhere.
+
+        Raises:
+            DataError: If the model does not tell a level.
+        """
+        if not any(gap.kind for gap in self.gaps):
+            return None
+        flags, remaining = [0], iter(lengths)
+        for part in self.parts:
+            if isinstance(part, Given):
+                flags += [0] * len(part)
+                continue
+            if part.kind is not None and part.kind not in levels:
+                told = ", ".join(levels) or "no kinds of units"
+                raise DataError(
+                    f"a gap asks for a {part.kind}, the model tells {told}; "
+                    f"leave the word out, or train with corruption: {{kind: span_masking, segmentation: "
+                    f"mixture, level: {part.kind}, flagged: true}}"
+                )
+            flags += [0 if part.kind is None else 1 + list(levels).index(part.kind)] * next(remaining)
+        return torch.tensor([*flags, 0])
+
 
 def infill(
     denoiser: HasHead,
@@ -211,6 +249,7 @@ def infill(
         sampler,
         candidates,
         given=pattern.given,
+        flags=[pattern.flags(lengths, corruption.flag_levels) for lengths in pattern.lengths()],
         generator=generator,
         on_step=on_step,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
 
 
-def rewriting_pattern(text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap | None = None) -> Pattern:
+def rewriting_pattern(
+    text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap | None = None, levels: Sequence[str] = ()
+) -> Pattern:
     """The text with a gap in place of a phrase.
 
     Args:
@@ -27,6 +31,8 @@ def rewriting_pattern(text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap 
         phrase: The phrase; it must occur exactly once and consist of whole tokens.
         tokenizer: The model's tokenizer.
         gap: Length of what takes its place; None: as many tokens as it has.
+        levels: Levels that the model tells (`Corruption.flag_levels`); if `phrase` is among them, one is
+            asked for.
 
     Returns:
         The pattern.
@@ -48,6 +54,8 @@ def rewriting_pattern(text: str, phrase: str, tokenizer: Tokenizer, *, gap: Gap 
     if hidden != phrase:
         raise DataError(f"the phrase '{phrase}' cuts the tokens of '{hidden}'; name whole tokens")
     gap = gap or Gap(last - first, last - first)
+    if gap.kind is None and "phrase" in levels:
+        gap = replace(gap, kind="phrase")
     texts = token_texts(text, offsets)
     if first:  # the space before the phrase is given
         texts[first - 1] += texts[first][: len(texts[first]) - len(texts[first].lstrip())]
@@ -93,7 +101,7 @@ def rewrite(
         corruption,
         tokenizer,
         sampler,
-        rewriting_pattern(text, phrase, tokenizer, gap=gap),
+        rewriting_pattern(text, phrase, tokenizer, gap=gap, levels=corruption.flag_levels),
         num_samples=num_samples,
         longest=longest,
         generator=generator,

@@ -183,7 +183,8 @@ def _asked(
         assert request.rewrite is not None, "check() has seen to it"
         assert request.phrase is not None, "check() has seen to it"
         gap = None if request.phrase_length is None else _gap(request.phrase_length)
-        pattern = rewriting_pattern(request.rewrite, request.phrase, run.tokenizer, gap=gap)
+        levels = run.corruption.flag_levels
+        pattern = rewriting_pattern(request.rewrite, request.phrase, run.tokenizer, gap=gap, levels=levels)
     return infill(*given, sampler_of(pattern.fewest_hidden), pattern, **size)
 
 

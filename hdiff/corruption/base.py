@@ -69,6 +69,9 @@ class Corrupted:
         state_log_prob: log of the probability that this state was drawn given x_0, float64 (B,), if its law
             is learned and gradients are on; the objective needs its derivative. None: nothing to learn.
         document_ids: As in `Batch`: a token may see its own document only. None: it sees the whole row.
+        flags: Of which kind the units of hidden tokens are, their number in `flag_levels` from 1; 0 for
+            random units and visible tokens, long (B, L). None: the state does not tell, as in every bound
+            on -log p(x_0).
     """
 
     x_t: Tensor
@@ -84,6 +87,7 @@ class Corrupted:
     is_chain: bool = False
     state_log_prob: Tensor | None = None
     document_ids: Tensor | None = None
+    flags: Tensor | None = None
 
     @property
     def signal(self) -> float | None:
@@ -160,6 +164,22 @@ class Corruption(ABC):
             The corruption itself where nothing of it is learned.
         """
         return self
+
+    def at(self, progress: float) -> Corruption:
+        """This corruption at some point of training.
+
+        Args:
+            progress: Share of the updates that are done, in [0, 1].
+
+        Returns:
+            The corruption itself where it stays the same.
+        """
+        return self
+
+    @property
+    def flag_levels(self) -> tuple[str, ...]:
+        """Levels whose units the state tells from random ones, by the flags 1, 2 ... at hidden tokens."""
+        return ()
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         """Its sampler, as a recipe names it.

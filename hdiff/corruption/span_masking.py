@@ -6,7 +6,8 @@ Dimensions: B batch, L tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from copy import copy
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -38,6 +39,10 @@ class SpanMasking(UnitMasking):
             the training split (the control "random spans of the same lengths"), filled in by
             the trainer. None only for `parsed`.
         parsed_fraction: Share of parsed rows in a `mixture`.
+        final_parsed_fraction: The same at the end of training, changed evenly on the way; None: it stays.
+        more_levels: Levels that parsed rows have besides `level`; each row draws one of them all.
+        flagged: Whether the state tells, at hidden tokens, of which level the units of a row are. Random
+            units have no flag, so nothing of it is in the bound; control asks for a phrase with it.
         mask_id: See `UnitMasking`.
         schedule: See `UnitMasking`.
         count: See `UnitMasking`.
@@ -50,16 +55,30 @@ class SpanMasking(UnitMasking):
         segmentation: Segmentation = "parsed",
         lengths: Mapping[int, float] | Sequence[float] | Literal["corpus"] | None = None,
         parsed_fraction: float = 0.5,
+        final_parsed_fraction: float | None = None,
+        more_levels: Sequence[str] = (),
+        flagged: bool = False,
         mask_id: int | None = None,
         schedule: Schedule | None = None,
         count: Count = "exact",
     ) -> None:
         super().__init__(mask_id=mask_id, schedule=schedule, count=count)
-        level_rank(level)
+        self.levels = (level, *more_levels)
+        for place, name in enumerate(self.levels):
+            level_rank(name)
+            if name in self.levels[:place]:
+                raise DataError(f"level '{name}' is given twice (level and more_levels); keep one of them")
         if segmentation not in ("parsed", "random", "mixture"):
             raise DataError(f"segmentation is '{segmentation}'; use 'parsed', 'random' or 'mixture'")
-        if not 0.0 <= parsed_fraction <= 1.0:
-            raise DataError(f"parsed_fraction is {parsed_fraction}; it is a share in [0, 1]")
+        shares = {"parsed_fraction": parsed_fraction, "final_parsed_fraction": final_parsed_fraction}
+        for name, share in shares.items():
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise DataError(f"{name} is {share}; it is a share in [0, 1]")
+        if segmentation == "random" and (flagged or more_levels):
+            raise DataError(
+                "segmentation 'random' has no parsed rows, so there is nothing to flag and no level to mix; "
+                "use segmentation: mixture"
+            )
         if isinstance(lengths, str) and lengths != "corpus":
             raise DataError(f"lengths is '{lengths}'; give {{length: probability}} or 'corpus'")
         if segmentation != "parsed" and lengths is None:
@@ -69,6 +88,8 @@ class SpanMasking(UnitMasking):
         self.level = level
         self.segmentation = segmentation
         self.parsed_fraction = parsed_fraction
+        self.final_parsed_fraction = final_parsed_fraction
+        self.flagged = flagged
         self.lengths: tuple[float, ...] | Literal["corpus"] | None = (
             _length_distribution(lengths) if lengths is not None and not isinstance(lengths, str) else lengths
         )
@@ -79,11 +100,21 @@ class SpanMasking(UnitMasking):
 
     def required_levels(self) -> tuple[str, ...]:
         needed = self.segmentation != "random" or self.lengths == "corpus"
-        return (self.level,) if needed and self.level != "token" else ()
+        return tuple(level for level in self.levels if level != "token") if needed else ()
+
+    @property
+    def flag_levels(self) -> tuple[str, ...]:
+        return self.levels if self.flagged else ()
+
+    def at(self, progress: float) -> SpanMasking:
+        if self.final_parsed_fraction is None:
+            return self
+        now = self.parsed_fraction + progress * (self.final_parsed_fraction - self.parsed_fraction)
+        return self._replace(parsed_fraction=now)
 
     def with_lengths(self, lengths: Sequence[float]) -> SpanMasking:
         """The same corruption with a given distribution of random span lengths."""
-        return self._replace(lengths=lengths)
+        return self._replace(lengths=_length_distribution(lengths))
 
     def unconditional(self) -> SpanMasking:
         if self.segmentation == "random":
@@ -95,28 +126,40 @@ class SpanMasking(UnitMasking):
             )
         return self._replace(segmentation="random")
 
-    def _replace(
-        self, *, segmentation: Segmentation | None = None, lengths: Sequence[float] | None = None
-    ) -> SpanMasking:
-        return SpanMasking(
-            level=self.level,
-            segmentation=segmentation or self.segmentation,
-            lengths=self.lengths if lengths is None else lengths,
-            parsed_fraction=self.parsed_fraction,
-            mask_id=self.mask_id,
-            schedule=self.schedule,
-            count=self.count,
-        )
+    def _replace(self, **changes: Any) -> SpanMasking:
+        changed = copy(self)
+        for name, value in changes.items():
+            setattr(changed, name, value)
+        return changed
 
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        if self.segmentation == "parsed":
-            return batch.units(self.level)
-        random = self._random_units(batch, generator)
+        return self._drawn(batch, generator)[0]
+
+    def flagged_units(
+        self, batch: Batch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        units, kind = self._drawn(batch, generator)
+        return units, kind if self.flagged and self.segmentation != "random" else None
+
+    def _drawn(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Units, and for each row the number of its level from 1, 0 where they are random, long (B, 1)."""
+        shape, device = (batch.input_ids.shape[0], 1), batch.input_ids.device
         if self.segmentation == "random":
-            return random
-        num_rows = batch.input_ids.shape[0]
-        draw = rand((num_rows, 1), generator=generator, device=random.device)
-        return torch.where(draw < self.parsed_fraction, batch.units(self.level), random)
+            return self._random_units(batch, generator), torch.zeros(shape, dtype=torch.long, device=device)
+        if self.segmentation == "parsed":
+            is_parsed = torch.ones(shape, dtype=torch.bool, device=device)
+            units = batch.units(self.level)
+        else:
+            random = self._random_units(batch, generator)
+            is_parsed = rand(shape, generator=generator, device=device) < self.parsed_fraction
+            units = torch.where(is_parsed, batch.units(self.level), random)
+        number = torch.ones(shape, dtype=torch.long, device=device)
+        if len(self.levels) > 1:
+            drawn = rand(shape, generator=generator, device=device)
+            number = 1 + (drawn * len(self.levels)).long().clamp(max=len(self.levels) - 1)
+            for place, level in enumerate(self.levels[1:], start=2):
+                units = torch.where(is_parsed & (number == place), batch.units(level), units)
+        return units, number * is_parsed
 
     def _random_units(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """Spans of independent random lengths from position 0 on, cut at the last real token."""

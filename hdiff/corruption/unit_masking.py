@@ -65,6 +65,21 @@ class UnitMasking(Corruption):
             Unit ids, long (B, L): 0, 0, 1, 2, 2 ...; no unit holds both real tokens and padding.
         """
 
+    def flagged_units(
+        self, batch: Batch, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The units of every row, and of which kind they are.
+
+        Args:
+            batch: The clean batch.
+            generator: Source of randomness for random segmentations.
+
+        Returns:
+            Units as `units` gives them; and for each row the number of its level in `flag_levels`, from 1,
+            or 0 for random units, long (B, 1); None if the state does not tell them.
+        """
+        return self.units(batch, generator=generator), None
+
     @final
     def masking_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
         """The time at which each token becomes masked; one draw per unit.
@@ -87,7 +102,7 @@ class UnitMasking(Corruption):
     @final
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
         mask_id = self.check(batch, t)
-        units = self.units(batch, generator=generator)
+        units, kind = self.flagged_units(batch, generator=generator)
         if self.count == "exact":
             rank, num_units = random_ranks(units, batch.token_mask, generator=generator)
             num_masked, row_weight = exact_count(self.schedule, t, num_units)
@@ -106,6 +121,7 @@ class UnitMasking(Corruption):
             weight=row_weight[spans.row],
             conditional_on_structure=self.conditional_on_structure,
             document_ids=batch.document_ids,
+            flags=None if kind is None else kind * is_masked,
         )
 
 

@@ -6,6 +6,7 @@ Dimensions: B batch, L tokens, S spans, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import final
 
@@ -61,6 +62,7 @@ class Denoiser(Headed):
         class_parents: For every type stream after the first the type of the stream before in which each of
             its types lies: only those of a visible type are possible then.
         planner: Predicts spans, labels and salience of hidden tokens, for samplers that ask it.
+        num_flags: Kinds of units that the state tells at hidden tokens (`Corruption.flag_levels`).
         token_rates: Learned masking speeds of the tokens; the expected speed of a hidden one follows from its
             scores, which are those of a product head.
     """
@@ -78,6 +80,7 @@ class Denoiser(Headed):
         class_parents: Sequence[Sequence[int]] = (),
         planner: Planner | None = None,
         token_rates: TokenRates | None = None,
+        num_flags: int = 0,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -89,6 +92,10 @@ class Denoiser(Headed):
             nn.init.zeros_(self.speed.weight)
             nn.init.zeros_(self.speed.bias)
         self.planner = planner
+        self.asked_flags: Tensor | None = None
+        self.flag_embedding = nn.Embedding(num_flags, head.width) if num_flags else None
+        if self.flag_embedding is not None:
+            nn.init.normal_(self.flag_embedding.weight, std=head.width**-0.5)
         self.register_buffer("token_classes", token_classes, persistent=False)
         self.num_nested = len(class_parents)
         for number, parents in enumerate(class_parents, start=1):
@@ -101,6 +108,7 @@ class Denoiser(Headed):
         *,
         types_t: Tensor | None = None,
         document_ids: Tensor | None = None,
+        flags: Tensor | None = None,
     ) -> Tensor:
         """Trunk output.
 
@@ -110,6 +118,8 @@ class Denoiser(Headed):
             types_t: Visible types, the number of types where hidden, long (B, L, R); None without types.
             document_ids: Document of each token, -1 at padding, long (B, L): a token sees only its own, and
                 `token_mask` is not needed. None: a token sees the whole row.
+            flags: Kind of units each hidden token is of, 0 for random or visible, long (B, L); None: those
+                that are asked for, if any.
 
         Returns:
             float (B, L, D).
@@ -123,7 +133,7 @@ class Denoiser(Headed):
                 f"the model has {len(self.type_heads)} type heads, the corruption {given} type streams; "
                 f"build the model for this corruption (corruption.type_sizes)"
             )
-        embedded = self._embed(x_t, types_t)
+        embedded = self._embed(x_t, types_t, flags)
         if document_ids is not None:
             return self.trunk(embedded, visible=DocumentMask(document_ids))  # type: ignore[no-any-return]
         return self.trunk(embedded, token_mask)  # type: ignore[no-any-return]
@@ -142,14 +152,42 @@ class Denoiser(Headed):
         Returns:
             Trunk output, float (B, L, D), and the cache for the next call.
         """
-        embedded = self._embed(x_t, None)
+        embedded = self._embed(x_t, None, None)
         if cache is None:
             cache = self.trunk.fill_cache(embedded, token_mask)
             return cache.output, cache
         return self.trunk.update(embedded, cache, active, token_mask), cache
 
-    def _embed(self, x_t: Tensor, types_t: Tensor | None) -> Tensor:
+    def asking(self, flags: Tensor) -> Denoiser:
+        """The same network, told of which kind the units to fill are.
+
+        Args:
+            flags: Kind at each position, 0 for random units, long (L,); it counts where a token is hidden.
+
+        Returns:
+            A denoiser with these weights.
+
+        Raises:
+            DataError: If the network was not trained with so many kinds.
+        """
+        known = 0 if self.flag_embedding is None else self.flag_embedding.num_embeddings
+        if int(flags.max()) > known:
+            raise DataError(
+                f"units of kind {int(flags.max())} are asked for, the model tells {known} kinds; train one "
+                f"with corruption: {{kind: span_masking, segmentation: mixture, flagged: true}}"
+            )
+        asking = copy(self)
+        asking.asked_flags = flags.to(self.head.embedding.weight.device)
+        return asking
+
+    def _embed(self, x_t: Tensor, types_t: Tensor | None, flags: Tensor | None) -> Tensor:
         embedded = self.head.embed(x_t)
+        if flags is None and self.asked_flags is not None:
+            flags = self.asked_flags * (x_t == self.mask_id)
+        if flags is not None and self.flag_embedding is not None:
+            # Drawn and scaled like a token's vector: a small one would drown in the residual stream.
+            shown = self.flag_embedding((flags - 1).clamp(min=0)) * self.head.width**0.5
+            embedded = embedded + shown * (flags > 0)[..., None]
         for stream, type_head in enumerate(self._type_heads()):
             assert types_t is not None
             embedded = embedded + type_head.embed(types_t[..., stream])
@@ -169,6 +207,7 @@ class Denoiser(Headed):
             padding_mask(corrupted.token_mask),
             types_t=corrupted.types_t,
             document_ids=corrupted.document_ids,
+            flags=corrupted.flags,
         )
         spans = corrupted.spans
         packed = spans.gather(hidden)

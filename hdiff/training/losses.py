@@ -27,7 +27,13 @@ class DiffusionLoss(nn.Module):
         self.corruption = corruption
 
     def forward(
-        self, batch: Batch, times: torch.Generator, noise: torch.Generator, rows: range, num_rows: int
+        self,
+        batch: Batch,
+        times: torch.Generator,
+        noise: torch.Generator,
+        rows: range,
+        num_rows: int,
+        progress: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimised, and its parts.
 
@@ -37,12 +43,13 @@ class DiffusionLoss(nn.Module):
             noise: Generator of the noise.
             rows: Which rows of the update these are.
             num_rows: Rows of the update.
+            progress: Share of all updates that are done.
 
         Returns:
             The sum, a scalar, and its parts by name: `loss` is the estimate of the bound in nats per token.
         """
         t = sample_times(batch, generator=times, rows=rows, num_rows=num_rows)
-        corrupted = self.corruption.corrupt(batch, t, generator=noise)
+        corrupted = self.corruption.at(progress).corrupt(batch, t, generator=noise)
         output = self.denoiser(corrupted)
         bound = nelbo(output, batch, corrupted).mean
         total, parts = supervised(bound, self.denoiser.supervision, output.hidden, batch)

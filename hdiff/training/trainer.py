@@ -210,7 +210,9 @@ class Trainer:
             generators = self._generators(step, batch.sample_ids)
             with self.accelerator.accumulate(self.loss):
                 with self.accelerator.autocast():  # sharded models have none of their own
-                    loss, parts = self.loss(batch, *generators, places, self._rows_per_update())
+                    progress = (step - 1) / self.config.steps
+                    rows = self._rows_per_update()
+                    loss, parts = self.loss(batch, *generators, places, rows, progress)
                 num_tokens = batch.num_tokens
                 self.accelerator.backward(loss * (num_tokens / self._full_batch()))
                 for name, value in {**parts, TOKENS: torch.ones_like(loss)}.items():
