@@ -162,8 +162,8 @@ output: {output}
 data: {{path: {data}, sequence_length: 32, max_unit_tokens: 6}}
 model: {{width: 16, depth: 1, num_heads: 2}}
 head: {{kind: autoregressive, num_heads: 2}}
-corruption: {{kind: span_masking, segmentation: mixture, lengths: [1, 1, 1], flagged: true, more_levels: [clause],
-  parsed_fraction: 0.5, final_parsed_fraction: 0.0}}
+corruption: {{kind: span_masking, segmentation: mixture, lengths: [1, 1, 1], flagged: true,
+  more_levels: [clause], parsed_fraction: 0.5, final_parsed_fraction: 0.0}}
 train: {{steps: 4, batch_size: 4, warmup_steps: 1, ema_decay: 0.5, log_every: 1, checkpoint_every: 2}}
 evaluation: {{steps: [1], blocks: 8, draws: 2, samples: 0}}
 """

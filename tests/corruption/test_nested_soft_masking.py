@@ -15,8 +15,9 @@ from hdiff.heads import ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo
-from hdiff.samplers import CoarseToFineSampler
-from hdiff.samplers.chain import chain_sample
+from hdiff.packed_spans import PackedSpans
+from hdiff.samplers import ChainSampler, CoarseToFineSampler, hidden_rows
+from hdiff.samplers.chain import chain_sample, reader_of
 
 VOCAB = 12
 LEVELS = [[v % 2 for v in range(VOCAB)], [v % 4 for v in range(VOCAB)], [v % 8 for v in range(VOCAB)]]
@@ -70,13 +71,34 @@ def test_a_uniform_network_pays_log_v_whatever_the_levels(generator: torch.Gener
 def test_samples_have_nested_types(generator: torch.Generator) -> None:
     soft = corruption()
     model = denoiser(soft).eval()
-    drawn = chain_sample(model, soft, num_samples=30, length=5, generator=generator)
+    for sampler in (ChainSampler(), CoarseToFineSampler(8)):
+        drawn = sampler.sample(model, soft, hidden_rows(model, 30, 5), generator=generator)
+        assert drawn.tokens.max() < VOCAB
+    chain = chain_sample(reader_of(model), soft, hidden_rows(model, 30, 5), generator=generator)
     for number, level in enumerate(LEVELS):
-        assert torch.equal(torch.tensor(level)[drawn.tokens], drawn.types[..., number])
-    sampler = CoarseToFineSampler(8)
-    assert sampler.sample(model, soft, num_samples=3, length=5, generator=generator).tokens.max() < VOCAB
+        assert torch.equal(torch.tensor(level)[chain.tokens], chain.types[..., number])
     batch = Batch.of(torch.randint(VOCAB, (4, 5), generator=generator))
-    assert sampler.score(model, soft, batch, generator=generator).nats.isfinite().all()
+    assert CoarseToFineSampler(8).score(model, soft, batch, generator=generator).nats.isfinite().all()
+
+
+def test_a_type_is_only_possible_within_the_one_before(generator: torch.Generator) -> None:
+    soft = corruption()
+    model = denoiser(soft)
+    types = torch.tensor([[[0, 4, 8], [1, 3, 8], [1, 4, 8]]])
+    spans = PackedSpans.from_units(torch.arange(3)[None], torch.ones(1, 3, dtype=torch.bool))
+    assert model.type_support(0, types, spans) is None
+    assert model.type_support(1, types, spans).tolist()[0] == [True, False, True, False]
+    assert model.type_support(1, types, spans).tolist()[1] == [False, True, False, True]
+    assert model.type_support(2, types, spans).tolist()[1] == [False, False, False, True] * 2
+    # Impossible types have no probability.
+    head = model.type_heads[1]
+    hidden = torch.randn(3, 16, generator=generator)
+    scores = head.log_prob(
+        hidden, torch.tensor([1, 1, 2]), spans, support=model.type_support(1, types, spans)
+    )
+    assert scores[0] == -torch.inf
+    assert scores[1].isfinite()
+    assert scores[2] == -torch.inf
 
 
 def test_one_level_in_a_list_is_one_level() -> None:
