@@ -5,6 +5,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 # More arguments for pytest, e.g. PYTEST_ARGS="-m 'not slow' -k report".
 PYTEST_ARGS ?=
+# Processes that run the tests: a number, or auto for one per core.
+JOBS ?= auto
 # SIGKILLs of `make soak`.
 KILLS ?= 20
 # Inputs of `make fuzz`, for each reader.
@@ -28,7 +30,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    the documentation as a site, in site/"
 	@echo "make clean   remove $(VENV), data/pydoc and the runs of the demo"
-	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  KILLS=$(KILLS)  INPUTS=$(INPUTS)  SENTENCE='...'"
+	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  JOBS=$(JOBS)  KILLS=$(KILLS)  INPUTS=$(INPUTS)  SENTENCE='...'"
 
 # --- Installation: one stamp per layer, so that a second call does nothing. ---
 
@@ -80,7 +82,7 @@ demo: $(VENV)/demo.stamp
 	@echo "  runs/inspect.html                one sentence, its spans, and the order in which they are masked"
 
 test: $(VENV)/test.stamp $(VENV)/docs.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 soak: $(VENV)/demo.stamp
 	$(BIN)/python tests/soak --kills $(KILLS)

@@ -42,6 +42,8 @@ SUPPLIED = ("mask_id", "vocab_size", "width")
 def values(hint: Any) -> st.SearchStrategy[Any]:
     """Values that a parameter of a constructor may be given in Python or in a file."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return st.one_of(list(OF_TYPES.values()))
     if hint in OF_TYPES:
         return OF_TYPES[hint]
     if origin is typing.Literal:
