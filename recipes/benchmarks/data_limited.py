@@ -96,7 +96,8 @@ def measure(each: Run, arguments: argparse.Namespace) -> None:
         return
     loaded = RunFolder.load(each.path)
     scores = str(judge) if is_finished(judge) and not isinstance(loaded.model, Autoregressive) else None
-    found = evaluate_run(loaded, judge=scores)
+    # Samples are drawn to be judged, and the judge may still have to be trained.
+    found = evaluate_run(loaded if scores else _without_samples(loaded), judge=scores, steps=arguments.steps)
     processes = [{"sampler": "one unit at a time", "steps": None, "nats": found["bound"]["nats_per_token"]}]
     processes += [
         {"sampler": found["sampler"], "steps": int(t), "nats": nats} for t, nats in found["t_step"].items()
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="[0, 1, 2]", help="as in an ablation file")
     parser.add_argument("--blimp", help="folder of BLiMP's .jsonl files")
     parser.add_argument("--max-pairs", type=int, default=25, help="pairs of each paradigm; 0 for none")
+    parser.add_argument("--steps", type=int, nargs="*", help="steps T; default: those of the recipe")
     parser.add_argument("--set", nargs="*", default=[], help="further overrides of every run")
     parser.add_argument("--json", type=Path, help="writes all figures there")
     parser.add_argument("--stage", choices=("all", "measure", "table"), default="all")
