@@ -170,17 +170,20 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def figures(out: Path) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """What is measured: CORPUS/SIZE -> system -> seed -> figures."""
+    """CORPUS/SIZE -> system -> seed -> figures; those of the training alone where nothing was measured."""
     found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
-    for file in sorted(out.glob(f"*/*/*/{FIGURES}")):
-        path = file.parent
+    for path in sorted(file.parent for file in out.glob("*/*/*/run.json")):
+        if not is_finished(path):
+            continue
         system, _, seed = path.name.rpartition("-")
-        record, own = _read(path / "run.json"), _read(file)
-        rows = record["tokens_seen"] / record["steps"]  # tokens per update
+        record, own = _read(path / "run.json"), _read(path / FIGURES)
+        step, rows = record["best_step"], record["tokens_seen"] / record["steps"]  # tokens per update
         own |= {
-            "tokens": own["step"] * rows,
-            "epochs": own["step"] * rows / record["data"]["train_tokens"],
-            "seconds": record["train_seconds"] * own["step"] / record["steps"],
+            "validation_bound": record["best_bound"],
+            "tokens": step * rows,
+            "epochs": step * rows / record["data"]["train_tokens"],
+            "seconds": record["train_seconds"] * step / record["steps"],
+            "step": step,
             "train_tokens": record["data"]["train_tokens"],
             "updates": record["steps"],
             "commit": record.get("commit"),
@@ -191,12 +194,13 @@ def figures(out: Path) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
 
 
 COLUMNS: dict[str, tuple[str, int]] = {
+    "validation_bound": ("validation minimum", 3),
     "bound": ("bound, nats/token", 3),
     "best_process": ("best process", 3),
     "L_1": ("L_1", 3),
     "L_8": ("L_8", 3),
     "epochs": ("epochs to the minimum", 0),
-    "seconds": ("seconds to it", 0),
+    "updates": ("updates in all", 0),
     "other": ("another corpus", 3),
     "gap": ("gold phrases", 3),
     "agreement": ("agreement, %", 1),
@@ -206,9 +210,9 @@ COLUMNS: dict[str, tuple[str, int]] = {
 
 def _value(own: Mapping[str, Any], column: str) -> float | None:
     if column == "best_process":
-        return float(own["best_process"]["nats"])
+        return own["best_process"]["nats"] if column in own else None
     if column.startswith("L_"):
-        return own["L"].get(column[2:])
+        return own.get("L", {}).get(column[2:])
     if column == "gap":
         return own.get("gold_gaps", {}).get("phrases")
     value = own.get(column)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import ablation_table
 import corruption
+import data_limited
 import known_answers
 import parallel
 import phrase_gaps
@@ -32,6 +33,10 @@ SEEDS = [0, 1, 2]
 
 def _corruption(runs: Path) -> str:
     return corruption.table(Namespace(out=runs, seeds=SEEDS, systems=list(corruption.SYSTEMS)))
+
+
+def _data_limited(runs: Path) -> str:
+    return data_limited.table(data_limited.figures(runs))
 
 
 def _known_answers(runs: Path) -> str:
@@ -63,6 +68,7 @@ def _of_tournament(folder: str, *corpora: str) -> Table:
 TABLES: dict[str, Table] = {
     "corruption": Table("corruption", _corruption),
     "corruption_more": Table("corruption_more", _corruption),
+    "data_limited": Table("data_limited", _data_limited),
     "families": Table("ablations/families", ablation_table.table),
     "known_answers": Table("known", _known_answers),
     "parallel": Table("parallel", _parallel),
