@@ -85,6 +85,7 @@ def build_model(
         spec = dict(recipe.head)
         if head_classes_spec(spec) is not None:
             spec["classes"] = head_classes
+        _check_sees_row(recipe, corruption)
         head: Head = build(spec, HEADS, section="head", vocab_size=vocab_size, width=config.width)
         if config.pretrained is not None or trunk_config is not None:
             return _denoiser(recipe, _pretrained(recipe, head, corruption, trunk_config), head, corruption)
@@ -106,6 +107,22 @@ def build_model(
                 "'head={kind: product}'",
             )
         return Autoregressive(trunk, head)
+
+
+def _check_sees_row(recipe: Recipe, corruption: Corruption | None) -> None:
+    """Refuses a head that sees the row where later blocks or other documents are in it."""
+    for section, head in (("head", recipe.head), ("type_head", recipe.type_head)):
+        if not head.get("sees_row"):
+            continue
+        if isinstance(corruption, BlockMasking):
+            raise RecipeError(
+                f"{section}.sees_row with block_masking: the row holds later blocks; leave it out"
+            )
+        if not recipe.data.cross_documents:
+            raise RecipeError(
+                f"{section}.sees_row with data.cross_documents: false, where the row holds other documents; "
+                f"leave one of them out"
+            )
 
 
 def _pretrained(

@@ -5,7 +5,7 @@ Dimensions: B batch, L tokens, S spans, P tokens in all spans together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -22,6 +22,8 @@ class PackedSpans:
         offset: Position of each packed token inside its span, from 0, long (P,).
         row: Batch row of each span, long (S,).
         length: Tokens in each span, long (S,), all >= 1.
+        row_hidden: Trunk output of the whole rows, zeros where a row may not be seen, float (B, L, D); None
+            until `read`. Only heads that see the row look at it.
     """
 
     token_index: Tensor
@@ -29,6 +31,7 @@ class PackedSpans:
     offset: Tensor
     row: Tensor
     length: Tensor
+    row_hidden: Tensor | None = None
 
     @classmethod
     def from_units(cls, unit_ids: Tensor, selected: Tensor) -> PackedSpans:
@@ -80,6 +83,12 @@ class PackedSpans:
         zeros = torch.zeros_like(places)
         return cls(places, places, zeros, zeros, torch.ones_like(places))
 
+    @classmethod
+    def every_token(cls, hidden: Tensor) -> tuple[Tensor, PackedSpans]:
+        """All tokens of a batch as spans of their own, and the trunk's output, (B, L, D) -> (B * L, D)."""
+        units = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[:2])
+        return cls.from_units(units, torch.ones_like(units, dtype=torch.bool)).read(hidden)
+
     def apart(self) -> PackedSpans:
         """The same tokens, each as a span of its own."""
         return PackedSpans(
@@ -88,6 +97,7 @@ class PackedSpans:
             offset=torch.zeros_like(self.offset),
             row=self.row[self.span_index],
             length=torch.ones_like(self.offset),
+            row_hidden=self.row_hidden,
         )
 
     def prefixes(self, length: int) -> tuple[PackedSpans, Tensor]:
@@ -108,6 +118,7 @@ class PackedSpans:
             offset=self.offset[kept],
             row=self.row[live],
             length=torch.full_like(self.length[live], length),
+            row_hidden=self.row_hidden,
         )
         return packed, kept
 
@@ -115,6 +126,17 @@ class PackedSpans:
     def num_spans(self) -> int:
         """Number of spans S."""
         return self.length.shape[0]
+
+    def read(self, hidden: Tensor) -> tuple[Tensor, PackedSpans]:
+        """What a head needs of the trunk's output.
+
+        Args:
+            hidden: Trunk output, float (B, L, D).
+
+        Returns:
+            It at the spans' tokens, float (P, D), and the spans with the rows that they are of.
+        """
+        return self.gather(hidden), replace(self, row_hidden=hidden)
 
     def gather(self, values: Tensor) -> Tensor:
         """Packs per-token values.

@@ -159,6 +159,7 @@ class _Seen:
 
     def _predict_masked(self, model: Denoiser | BlockDenoiser, state: State) -> None:
         hidden, packed, support = trunk_output(model, state.corrupted)
+        state = state.reading(hidden)
         targets = state.targets
         self._keep(state, token_nats(model.head, packed, targets, state.corrupted.spans, support=support))
         keep = self.predictions

@@ -6,7 +6,7 @@ Dimensions: B batch, L tokens, P packed tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,11 @@ class State:
     time: float
     batch: Batch
     corrupted: Corrupted
+
+    def reading(self, hidden: Tensor) -> State:
+        """The same with spans that know the trunk's output of their rows, float (B, L, D)."""
+        _, spans = self.corrupted.spans.read(hidden)
+        return replace(self, corrupted=replace(self.corrupted, spans=spans))
 
     @property
     def row(self) -> Tensor:

@@ -52,7 +52,7 @@ class RunModel:
             log p(x_i = v | x_t) in nats, float (B, L, V).
         """
         hidden = self.denoiser.hidden(x_t.to(self._device), padding_mask(token_mask.to(self._device)))
-        found = self.denoiser.head.token_log_probs(hidden.flatten(0, 1))
+        found = self.denoiser.head.token_log_probs(*PackedSpans.every_token(hidden))
         return found.view(*x_t.shape, -1).cpu()
 
     @torch.no_grad()
@@ -71,11 +71,24 @@ class RunModel:
         hidden = self.denoiser.hidden(x_t.to(self._device))
         both = torch.stack([hidden[rows, places], hidden[rows, places + 1]], 1)  # (B, 2, D)
         count = pairs.shape[1]
+        if getattr(self.denoiser.head, "sees_row", False):  # its rows hold one pair at a time
+            return self._pair_by_pair(hidden, places, pairs)
         packed = both[:, None].expand(-1, count, -1, -1).reshape(-1, both.shape[-1])  # (B * N * 2, D)
         units = torch.arange(len(x_t) * count).repeat_interleave(2)[None].to(self._device)
         spans = PackedSpans.from_units(units, torch.ones_like(units, dtype=torch.bool))
         scores = self.denoiser.head.log_prob(packed, pairs.flatten().to(self._device), spans)
         return scores.view(len(x_t), count).cpu()
+
+    def _pair_by_pair(self, hidden: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
+        column = torch.arange(hidden.shape[1])
+        is_pair = (column == places[:, None]) | (column == places[:, None] + 1)
+        units = is_pair.long().cumsum(1).clamp(max=1) + (column > places[:, None] + 1)
+        packed, spans = PackedSpans.from_units(units.to(self._device), is_pair.to(self._device)).read(hidden)
+        scores = [
+            self.denoiser.head.log_prob(packed, pairs[:, number].flatten().to(self._device), spans)
+            for number in range(pairs.shape[1])
+        ]
+        return torch.stack(scores, 1).cpu()
 
     @property
     def _device(self) -> torch.device:

@@ -11,17 +11,17 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from hdiff.errors import RecipeError
+from hdiff.errors import DataError, RecipeError
 from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
-from hdiff.layers.attention import span_attention
+from hdiff.layers.attention import row_attention, span_attention
 from hdiff.layers.trunk import FeedForward, initialise, rotary_angles, rotate
 from hdiff.packed_spans import PackedSpans
 
 
 @final
 class SpanLayer(nn.Module):
-    """A transformer layer whose attention is causal and stays inside each packed span."""
+    """A transformer layer whose attention is causal inside each packed span, and may see the row too."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -32,16 +32,25 @@ class SpanLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, bias=False)
         self.feed_forward = FeedForward(width)
 
-    def forward(self, hidden: Tensor, spans: PackedSpans) -> Tensor:
-        """(P, D) -> (P, D)."""
-        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3 * self.num_heads, -1))
-        turned, value = qkv.split([2 * self.num_heads, self.num_heads], dim=-2)
-        angles = rotary_angles(spans.offset, value.shape[-1])
-        query, key = rotate(turned, angles).chunk(2, dim=-2)  # (P, H, E) each
-        mixed = span_attention(query, key, value, spans)
+    def forward(self, hidden: Tensor, spans: PackedSpans, row: Tensor | None = None) -> Tensor:
+        """(P, D) -> (P, D); the keys of the row (B, L, D), if it is seen, have the weights of the span's."""
+        place = spans.offset if row is None else spans.token_index % row.shape[1]
+        query, key, value = self._project(hidden, place)  # (P, H, E) each
+        if row is None:
+            mixed = span_attention(query, key, value, spans)
+        else:
+            _, row_key, row_value = self._project(row, torch.arange(row.shape[1], device=row.device))
+            mixed = row_attention(query, key, value, spans, row_key, row_value, (row != 0).any(-1))
         hidden = hidden + self.project(mixed.flatten(1))
         hidden = hidden + self.feed_forward(self.feed_forward_norm(hidden))
         return hidden
+
+    def _project(self, hidden: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys turned to their places, and values: (..., D) -> (..., H, E) each."""
+        qkv = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3 * self.num_heads, -1))
+        turned, value = qkv.split([2 * self.num_heads, self.num_heads], dim=-2)
+        query, key = rotate(turned, rotary_angles(place, value.shape[-1])).chunk(2, dim=-2)
+        return query, key, value
 
 
 @final
@@ -56,6 +65,9 @@ class AutoregressiveHead(Head):
         width: Width of the trunk D.
         num_layers: Causal layers, 1 or 2.
         num_heads: Attention heads of a layer.
+        sees_row: Whether the layers also attend to the trunk's output of the whole row, with the weights that
+            they have. It was made from visible tokens alone, so the joint stays exact. The spans must know
+            their rows (`PackedSpans.read`).
         classes: See `Head`.
     """
 
@@ -66,6 +78,7 @@ class AutoregressiveHead(Head):
         *,
         num_layers: int = 1,
         num_heads: int = 4,
+        sees_row: bool = False,
         classes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(vocab_size, width, classes=classes)
@@ -74,6 +87,7 @@ class AutoregressiveHead(Head):
                 f"autoregressive head with num_layers={num_layers}, num_heads={num_heads}, width={width}; "
                 f"num_layers is at least 1 and the width a multiple of 2 * num_heads"
             )
+        self.sees_row = sees_row
         self.begin = nn.Parameter(torch.zeros(width))  # stands for the token before a span's first
         self.previous = nn.Linear(width, width, bias=False)
         self.layers = nn.ModuleList(SpanLayer(width, num_heads) for _ in range(num_layers))
@@ -114,8 +128,8 @@ class AutoregressiveHead(Head):
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens
 
-    def token_log_probs(self, hidden: Tensor) -> Tensor:
-        spans = PackedSpans.single_tokens(len(hidden), device=hidden.device)
+    def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
+        spans = spans or PackedSpans.single_tokens(len(hidden), device=hidden.device)
         nothing_before = torch.zeros_like(spans.offset)
         return self.logits(self._states(hidden, nothing_before, spans)).float().log_softmax(-1)
 
@@ -124,6 +138,12 @@ class AutoregressiveHead(Head):
         previous = self.previous(self.embed(before))
         previous = torch.where((spans.offset == 0)[:, None], self.begin.to(previous.dtype), previous)
         states = hidden + previous
+        row = spans.row_hidden if self.sees_row else None
+        if self.sees_row and row is None:
+            raise DataError(
+                "the head sees the whole row, and the spans do not know theirs; give it what "
+                "spans.read(hidden) returns, both the packed trunk output and the spans"
+            )
         for layer in self.layers:
-            states = layer(states, spans)
+            states = layer(states, spans, row)
         return self.norm(states)  # type: ignore[no-any-return]

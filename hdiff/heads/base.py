@@ -124,18 +124,19 @@ class Head(nn.Module, ABC):
         likely = self.sample(hidden, spans, sampling=GREEDY, support=support)
         return self.log_prob(hidden, likely, spans, support=support)
 
-    def token_log_probs(self, hidden: Tensor) -> Tensor:
+    def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
         """log p of every value of tokens that are spans of their own, as `log_prob` gives it for one value.
 
         Here one value after another is asked for: right for any head, and V times as slow as one look.
 
         Args:
             hidden: Trunk output, float (P, D).
+            spans: Spans of one token each, for heads that see the row; None: they know of none.
 
         Returns:
             Nats, float (P, V).
         """
-        spans = PackedSpans.single_tokens(len(hidden), device=hidden.device)
+        spans = spans or PackedSpans.single_tokens(len(hidden), device=hidden.device)
         columns = [
             self.log_prob(hidden, torch.full_like(spans.offset, value), spans)
             for value in range(self.vocab_size)

@@ -74,7 +74,7 @@ class CRFHead(Head):
         pair = torch.where(spans.offset > 0, pair, torch.zeros_like(pair))
         return spans.sum_tokens(token[order.argsort()] + pair)
 
-    def token_log_probs(self, hidden: Tensor) -> Tensor:
+    def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
         return self.logits(hidden).float().log_softmax(-1)  # a chain of one token has no transition
 
     def sample(

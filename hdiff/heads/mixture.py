@@ -118,7 +118,7 @@ class MixtureHead(Head):
         state = self._state(hidden, self.expand(hidden), component)
         return self.draw_tokens(state, sampling, generator=generator, support=support)
 
-    def token_log_probs(self, hidden: Tensor) -> Tensor:
+    def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
         expanded = self.expand(hidden)
         by_component = [
             self.logits(self._state(hidden, expanded, component)).float().log_softmax(-1)

@@ -46,5 +46,5 @@ class ProductHead(Head):
         log_probs = self.logits(hidden, support).float().log_softmax(-1)
         return spans.sum_tokens(torch.special.entr(log_probs.exp()).sum(-1))
 
-    def token_log_probs(self, hidden: Tensor) -> Tensor:
+    def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
         return self.logits(hidden).float().log_softmax(-1)

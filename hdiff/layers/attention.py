@@ -132,6 +132,50 @@ def span_attention(
     return output.flatten(0, 1)[slot]
 
 
+def row_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    spans: PackedSpans,
+    row_key: Tensor,
+    row_value: Tensor,
+    is_visible: Tensor,
+) -> Tensor:
+    """Attention of packed tokens to their own span up to themselves, and to all visible places of their row.
+
+    Args:
+        query: float (P, H, E).
+        key: float (P, H, E).
+        value: float (P, H, E).
+        spans: The spans, no two of which share a place.
+        row_key: Keys of the rows, float (B, L, H, E).
+        row_value: Values of the rows, float (B, L, H, E).
+        is_visible: Places of the rows that may be seen, bool (B, L).
+
+    Returns:
+        float (P, H, E).
+    """
+    num_rows, length = is_visible.shape
+
+    def placed(packed: Tensor) -> Tensor:
+        """(P, ...) -> (B, L, ...), zeros elsewhere."""
+        grid = packed.new_zeros(num_rows * length, *packed.shape[1:])
+        return grid.index_copy(0, spans.token_index, packed).view(num_rows, length, *packed.shape[1:])
+
+    number = placed(spans.span_index + 1)  # 0 where there is no span
+    place = torch.arange(length, device=query.device)
+    is_own = place == place[:, None]
+    inside = (number[:, :, None] == number[:, None, :]) & (place <= place[:, None])
+    allowed = torch.cat([is_visible[:, None, :] | is_own, inside], -1)  # (B, L, 2 L)
+    mixed = F.scaled_dot_product_attention(
+        placed(query).transpose(1, 2),
+        torch.cat([row_key, placed(key)], 1).transpose(1, 2),
+        torch.cat([row_value, placed(value)], 1).transpose(1, 2),
+        attn_mask=allowed[:, None],
+    )
+    return spans.gather(mixed.transpose(1, 2))
+
+
 def select_backend(device: torch.device) -> str:
     """The backend `attention` picks for a device: xformers has kernels for CUDA only."""
     return "xformers" if device.type == "cuda" and _xformers_ops() is not None else "torch"

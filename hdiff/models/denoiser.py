@@ -136,7 +136,7 @@ class Denoiser(Headed):
         embedded = self._embed(x_t, types_t, flags)
         if document_ids is not None:
             return self.trunk(embedded, visible=DocumentMask(document_ids))  # type: ignore[no-any-return]
-        return self.trunk(embedded, token_mask)  # type: ignore[no-any-return]
+        return _without_padding(self.trunk(embedded, token_mask), token_mask)
 
     def cached_hidden(
         self, x_t: Tensor, token_mask: Tensor | None, cache: TrunkCache | None, active: Tensor
@@ -155,8 +155,8 @@ class Denoiser(Headed):
         embedded = self._embed(x_t, None, None)
         if cache is None:
             cache = self.trunk.fill_cache(embedded, token_mask)
-            return cache.output, cache
-        return self.trunk.update(embedded, cache, active, token_mask), cache
+            return _without_padding(cache.output, token_mask), cache
+        return _without_padding(self.trunk.update(embedded, cache, active, token_mask), token_mask), cache
 
     def asking(self, flags: Tensor) -> Denoiser:
         """The same network, told of which kind the units to fill are.
@@ -209,8 +209,7 @@ class Denoiser(Headed):
             document_ids=corrupted.document_ids,
             flags=corrupted.flags,
         )
-        spans = corrupted.spans
-        packed = spans.gather(hidden)
+        packed, spans = corrupted.spans.read(hidden)
         if self.token_rates is not None:
             scores, log_speed = self.token_rates.next_token(self.head.logits(packed))
             log_prob = -F.cross_entropy(scores, spans.gather(corrupted.x_0), reduction="none")
@@ -221,9 +220,7 @@ class Denoiser(Headed):
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
             type_log_prob=tuple(
                 type_head.log_prob(
-                    term.spans.gather(hidden),
-                    term.spans.gather(term.targets),
-                    term.spans,
+                    *_asked(term.spans, hidden, term.targets),
                     support=self.type_support(term.stream, corrupted.types_t, term.spans),
                 )
                 for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
@@ -269,6 +266,17 @@ class Denoiser(Headed):
     def _options(self, corrupted: Corrupted) -> dict[str, Tensor]:
         support = self.support(corrupted.types_t, corrupted.spans)
         return {} if support is None else {"support": support}
+
+
+def _without_padding(hidden: Tensor, token_mask: Tensor | None) -> Tensor:
+    """Zeros at padding, which heads that see the row take for places that are not there."""
+    return hidden if token_mask is None else hidden * token_mask[..., None]
+
+
+def _asked(spans: PackedSpans, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, PackedSpans]:
+    """Packed trunk output, packed targets, and the spans with their rows."""
+    packed, read = spans.read(hidden)
+    return packed, spans.gather(targets), read
 
 
 def padding_mask(token_mask: Tensor) -> Tensor | None:

@@ -197,14 +197,12 @@ class _DenoiserReading:
             scores, _ = rates.next_token(self.denoiser.head.logits(spans.gather(self.hidden)))
             return AS_IT_IS.draw(scores, generator=generator)
         support = self.denoiser.support(self.types_t, spans)
-        return self.denoiser.head.sample(
-            spans.gather(self.hidden), spans, generator=generator, support=support
-        )
+        return self.denoiser.head.sample(*spans.read(self.hidden), generator=generator, support=support)
 
     def types(self, stream: int, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
         head = cast(Head, self.denoiser.type_heads[stream])
         support = self.denoiser.type_support(stream, self.types_t, spans)
-        return head.sample(spans.gather(self.hidden), spans, generator=generator, support=support)
+        return head.sample(*spans.read(self.hidden), generator=generator, support=support)
 
     def log_speed(self) -> Tensor:
         if self.denoiser.token_rates is not None:

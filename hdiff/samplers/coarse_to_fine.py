@@ -165,7 +165,7 @@ class CoarseToFineSampler(Sampler):
                 if not spans.num_spans:
                     continue
                 shown = types if cascade.type_sizes else None
-                packed = spans.gather(denoiser.hidden(tokens, types_t=shown))
+                packed, spans = spans.read(denoiser.hidden(tokens, types_t=shown))
                 if number is None:
                     support = denoiser.support(shown, spans)
                     drawn = values(denoiser.head, None, packed, spans, support)

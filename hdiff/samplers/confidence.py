@@ -53,7 +53,7 @@ class ConfidenceSampler(SegmentedSampler):
         self.num_steps = None if num_steps is None else check_num_steps(num_steps)
 
     def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
-        sure = view.denoiser.head.log_confidence(spans.gather(view.hidden), spans) / spans.length
+        sure = view.denoiser.head.log_confidence(*spans.read(view.hidden)) / spans.length
         share = torch.zeros_like(view.tokens[:, 0])
         if self.num_steps is not None:
             share = tokens_per_step(view.is_masked, self.num_steps - view.step) - 1

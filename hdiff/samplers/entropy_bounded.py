@@ -47,7 +47,7 @@ class EntropyBoundedSampler(SegmentedSampler):
         self.gamma = gamma
 
     def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
-        entropy = view.denoiser.head.entropy(spans.gather(view.hidden), spans, generator=generator)
+        entropy = view.denoiser.head.entropy(*spans.read(view.hidden), generator=generator)
         entropy = entropy.double().clamp(min=0.0)
         budget = torch.full_like(view.tokens[:, 0], self.gamma, dtype=torch.float64)
         return take_first(spans, -entropy, entropy, budget, num_rows=len(budget))

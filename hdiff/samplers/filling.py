@@ -207,7 +207,7 @@ def fill_step(view: View, chooser: Chooser, values: Values) -> tuple[Tensor, Cho
     if not bool((selected.any(1) | ~view.is_masked.any(1)).all()):
         raise DataError("the sampler chose no span in a row that is not finished; choose at least one")
     spans = PackedSpans.from_units(choice.units, selected)
-    filled = spans.scatter(view.tokens, values(spans.gather(view.hidden), spans))
+    filled = spans.scatter(view.tokens, values(*spans.read(view.hidden)))
     return filled, Choice(choice.units, selected)
 
 

@@ -125,7 +125,8 @@ class PlannedSampler(MaskedSampler):
             keyword = torch.zeros(spans.num_spans, device=salience.device, dtype=salience.dtype)
             keyword = keyword.scatter_reduce(0, spans.span_index, salience, "amax")
             return keyword if self.order == "keyword_first" else -keyword
-        packed, head = spans.gather(view.hidden), view.denoiser.head
+        packed, spans = spans.read(view.hidden)
+        head = view.denoiser.head
         if self.order == "confidence":
             return head.log_confidence(packed, spans) / spans.length
         return -head.entropy(packed, spans, generator=generator) / spans.length

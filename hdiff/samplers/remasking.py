@@ -87,7 +87,7 @@ class RemaskingSampler(Sampler):
             hidden_spans = _share(spans, lottery, self.checked, len(tokens))
             is_hidden = spread(hidden_spans, spans, tokens.shape)
             spans = PackedSpans.from_units(cuts, is_hidden)
-            packed = spans.gather(denoiser.hidden(tokens.masked_fill(is_hidden, denoiser.mask_id)))
+            packed, spans = spans.read(denoiser.hidden(tokens.masked_fill(is_hidden, denoiser.mask_id)))
             log_prob = denoiser.head.log_prob(packed, spans.gather(tokens), spans) / spans.length
             is_bad = spread(_share(spans, -log_prob, self.redrawn, len(tokens)), spans, tokens.shape)
             drawn = denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)

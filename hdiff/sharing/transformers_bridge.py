@@ -35,6 +35,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from hdiff.errors import CheckpointError, DataError
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser, padding_mask
+from hdiff.packed_spans import PackedSpans
 from hdiff.sharing.description import MODEL_TYPE
 from hdiff.sharing.pretrained import PretrainedModel
 from hdiff.sharing.transformers_tokenizer import HdiffTokenizer
@@ -199,7 +200,8 @@ class HdiffForMaskedLM(PreTrainedModel):
             if bool((token_mask[:, 1:] & ~token_mask[:, :-1]).any()):
                 raise DataError("padding stands before text; set tokenizer.padding_side = 'right'")
         hidden = self.denoiser.hidden(input_ids, padding_mask(token_mask))
-        logits = self.denoiser.head.token_log_probs(hidden.flatten(0, 1)).view(*input_ids.shape, -1)
+        logits = self.denoiser.head.token_log_probs(*PackedSpans.every_token(hidden))
+        logits = logits.view(*input_ids.shape, -1)
         loss = None
         if labels is not None:
             loss = F.nll_loss(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)

@@ -91,7 +91,8 @@ def nats(model: Denoiser, gaps: Gaps, kind: str) -> float:
     batch, is_hidden = gaps.batch, gaps.is_hidden[kind]
     spans = PackedSpans.from_units(is_hidden.long(), is_hidden)
     hidden = model.hidden(batch.input_ids.masked_fill(is_hidden, model.mask_id), batch.token_mask)
-    found = model.head.log_prob(spans.gather(hidden), spans.gather(batch.input_ids), spans)
+    packed, read = spans.read(hidden)
+    found = model.head.log_prob(packed, spans.gather(batch.input_ids), read)
     return -float(found.double().sum())
 
 
