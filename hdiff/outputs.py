@@ -9,20 +9,27 @@ from pathlib import Path
 from hdiff.errors import UserError
 from hdiff.files import open_device, write_atomically
 
+PAGE = b"<!doctype html"
+RESULT = b'{ "asked"'
+"""How the files begin that commands write, white space apart."""
 
-def check_output_file(path: Path, remedy: str) -> None:
-    """Refuses a file that cannot be written; missing folders above it are no reason.
+
+def check_output_file(path: Path, remedy: str, begins: bytes = PAGE) -> None:
+    """Refuses a file that cannot be written, or is another one; missing folders above it are no reason.
 
     Args:
         path: The file. What is there is kept; a device or a pipe is opened and closed.
         remedy: What can be typed to write elsewhere, `--output FILE`.
+        begins: How the files begin that the command writes: it replaces these and empty ones, nothing else.
 
     Raises:
-        UserError: If it is a folder, or the system refuses it.
+        UserError: If it is a folder, the system refuses it, or it holds something else.
     """
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
+        if path.is_file() and (words := _first_words(path)) and not words.startswith(begins):
+            raise FileExistsError(0, "it holds something else, which is not overwritten")
         if path.exists() and not path.is_file():
             open_device(path).close()
         elif path.parent.is_dir():
@@ -65,6 +72,11 @@ def keep(path: Path, content: str, remedy: str) -> None:
         reason = getattr(error, "strerror", None) or error
         note = f"{path} cannot be written ({reason}), so it is only printed; write it with {remedy}"
         print(note, file=sys.stderr)
+
+
+def _first_words(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return b" ".join(file.read(64).lower().split())
 
 
 def _try_folder(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from read_only import read_only
 
 from hdiff.errors import CheckpointError, UserError
 from hdiff.files import write_atomically
-from hdiff.outputs import check_output_file, check_output_folder
+from hdiff.outputs import PAGE, RESULT, check_output_file, check_output_folder
+from hdiff.runs.results import asked_for
 
 NO_FILE = [
     ".",
@@ -49,6 +51,25 @@ FILES = [
     "é\u0301 \U0001f600",
     "/dev/null",
 ]
+OLD = "<!DOCTYPE html>\nold"
+OTHERS: dict[str, bytes] = {
+    "run.json": b'{"name": "small", "seed": 0}',
+    "recipe.yaml": b"name: small\n",
+    "model.safetensors": b"\x10\x00\x00\x00\x00\x00\x00\x00{}",
+    "checkpoint.json": b'{"format_version": 2}',
+    "metrics.jsonl": b'{"step": 1}\n',
+    "manifest.json": b'{"format_version": 2, "asked": 1}',
+    "data-00000.arrow": b"\xff\xff\xff\xff",
+    "tokenizer.json": b'{"version": "1.0"}',
+    "ablation.yaml": b"base: recipe.yaml\n",
+    "text.txt": b"The dog slept.\n",
+    "trees.ptb": b"(S (NP (DT The)))\n",
+    "pairs.jsonl": b'{"sentence_good": "asked"}\n',
+    "notes.html.txt": b"doctype html\n",
+    "archive.gz": b"\x1f\x8b\x08",
+    "analysis.json": b'["asked"]',
+}
+"""Files that no command may take for an older output of its own."""
 FOLDERS = [".", "folder", "new", "no/such/folder", "é\u0301 \U0001f600"]
 
 
@@ -58,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("folder", "locked"):
         (tmp_path / name).mkdir()
-    (tmp_path / "file").write_text("old")
+    (tmp_path / "file").write_text(OLD)
     os.mkfifo(tmp_path / "pipe")
     for name, target in (("loop", "loop"), ("link", "file"), ("dangling", "nowhere")):
         (tmp_path / name).symlink_to(target)
@@ -86,9 +107,29 @@ def test_what_is_tried_can_be_written_and_is_left_as_it_was(name: str, folder: P
     before = names(folder)
     check_output_file(Path(name), "--output FILE")
     assert names(folder) == before
-    assert (folder / "file").read_text() == "old"
+    assert (folder / "file").read_text() == OLD
     write_atomically(Path(name), "text")
     assert name == "/dev/null" or Path(name).read_text() == "text"
+
+
+@pytest.mark.parametrize("begins", [PAGE, RESULT])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_of_another_kind_is_not_overwritten(name: str, begins: bytes, folder: Path) -> None:
+    Path(name).write_bytes(OTHERS[name])
+    with pytest.raises(UserError, match="which is not overwritten"):
+        check_output_file(Path(name), "--output FILE", begins)
+    assert Path(name).read_bytes() == OTHERS[name]
+
+
+@pytest.mark.parametrize(("content", "begins"), [("", PAGE), (" \n", RESULT), (f"\n{OLD}", PAGE)])
+def test_an_older_output_and_an_empty_file_are_overwritten(content: str, begins: bytes, folder: Path) -> None:
+    Path("older").write_text(content)
+    check_output_file(Path("older"), "--output FILE", begins)
+    result = json.dumps(asked_for({"bound": 1.0}, {"steps": 2}), indent=1)
+    Path("older").write_text(result)
+    check_output_file(Path("older"), "--output FILE", RESULT)
+    with pytest.raises(UserError, match="holds something else"):
+        check_output_file(Path("older"), "--output FILE", PAGE)
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -22,6 +22,7 @@ from hdiff.commands.options import (
     say_if_unfinished,
 )
 from hdiff.errors import DataError
+from hdiff.outputs import RESULT
 
 
 def evaluate(
@@ -37,7 +38,9 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        output_file("File of the figures; default: RUN/eval.json, or RUN/eval_sampler.json and the like."),
+        output_file(
+            "File of the figures; default: RUN/eval.json, or RUN/eval_sampler.json and the like.", RESULT
+        ),
     ] = None,
     given_structure: Annotated[
         bool, typer.Option(help="Score with parsed units: a bound given the structure, not comparable.")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hdiff.files import finite
-from hdiff.outputs import check_output_file, check_output_folder
+from hdiff.outputs import PAGE, check_output_file, check_output_folder
 
 Run = Annotated[Path, typer.Argument(help="Run folder that `hdiff train` wrote.", metavar="RUN")]
 Model = Annotated[
@@ -50,27 +50,28 @@ LARGEST = 2**31 - 1
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=-(2**63), max=2**63 - 1)]
 
 
-def output_file(text: str) -> Any:
+def output_file(text: str, begins: bytes = PAGE) -> Any:
     """An option that names a file to write, which is tried before the command begins.
 
     Args:
         text: Its help.
+        begins: See `check_output_file`.
 
     Returns:
         The option.
     """
-    return typer.Option(help=text, callback=_try_file, metavar="FILE")
+
+    def try_file(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+        if path is not None and not context.resilient_parsing:
+            check_output_file(path, f"{parameter.opts[0]} FILE", begins)
+        return path
+
+    return typer.Option(help=text, callback=try_file, metavar="FILE")
 
 
 def output_folder(text: str) -> Any:
     """As `output_file`, of a folder."""
     return typer.Option(help=text, callback=_try_folder, metavar="DIR")
-
-
-def _try_file(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
-    if path is not None and not context.resilient_parsing:
-        check_output_file(path, f"{parameter.opts[0]} FILE")
-    return path
 
 
 def _try_folder(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:

@@ -21,6 +21,7 @@ from hdiff.data.prepare.engines import Engine
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.steps import run_job
 from hdiff.data.prepare.worker_pool import run_jobs
+from hdiff.worker_process import hidden_script
 
 
 class Step(PipelineStep):  # type: ignore[misc]
@@ -101,7 +102,7 @@ class DatatroveEngine(Engine):
     """Runs datatrove's local executor."""
 
     def run(self, jobs: Sequence[Job], on_job: Callable[[Job, Report], None]) -> None:
-        with tempfile.TemporaryDirectory() as logs:
+        with tempfile.TemporaryDirectory() as logs, hidden_script():
             LocalPipelineExecutor(
                 pipeline=[JobStep(jobs, self.timeout)],
                 tasks=min(self.workers, len(jobs)),

@@ -43,8 +43,7 @@ def prepare(
     """Prepares a data set, or returns at once if `out` holds it already.
 
     A killed run goes on where it stopped: parsed shards are kept. `out` counts as a data set only
-    once its manifest is there, which is written last. With several workers a script that calls this
-    needs `if __name__ == "__main__":`.
+    once its manifest is there, which is written last.
 
     Args:
         source: Training text, see `read_documents`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ from typing import Any
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.steps import run_job
 from hdiff.errors import DataError
+from hdiff.worker_process import start_worker
 
 MAX_DEATHS = 3
 """A document is left out, and a job that dies before any document given up, after so many deaths."""
@@ -33,7 +33,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, timeout: float, on_job: OnJob
 
     Args:
         jobs: The jobs.
-        workers: Processes; fresh ones, so a script needs `if __name__ == "__main__":`.
+        workers: Processes.
         timeout: Seconds after which a worker that says nothing is killed.
         on_job: Called after each job, in the order they finish.
 
@@ -94,13 +94,7 @@ class _Supervisor:
         self.workers.clear()
 
     def _start(self) -> None:
-        methods = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs,), daemon=True)
-        process.start()
-        theirs.close()
-        self.workers.append(_Worker(process, ours))
+        self.workers.append(_Worker(*start_worker(_work)))
 
     def _give(self, worker: _Worker, job: Job) -> None:
         worker.job, worker.document, worker.heard = job, None, time.monotonic()

@@ -6,7 +6,6 @@ after a while.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections import deque
@@ -18,6 +17,7 @@ from typing import Any
 from hdiff.data.rows.stream_documents import Group
 from hdiff.data.rows.stream_encoding import DocumentEncoder, Encoded, Encoding
 from hdiff.errors import DataError
+from hdiff.worker_process import start_worker
 
 _SECONDS_TO_START = 600.0
 _SECONDS_TO_DIE = 10.0
@@ -32,7 +32,7 @@ def encoded_groups(
     Args:
         groups: The groups.
         encoding: How to encode them.
-        workers: Processes; 0 encodes here. Fresh ones, so a script needs `if __name__ == "__main__":`.
+        workers: Processes; 0 encodes here.
         timeout: Seconds that a worker may take for a group.
 
     Yields:
@@ -77,13 +77,7 @@ class _Worker:
 
     @classmethod
     def start(cls, encoding: Encoding) -> _Worker:
-        methods = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, encoding), daemon=True)
-        process.start()
-        theirs.close()
-        return cls(process, ours)
+        return cls(*start_worker(_work, encoding))
 
     def wait_until_ready(self) -> None:
         """Until it has loaded its parser."""
