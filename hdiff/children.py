@@ -1,4 +1,4 @@
-"""Children: processes that run a command of hdiff and import what this one imports. No torch.
+"""Children: processes that run a command or a function of hdiff and import what this one imports. No torch.
 
 `python -m hdiff` would take the package from the current folder, which need not be the one that runs here.
 A child is started by the path of `hdiff/__main__.py`, which makes its own folder the hdiff that is imported.
@@ -7,10 +7,15 @@ A child is started by the path of `hdiff/__main__.py`, which makes its own folde
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 IMPORT_PATH = "HDIFF_IMPORT_PATH"
 """Variable that lists the places where a parent looks for modules, as JSON; `hdiff/__main__.py` reads it."""
@@ -40,3 +45,37 @@ def child_environment(**variables: str) -> Mapping[str, str]:
     """
     places = [os.path.abspath(entry) for entry in sys.path]  # "" is the current folder
     return {**variables, **os.environ, IMPORT_PATH: json.dumps(places)}
+
+
+def start_worker(work: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
+    """Starts a process that ends with this one and knows nothing of the script that runs here.
+
+    Args:
+        work: Function of a module, called with the process's end of the connection and the arguments.
+        *arguments: Passed on by pickle; none of a class that the script itself defines.
+
+    Returns:
+        The process, and our end of the connection.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, *arguments), daemon=True)
+    with hidden_script():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def hidden_script() -> Iterator[None]:
+    """Keeps Python from importing the running script into the processes that are started meanwhile.
+
+    The import runs a script again that has no `if __name__ == "__main__":`, and fails if it came from a pipe.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script

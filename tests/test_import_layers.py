@@ -46,7 +46,7 @@ TORCH_MODULES += [
 
 
 LAYERS = """
-    errors extras children worker_process strict_yaml value_types config seeds
+    errors extras children strict_yaml value_types config seeds
     progress packed_spans files outputs plugins components recipe
     structure schedules reveal_order languages parsers layers heads doctor data.sources data data.prepare
     data.rows supervision corruption models objectives samplers factory runs audit evaluation pages ablation

@@ -17,11 +17,11 @@ from typing import Any, final
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
+from hdiff.children import hidden_script
 from hdiff.data.prepare.engines import Engine
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.steps import run_job
 from hdiff.data.prepare.worker_pool import run_jobs
-from hdiff.worker_process import hidden_script
 
 
 class Step(PipelineStep):  # type: ignore[misc]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from hdiff.children import start_worker
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.steps import run_job
 from hdiff.errors import DataError
-from hdiff.worker_process import start_worker
 
 MAX_DEATHS = 3
 """A document is left out, and a job that dies before any document given up, after so many deaths."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from hdiff.children import start_worker
 from hdiff.data.rows.stream_documents import Group
 from hdiff.data.rows.stream_encoding import DocumentEncoder, Encoded, Encoding
 from hdiff.errors import DataError
-from hdiff.worker_process import start_worker
 
 _SECONDS_TO_START = 600.0
 _SECONDS_TO_DIE = 10.0
