@@ -100,7 +100,7 @@ class DataConfig(Section):
             instead of that of its word.
         salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
         cross_documents: Whether a token sees all tokens of its row. False: only those of its own document, as
-            far as the row holds it; bounds are then given where documents end (docs/speed.md).
+            far as the row holds it; bounds are then given where documents end (docs/scale.md).
         train_tokens: Trains on so many tokens of the training split and no others; None takes all.
         subset_seed: Draws the documents that they are of; None takes the first ones. It is not the seed of
             the run, so that runs with other seeds see the same text.

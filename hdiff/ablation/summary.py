@@ -149,7 +149,7 @@ def unmatched(ours: tuple[float, ...], baseline: tuple[float, ...]) -> list[str]
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
-    """The object that `hdiff ablate --json` prints; docs/ablations.md lists its keys."""
+    """The object that `hdiff ablate --json` prints; docs/ablate.md lists its keys."""
     ablation = summary.ablation
     variants = {}
     for variant, spreads in summary.spreads.items():

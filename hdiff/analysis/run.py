@@ -58,7 +58,7 @@ def analyse_run(run: RunFolder, *, weights: str | None = None, seed: int = 0) ->
         seed: Seed of the random states.
 
     Returns:
-        The content of `analysis.json`; docs/report.md lists its keys.
+        The content of `analysis.json`; docs/evaluate.md lists its keys.
 
     Raises:
         DataError: If the data set of the run is missing or was made with another tokenizer.

@@ -49,7 +49,7 @@ class Diagnosis:
     step: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The object that diagnosis.json holds; docs/diagnose.md lists its keys."""
+        """The object that diagnosis.json holds; docs/evaluate.md lists its keys."""
         return {
             "model": self.model,
             "step": self.step,

@@ -118,7 +118,7 @@ def _remedy(reason: str) -> str:
     if "trust_remote_code" in reason or "custom code" in reason:
         return (
             "it brings code of its own, which is never run: convert its weights to a class of transformers "
-            "(docs/diagnose.md)"
+            "(docs/evaluate.md)"
         )
     if "safetensors" in reason or ".bin" in reason:
         return (

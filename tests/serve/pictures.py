@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/serve.md: python tests/serve/pictures.py http://127.0.0.1:8000/ docs/images"""
+"""Takes the pictures of docs/sample.md: python tests/serve/pictures.py http://127.0.0.1:8000/ docs/images"""
 
 from __future__ import annotations
 
