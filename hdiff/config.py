@@ -99,11 +99,11 @@ class DataConfig(Section):
         lexical_salience: Whether a token has the mean salience of its id, which is free in the likelihood,
             instead of that of its word.
         salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
-        cross_documents: Whether a token sees all tokens of its row. False: only those of its own document, as
-            far as the row holds it; bounds are then given where documents end (docs/scale.md).
-        train_tokens: Trains on so many tokens of the training split and no others; None takes all.
-        subset_seed: Draws the documents that they are of; None takes the first ones. It is not the seed of
-            the run, so that runs with other seeds see the same text.
+        cross_documents: Whether a token sees all tokens of its row; false: only those of its own document
+            in the row. Bounds are then given where documents end (docs/scale.md).
+        train_tokens: Number of tokens of the training split to train on; None takes all.
+        subset_seed: Seed that draws the documents of `train_tokens`; None takes the first ones. Larger
+            subsets hold the smaller ones, and runs with other seeds see the same text.
     """
 
     path: Folder
@@ -153,10 +153,10 @@ class ModelConfig(Section):
 
     Attributes:
         kind: `denoiser`, or `autoregressive` for the left-to-right baseline and judge.
-        width: Width D.
-        depth: Layers.
-        num_heads: Attention heads.
-        dropout: On the residual branches.
+        width: Width D of the trunk's vectors; a multiple of twice `num_heads`.
+        depth: Layers of the trunk.
+        num_heads: Attention heads of a layer.
+        dropout: Share of the values on the residual branches that training drops.
         pretrained: Folder of a checkpoint of transformers that is the trunk, made bidirectional; width, depth
             and heads are then the checkpoint's, and the data set must have its tokenizer.
     """
@@ -173,17 +173,18 @@ class TrainConfig(Section):
     """Optimisation.
 
     Attributes:
-        steps: Updates.
+        steps: Updates of the weights.
         batch_size: Rows per update and process, before accumulation.
         gradient_accumulation: Batches per update.
         learning_rate: Peak rate of AdamW.
         schedule: `cosine` to a tenth of the peak, or `constant`; both after the warmup.
         warmup_steps: Updates of linear warmup.
-        weight_decay: Of AdamW, on matrices only.
-        betas: Of AdamW.
-        clip_norm: Largest gradient norm.
-        ema_decay: Of the averaged weights that are evaluated; 0 turns averaging off.
-        mixed_precision: As in Accelerate; on CPUs only where `hdiff doctor` finds bf16 fast.
+        weight_decay: Weight decay of AdamW, on matrices only.
+        betas: Decay of the two averages that AdamW keeps.
+        clip_norm: Largest gradient norm; a larger gradient is scaled down to it.
+        ema_decay: Decay of the averaged weights, which are the ones evaluated; 0 turns averaging off.
+        mixed_precision: Precision of the products, as in Accelerate; on CPUs only where `hdiff doctor` finds
+            bf16 fast.
         log_every: Updates between lines of metrics.jsonl.
         evaluate_every: Updates between validation bounds; 0 only at the end.
         validation_blocks: Held-out rows of a validation, evenly spread over the split.
@@ -256,20 +257,20 @@ class Recipe(Section):
 
     Attributes:
         name: Name of the run.
-        output: Run folder.
+        output: Folder of the run.
         seed: Seed of everything random.
-        resume: `auto` goes on from the newest checkpoint; `never` refuses a folder that has one.
-        data: Data set and packing.
-        model: Trunk.
-        head: `{kind: name, ...}` of `hdiff.heads.HEADS`.
+        resume: `auto` resumes from the newest checkpoint; `never` refuses a folder that has one.
+        data: Data set and packing; section `data`.
+        model: The trunk; section `model`.
+        head: The joint distribution over a unit's tokens, `{kind: name, ...}` of `hdiff.heads.HEADS`.
         type_head: The same for the types that a corruption generates.
         planner: Arguments of `hdiff.models.planner.Planner` (`{}` for its defaults), which predicts spans
             for samplers; None for no planner.
         supervision: `{kind: name, ...}` of `hdiff.supervision.SUPERVISIONS`, `labels` where no kind is given:
             what the trunk also predicts while it is trained; None for nothing.
-        corruption: `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
-        train: Optimisation.
-        evaluation: Evaluation.
+        corruption: How text is noised, `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
+        train: Optimisation; section `train`.
+        evaluation: What `hdiff eval` measures; section `evaluation`.
     """
 
     name: Text

@@ -56,7 +56,7 @@ def test_eval_prints_the_promised_object_and_nothing_else(
     assert list(result["t_step"]) == ["1", "2", "4"]
     for figures in result["quality"].values():
         statistics = {"unigram_entropy", "distinct_2", "repetition_4"}
-        assert set(figures) == {"judge_nll", "seconds_per_sample", "nfe", *statistics}
+        assert set(figures) == {"judge_nll", "seconds_per_sample", "nfe", "head_passes", *statistics}
         assert figures["judge_nll"] > 0
     assert [figures["nfe"] for figures in result["quality"].values()] == [1, 2, 4]
     # After 6 steps: initial weights are about half a nat above a uniform guess.

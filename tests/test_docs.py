@@ -10,11 +10,6 @@ from pathlib import Path
 import pytest
 from shared_models import save_untrained
 
-from hdiff import config
-from hdiff.corruption import CORRUPTIONS
-from hdiff.heads import HEADS
-from hdiff.samplers import SAMPLERS
-
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 BLOCKS = [
@@ -66,30 +61,3 @@ def test_nobody_is_sent_to_a_package_that_no_index_has(page: Path) -> None:
     """hdiff is installed from its checkout; in an index another package may have its name one day."""
     found = re.findall(r"pip install[^`\n#]*[ '\"]hdiff\b[^`\n]*", page.read_text(encoding="utf-8"))
     assert not found, f"{found}; write pip install '.[extra]'"
-
-
-def words_of_code(text: str) -> set[str]:
-    """Names inside of backticks."""
-    return {name for code in re.findall(r"`([^`]+)`", text) for name in re.findall(r"\w+", code)}
-
-
-RECIPES_PAGE = (CHECKOUT / "docs" / "recipes.md").read_text(encoding="utf-8")
-SECTIONS = {
-    "data": config.DataConfig,
-    "model": config.ModelConfig,
-    "train": config.TrainConfig,
-    "evaluation": config.EvaluationConfig,
-}
-
-
-@pytest.mark.parametrize("section", list(SECTIONS))
-def test_the_page_of_recipes_has_every_key_of_a_section(section: str) -> None:
-    (row,) = re.findall(rf"^\| `{section}` \|(.*)", RECIPES_PAGE, re.MULTILINE)
-    assert set(SECTIONS[section].model_fields) - words_of_code(row) == set()
-
-
-def test_the_page_of_recipes_has_every_other_key_and_component() -> None:
-    sections = (config.Recipe, config.CorpusConfig, config.StreamConfig)
-    names = [name for section in sections for name in section.model_fields]
-    names += [*CORRUPTIONS, *HEADS, *SAMPLERS]
-    assert set(names) - words_of_code(RECIPES_PAGE) == set()

@@ -20,13 +20,22 @@ TITLES = {
     "distinct_2": "distinct-2 of samples",
     "seconds_per_sample": "seconds per sample",
     "nfe": "NFE (mean trunk calls)",
+    "head_passes": "sequential passes of the head, mean",
     "parameters": "parameters",
     "non_embedding": "non-embedding",
     "tokens_seen": "tokens seen",
     "train_flops": "training FLOPs, estimate",
     "train_seconds": "training, s",
 }
-ROWS_OF_STEPS = ("L", "judge_nll", "unigram_entropy", "distinct_2", "seconds_per_sample", "nfe")
+ROWS_OF_STEPS = (
+    "L",
+    "judge_nll",
+    "unigram_entropy",
+    "distinct_2",
+    "seconds_per_sample",
+    "nfe",
+    "head_passes",
+)
 
 
 def tables(summary: Summary) -> list[Table]:

@@ -26,7 +26,7 @@ def ablate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train and compare variants of a recipe over seeds: one table, one page; started again, it goes on."""
+    """Train and compare variants of a recipe over seeds: one table, one page; started again, it resumes."""
     from hdiff.ablation import load_ablation
     from hdiff.ablation.checks import check_ablation, check_components
     from hdiff.ablation.results import check_folders, read_results

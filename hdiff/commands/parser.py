@@ -75,7 +75,7 @@ def evaluate(
 def train(
     gold: Annotated[list[Path], typer.Argument(help="Bracketed gold trees (.ptb, .mrg) to train on.")],
     dev: Annotated[list[Path], typer.Option(help="Gold trees to choose the best epoch by; repeatable.")],
-    out: Annotated[Path, output_folder("Folder of the model; a stopped training goes on there.")],
+    out: Annotated[Path, output_folder("Folder of the model; a stopped training resumes there.")],
     encoder: Annotated[
         str | None,
         typer.Option(

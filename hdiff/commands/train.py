@@ -22,7 +22,7 @@ def train(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model from a recipe; resume=auto goes on where a run stopped."""
+    """Train a model from a recipe; resume=auto resumes a run that stopped."""
     from hdiff.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or [])

@@ -163,6 +163,7 @@ def one_by_one(samples: Samples) -> list[Samples]:
             units=samples.units[row : row + 1],
             nfe=int(samples.calls[row]),
             calls=samples.calls[row : row + 1],
+            passes=samples.passes[row : row + 1],
         )
         for row in range(len(samples.tokens))
     ]

@@ -39,8 +39,8 @@ def sample_run(
             word only.
 
     Returns:
-        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `seed` and `samples`: text and pieces
-        {text, step, unit, level}.
+        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `head_passes`, `seed` and `samples`:
+        text and pieces {text, step, unit, level}.
     """
     length = run.recipe.data.sequence_length if length is None else length
     generator = torch.Generator().manual_seed(seed)

@@ -227,4 +227,5 @@ def _record(
     for one, score, pieces in zip(drawn.samples, drawn.scores, drawn.pieces, strict=True):
         (sample,) = trajectory(one, run.tokenizer, [pieces], parser=parser, **about)["samples"]
         recorded.append(sample if score is None else {**sample, "score": score})
-    return {**about, "step": run.step, "nfe": nfe, "samples": recorded}
+    passes = max(int(one.passes.max()) for one in drawn.samples)
+    return {**about, "step": run.step, "nfe": nfe, "head_passes": passes, "samples": recorded}

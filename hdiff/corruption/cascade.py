@@ -47,7 +47,7 @@ class Cascade(Corruption):
     before what it depends on, and revealed after it. Given everything visible at time t, a masked unit
     whose parent is visible has reverse hazard k / t whatever T_parent was; so the process is Markov and
     the bound on -log p(x_0, types) is `E_t sum_{ready units} (k / t) (-log p(unit | state))`.
-    Source: DESIGN 4.3.3; docs/concepts.md, "tree cascade".
+    Source: docs/concepts.md, "tree cascade".
 
     With `count="exact"` we use the chain of states without its times: from n masked units the next one to
     be revealed is unit u with probability k_u / K, K the sum over the ready units. The weight of u is

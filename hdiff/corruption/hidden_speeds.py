@@ -27,7 +27,7 @@ def hide_at_speeds(
 ) -> Corrupted:
     """The state at time t, with the weights and the speeds that the objective needs.
 
-    Source: DESIGN 4.3.4; docs/concepts.md, "hidden speeds".
+    Source: docs/concepts.md, "hidden speeds".
 
     Args:
         batch: The clean batch.

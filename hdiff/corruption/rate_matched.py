@@ -30,7 +30,7 @@ class RateMatched(Corruption):
     """Token i is masked at `T_i = U^(1 / k_i)`: a token of greater k is masked later and generated earlier.
 
     The speeds are a function of x_0 and not shown, so the model predicts them too, and the bound has a rate
-    term; without it the number would be no bound (DESIGN 4.3.4; docs/concepts.md, "hidden speeds"). With
+    term; without it the number would be no bound (docs/concepts.md, "hidden speeds"). With
     `data.lexical_salience` a speed is a function of the token id (as GenMD4, arXiv:2406.04329, learns them),
     otherwise of the token in its context.
 

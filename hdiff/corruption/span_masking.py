@@ -25,7 +25,7 @@ Segmentation = Literal["parsed", "random", "mixture"]
 
 @final
 class SpanMasking(UnitMasking):
-    """Masks whole spans: one masking time per span (DESIGN 4.2).
+    """Masks whole spans: one masking time per span (docs/concepts.md, "masking units").
 
     `parsed` takes the units of `level` from the batch: they are a function of x_0, so its bound is
     conditional on structure. `random` draws span lengths independently of x_0: its bound is one on

@@ -43,7 +43,7 @@ class UniformCorrupted(Corrupted):
 
 @final
 class UniformState(Corruption):
-    """Each token is drawn anew, uniformly from the vocabulary, with probability `p_i(t) = p_mask(t)^k_i`.
+    """Each token is replaced, uniformly from the vocabulary, with probability `p_i(t) = p_mask(t)^k_i`.
 
     A new token may be the old one, so x_t never shows which tokens are still clean, and a sampler can correct
     what it has already written. Tokens of greater k are replaced later and settle earlier. The bound is

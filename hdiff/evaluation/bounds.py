@@ -100,7 +100,7 @@ def evaluate_t_step(
     num_steps: int,
     seed: int = 0,
 ) -> Estimate:
-    """L_T: the bound of the T-step ancestral sampler (DESIGN 4.4).
+    """L_T: the bound of the T-step ancestral sampler (docs/concepts.md, "the T-step bound").
 
     Args:
         denoiser: The model.

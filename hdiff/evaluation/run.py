@@ -177,8 +177,9 @@ def _quality(
             seed=derive_seed(seed, "sample", num_steps),
         )
         figures = judges.figures(samples.tokens)
-        nfe = float(samples.calls.double().mean())
-        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, "nfe": nfe}
+        costs = {"nfe": samples.calls, "head_passes": samples.passes}
+        means = {name: float(counted.double().mean()) for name, counted in costs.items()}
+        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, **means}
         if is_phrase_bank:
             texts = [" ".join(run.tokenizer.pieces(row)) for row in samples.tokens.tolist()]
             length = run.recipe.data.sequence_length

@@ -1,4 +1,4 @@
-"""evaluate_sampler: the bound of a sampler, computed exactly as it runs (DESIGN 4.3.5).
+"""evaluate_sampler: the bound of a sampler, computed exactly as it runs.
 
 Dimensions: B batch.
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from hdiff.evaluation.perplexity import perplexity_text, shown
 from hdiff.progress import console as make_console
 
 
@@ -18,7 +19,7 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     """
     console = make_console()
     if not console.is_terminal:
-        console.width = 140  # a pipe or a file has no width of its own; wrapped figures are unreadable
+        console.width = 170  # a pipe or a file has no width of its own; wrapped figures are unreadable
     bound = result["bound"]
     if bound["kind"] == "exact":
         meaning = "exact -log p(x_0)"
@@ -29,9 +30,10 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         meaning = f"upper bound on -log p(x_0); {paid}"
     else:
         meaning = "upper bound on -log p(x_0)"
+    perplexity = f", {words}," if (words := perplexity_text(bound)) else ""
     console.print(
-        f"{title}, step {result['step']:,}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token "
-        f"over {bound['tokens']:,} tokens "
+        f"{title}, step {result['step']:,}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token"
+        f"{perplexity} over {bound['tokens']:,} tokens "
         f"({meaning}; a uniform guess has {bound['uniform_nats_per_token']:.4f})",
         highlight=False,
         soft_wrap=True,
@@ -53,16 +55,19 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         console.print(f"sampler {sampler}: no likelihood bound", highlight=False)
     elif sampler != {"kind": "ancestral"}:
         console.print(f"sampler {sampler}: L_T is the bound of exactly this sampler", highlight=False)
+    has_perplexity = bool(result["t_step"]) and not bound["conditional_on_structure"]
     columns = [
         "T",
         "L_T nats/token",
         "±",
+        *(["perplexity (upper bound)"] if has_perplexity else []),
         "judge NLL",
         "entropy",
         "distinct-2",
         "repeated 4-grams",
         "s/sample",
         "NFE",
+        "head passes",
     ]
     with_outside = any("ngram_nll" in figures for figures in result["quality"].values())
     if with_outside:
@@ -74,6 +79,8 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     for steps in steps_of:
         nats, error = result["t_step"].get(steps), result["t_step_stderr"].get(steps)
         row = [steps, *("–" if value is None else f"{value:.4f}" for value in (nats, error))]
+        if has_perplexity:
+            row.append("–" if nats is None else shown(nats))
         row += _quality_cells(result["quality"].get(steps), speed=True)
         if with_outside:
             row += _outside_cells(result["quality"].get(steps, {}))
@@ -82,7 +89,8 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         table.add_row(*row)
     if "reference" in result:
         outside = _outside_cells(result["reference"]) if with_outside else []
-        table.add_row("held-out text", "", "", *_quality_cells(result["reference"], speed=False), *outside)
+        blank = [""] * (3 if has_perplexity else 2)
+        table.add_row("held-out text", *blank, *_quality_cells(result["reference"], speed=False), *outside)
     console.print(table)
     if "list_operations" in result:
         console.print(_list_table(result["list_operations"]))
@@ -112,7 +120,7 @@ def _outside_cells(figures: dict[str, Any]) -> list[str]:
 
 def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:
     if figures is None:
-        return [""] * 6
+        return [""] * 7
     judge = figures["judge_nll"]
     cells = [
         "–" if judge is None else f"{judge:.3f}",
@@ -120,4 +128,7 @@ def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:
         f"{figures['distinct_2']:.3f}",
         f"{figures['repetition_4']:.3f}" if "repetition_4" in figures else "–",
     ]
-    return cells + ([f"{figures['seconds_per_sample']:.3f}", f"{figures['nfe']:g}"] if speed else ["", ""])
+    if not speed:
+        return [*cells, "", "", ""]
+    passes = f"{figures['head_passes']:g}" if "head_passes" in figures else "–"
+    return [*cells, f"{figures['seconds_per_sample']:.3f}", f"{figures['nfe']:g}", passes]

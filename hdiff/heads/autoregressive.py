@@ -128,6 +128,9 @@ class AutoregressiveHead(Head):
             tokens[kept.nonzero().squeeze(1)[last]] = drawn
         return tokens
 
+    def sequential_passes(self, lengths: Tensor) -> Tensor:
+        return lengths.clamp(min=1)
+
     def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
         spans = spans or PackedSpans.single_tokens(len(hidden), device=hidden.device)
         nothing_before = torch.zeros_like(spans.offset)

@@ -88,6 +88,17 @@ class Head(nn.Module, ABC):
             Tokens, long (P,).
         """
 
+    def sequential_passes(self, lengths: Tensor) -> Tensor:
+        """Passes of the head, one after another, that draw spans of some lengths: one, where not overridden.
+
+        Args:
+            lengths: Tokens of a span, long, any shape; 0 where nothing is drawn.
+
+        Returns:
+            Passes, the same shape; at least 1, as the head reads the trunk's output once in any case.
+        """
+        return torch.ones_like(lengths)
+
     def entropy(
         self,
         hidden: Tensor,

@@ -186,7 +186,7 @@ def factorised_floor(operation: str, num_steps: int) -> float:
     """Lowest -log p(answer | prompt) of any factorised denoiser with the same sampler, exactly.
 
     By cross-entropy no factorised denoiser is below the exact marginals, whatever it gives up: this is
-    L_T (DESIGN 4.4) of the answer, the entropy plus the total correlation of each group.
+    L_T of the answer, the entropy plus the total correlation of each group.
 
     Args:
         operation: One of `OPERATIONS`.

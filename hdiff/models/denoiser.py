@@ -50,7 +50,8 @@ class Denoiser(Headed):
     """p(x_S | x_t): a bidirectional trunk over x_t and a head over each span's tokens.
 
     The trunk reads `x_t`, `token_mask` and, if the corruption generates types, those that are visible
-    already. No segmentation, label or salience of a hidden position enters it (DESIGN 4.3).
+    already. No segmentation, label or salience of a hidden position enters it
+    (docs/concepts.md, "what structure may be used for").
 
     Args:
         trunk: Bidirectional trunk.

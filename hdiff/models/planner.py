@@ -50,8 +50,9 @@ class Planner(nn.Module):
     """A small head on the trunk: one hidden layer, then boundaries, labels and salience.
 
     It reads the trunk's output for x_t, so what it says of a hidden token depends on visible tokens only, and
-    a sampler may follow it at no cost in likelihood (DESIGN 4.3.5). By default no gradient flows into the
-    trunk: a model trained with a planner is, number for number, the model trained without.
+    a sampler may follow it at no cost in likelihood (docs/concepts.md, "the planner"). By default no
+    gradient flows into the trunk: a model trained with a planner is, number for number, the model trained
+    without.
 
     Args:
         width: Width of the trunk D.

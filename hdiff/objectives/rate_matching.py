@@ -18,7 +18,7 @@ def rate_term(log_speed: Tensor | None, speed: Tensor, spans: PackedSpans, *, is
     With times, `g(u) = u - 1 - log u` of u = predicted / true speed, computed as expm1(d) - d with d = log u.
     In the chain of states (exact counts) only which span comes next is predicted, and the term is
     `log(k / K) - log(k_hat / K_hat)`, K and K_hat being sums over the masked spans of the row; its weighted
-    sum is a Kullback-Leibler divergence. Source: DESIGN 4.3.4; docs/concepts.md, "hidden speeds".
+    sum is a Kullback-Leibler divergence. Source: docs/concepts.md, "hidden speeds".
 
     Args:
         log_speed: Predicted log speed of each span, float (S,).

@@ -29,7 +29,7 @@ def t_step_corrupted(
     For each row a random order of its units is split into G = min(T, N) groups, as the sampler
     does; group k = floor(u G) is to be predicted, the groups before it are visible. Each span of the
     group weighs G, so that `nelbo(output, batch, corrupted)` estimates L_T without bias for
-    u ~ U[0, 1). Source: DESIGN 4.4; docs/concepts.md.
+    u ~ U[0, 1). Source: docs/concepts.md, "the T-step bound".
 
     Args:
         batch: The clean batch.

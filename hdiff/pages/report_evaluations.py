@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdiff.pages.report_text import COLUMNS, Table, quality_cells, whole
+from hdiff.pages.report_text import COLUMNS, COST_HEADINGS, Table, cost_cells, quality_cells
 from hdiff.runs.record import RunRecord
 
 PLAIN_SAMPLERS = ({"kind": "ancestral"}, {"kind": "coarse_to_fine"})
@@ -134,12 +134,12 @@ def overview(evaluations: Sequence[Evaluation]) -> Table:
                     evaluation.name,
                     evaluation.sampler or "not named",
                     t,
-                    whole(quality[t].get("nfe")),
+                    *cost_cells(quality[t]),
                     *quality_cells(quality[t], COLUMNS[:4]),
                 )
             )
     headings = (heading for _, heading, _ in COLUMNS[:4])
-    return Table(("File", "Sampler", "T", "NFE", *headings), tuple(rows), None)
+    return Table(("File", "Sampler", "T", *COST_HEADINGS, *headings), tuple(rows), None)
 
 
 def _is_evaluation(values: Mapping[str, Any]) -> bool:

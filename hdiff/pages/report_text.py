@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hdiff.evaluation.perplexity import perplexity_text
 from hdiff.runs.record import RunRecord
 
 COLUMNS = (
@@ -20,6 +21,9 @@ COLUMNS = (
     ("phrase_ceiling", "Best factorised model", 3),
 )
 """Columns of the quality table: key, heading, decimals."""
+
+COST_HEADINGS = ("NFE", "Head passes")
+"""What samples cost: trunk calls, and passes of the head one after another."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
     error = f" ± {bound['stderr']:.2f}" if math.isfinite(bound.get("stderr") or math.nan) else ""
     tokens = f"{bound['tokens']:,} held-out tokens" if bound.get("tokens") else "held-out text"
     if bound.get("kind") == "exact":
-        meaning = f"−log p(x_0), exact and not a bound, on {tokens}: a perplexity of {math.exp(nats):,.0f}."
+        meaning = f"−log p(x_0), exact and not a bound, on {tokens}: {perplexity_text(bound)}."
         return Headline("Negative log-likelihood", f"{nats:.2f}{error}", "nats per token", meaning)
     if bound.get("conditional_on_structure"):
         meaning = (
@@ -83,9 +87,7 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
             f"so this is −log p(x_0 | structure), measured on {tokens}."
         )
         return Headline("Bound given the structure", f"{nats:.2f}{error}", "nats per token", meaning)
-    meaning = (
-        f"Upper bound on −log p(x_0), measured on {tokens}: a perplexity of at most {math.exp(nats):,.0f}."
-    )
+    meaning = f"Upper bound on −log p(x_0), measured on {tokens}: {perplexity_text(bound)}."
     if (uniform := bound.get("uniform_nats_per_token")) is not None:
         meaning += f" Guessing uniformly scores {uniform:.2f}."
     return Headline("Likelihood bound", f"{nats:.2f}{error}", "nats per token", meaning)
@@ -153,10 +155,15 @@ def quality_table(evaluation: Mapping[str, Any]) -> Table | None:
     columns = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in rows.values())]
     has_reference = any(reference.get(key) is not None for key, _, _ in columns)
     return Table(
-        columns=("Steps", "NFE", *(heading for _, heading, _ in columns)),
-        rows=tuple((t, whole(row.get("nfe")), *quality_cells(row, columns)) for t, row in rows.items()),
-        reference=("held-out text", "", *quality_cells(reference, columns)) if has_reference else None,
+        columns=("Steps", *COST_HEADINGS, *(heading for _, heading, _ in columns)),
+        rows=tuple((t, *cost_cells(row), *quality_cells(row, columns)) for t, row in rows.items()),
+        reference=("held-out text", "", "", *quality_cells(reference, columns)) if has_reference else None,
     )
+
+
+def cost_cells(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Trunk calls and passes of the head as text, under `COST_HEADINGS`."""
+    return whole(row.get("nfe")), whole(row.get("head_passes"))
 
 
 def quality_cells(

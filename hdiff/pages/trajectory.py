@@ -39,7 +39,7 @@ def trajectory(
         seed: Seed used.
 
     Returns:
-        JSON-able values: title, num_steps, nfe, seed, samples.
+        JSON-able values: title, num_steps, nfe, head_passes, seed, samples.
     """
     rows = samples.tokens.tolist()
     if pieces_of is None:
@@ -56,7 +56,8 @@ def trajectory(
             texts, pieces_of, samples.steps.tolist(), samples.units.tolist(), trees, strict=True
         )
     ]
-    return {"title": title, "num_steps": num_steps, "nfe": samples.nfe, "seed": seed, "samples": recorded}
+    cost = {"nfe": samples.nfe, "head_passes": int(samples.passes.max())}
+    return {"title": title, "num_steps": num_steps, **cost, "seed": seed, "samples": recorded}
 
 
 def _whole_characters(pieces: Sequence[str], steps: Sequence[int], is_bytes: Sequence[bool]) -> list[str]:

@@ -68,6 +68,9 @@ class Samples:
         units: Unit each token was filled with, long (B, L); different units of a row have different numbers.
         nfe: Trunk evaluations of the row that took most.
         calls: Trunk evaluations of each row, long (B,).
+        passes: Passes of the head, one after another, that drew the units of each row, long (B,). Units of
+            one call are drawn together, so the longest counts (`Head.sequential_passes`). What a sampler
+            draws only to choose is not in it.
     """
 
     tokens: Tensor
@@ -75,6 +78,7 @@ class Samples:
     units: Tensor
     nfe: int
     calls: Tensor
+    passes: Tensor
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,9 @@ class Sampler(ABC):
         is_hidden: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Score:
-        """Runs the sampler with the true tokens revealed in place of draws (DESIGN 4.3.5).
+        """Runs the sampler with the true tokens revealed in place of draws.
+
+        Source: docs/concepts.md, "samplers and their bounds".
 
         Args:
             denoiser: The model.
@@ -203,6 +209,26 @@ def check_temperature_only(sampling: Sampling, what: str) -> Sampling:
     return sampling
 
 
+def passes_of(head: Head, steps: Tensor, units: Tensor, calls: Tensor) -> Tensor:
+    """Passes of the head, one after another, that filled rows: of the longest unit of each call.
+
+    Args:
+        head: The head.
+        steps: Call in which each token was filled, -1 where it was given, long (B, L).
+        units: Unit each token was filled with, 0..L-1, long (B, L).
+        calls: Trunk evaluations of each row, long (B,).
+
+    Returns:
+        Passes of each row, long (B,).
+    """
+    is_filled = steps >= 0
+    length = torch.zeros_like(steps).scatter_add(1, units, is_filled.long()).gather(1, units)
+    longest = steps.new_zeros(len(steps), int(calls.max()))
+    longest = longest.scatter_reduce(1, steps.clamp(min=0), length.where(is_filled, 0), "amax")
+    number = torch.arange(longest.shape[1], device=steps.device)
+    return head.sequential_passes(longest).where(number < calls[:, None], 0).sum(1)
+
+
 def each_token_alone(tokens: Tensor, steps: Tensor, nfe: int) -> Samples:
     """Samples whose tokens were filled one by one, in as many evaluations for every row.
 
@@ -215,7 +241,8 @@ def each_token_alone(tokens: Tensor, steps: Tensor, nfe: int) -> Samples:
         The samples.
     """
     units = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-    return Samples(tokens, steps, units, nfe=nfe, calls=torch.full_like(tokens[:, 0], nfe))
+    calls = torch.full_like(tokens[:, 0], nfe)
+    return Samples(tokens, steps, units, nfe=nfe, calls=calls, passes=calls)
 
 
 def hidden_rows(denoiser: HasHead, num_rows: int, length: int) -> Tensor:

@@ -34,7 +34,7 @@ class BlockSampler(Sampler):
     block at hand is read anew, against kept keys and values of finished ones.
 
     Args:
-        num_steps: Steps T of a row; more steps than tokens are not used.
+        num_steps: Steps T of a row, at least one per block; more steps than tokens are not used.
         sampling: Temperature and truncation of every draw.
     """
 

@@ -23,7 +23,7 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps, reveal_step
-from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples, Score, check_rows_to_fill
+from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples, Score, check_rows_to_fill, passes_of
 from hdiff.samplers.selection import first_positions
 
 Values = Callable[[Head, int | None, Tensor, PackedSpans, Tensor | None], Tensor]
@@ -179,7 +179,9 @@ class CoarseToFineSampler(Sampler):
                 if on_step is not None:
                     on_step(call, tokens)
                 call += 1
-        return Samples(tokens, steps, units, nfe=call, calls=torch.full_like(tokens[:, 0], call))
+        calls = torch.full_like(tokens[:, 0], call)
+        passes = passes_of(denoiser.head, steps, units, calls)
+        return Samples(tokens, steps, units, nfe=call, calls=calls, passes=passes)
 
 
 def _check(corruption: Corruption, denoiser: HasHead) -> tuple[Cascade, Denoiser]:

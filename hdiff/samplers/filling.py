@@ -25,7 +25,7 @@ from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.models.planner import Plan
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, check_rows_to_fill
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, check_rows_to_fill, passes_of
 from hdiff.samplers.selection import first_positions
 
 
@@ -235,7 +235,8 @@ def _fill(
         if on_step is not None:
             on_step(step, tokens)
         step += 1
-    return Samples(tokens=tokens, steps=steps, units=units, nfe=step, calls=calls)
+    passes = passes_of(reader.denoiser.head, steps, units, calls)
+    return Samples(tokens, steps, units, nfe=step, calls=calls, passes=passes)
 
 
 class Reader:

@@ -36,9 +36,9 @@ class PlannedSampler(MaskedSampler):
     """Fills spans that a head predicts from the visible tokens, in an order it may predict too.
 
     Segmentation and order depend only on what is visible, so any such policy has a bound on -log p(x_0) and
-    structure costs nothing (DESIGN 4.3.5). Two ways to use predicted spans: fill a span jointly
-    (`use="joint"`), or, for product heads, spread the reveal so that tokens of one span are drawn in
-    different steps as far as T allows (`use="apart"`).
+    structure costs nothing (docs/concepts.md, "the planner"). Two ways to use predicted spans: fill a
+    span jointly (`use="joint"`), or, for product heads, spread the reveal so that tokens of one span are
+    drawn in different steps as far as T allows (`use="apart"`).
 
     Args:
         num_steps: Steps T; each fills its share of the tokens left.

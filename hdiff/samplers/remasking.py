@@ -18,7 +18,7 @@ from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, passes_of
 from hdiff.samplers.selection import cut, first_positions, spread, take_first
 
 
@@ -78,7 +78,7 @@ class RemaskingSampler(Sampler):
         first = filler.sample(denoiser, corruption, tokens, generator=generator, on_step=on_step)
         masked = corruption.masked_units()
         assert masked is not None, "the ancestral sampler refuses all others"
-        tokens, steps, units = first.tokens, first.steps, first.units
+        tokens, steps, units, passes = first.tokens, first.steps, first.units, first.passes
         is_free = steps >= 0
         for number in range(self.rounds):
             cuts = cut(masked.units(Batch.of(tokens), generator=generator), is_free)
@@ -91,13 +91,16 @@ class RemaskingSampler(Sampler):
             log_prob = denoiser.head.log_prob(packed, spans.gather(tokens), spans) / spans.length
             is_bad = spread(_share(spans, -log_prob, self.redrawn, len(tokens)), spans, tokens.shape)
             drawn = denoiser.head.sample(packed, spans, generator=generator, sampling=self.sampling)
+            step = is_hidden.long() - 1  # 0 where drawn
+            one = torch.ones_like(passes)
+            passes = passes + passes_of(denoiser.head, step, first_positions(cuts), one)
             tokens = torch.where(is_bad, spans.scatter(tokens, drawn), tokens)
             steps = steps.masked_fill(is_bad, first.nfe + number)
             units = torch.where(is_bad, first_positions(cuts), units)
             if on_step is not None:
                 on_step(first.nfe + number, tokens)
         calls = first.calls + self.rounds
-        return Samples(tokens, steps, units, nfe=first.nfe + self.rounds, calls=calls)
+        return Samples(tokens, steps, units, nfe=first.nfe + self.rounds, calls=calls, passes=passes)
 
     def score(
         self,

@@ -29,7 +29,8 @@ def refined(request: RestoreRequest, run: ServedRun, model: Any, length: int) ->
         length: Tokens of a text.
 
     Returns:
-        `nfe`, `is_refined`, and `samples`, each with `text` and `pieces`: `unit`, `level`, `states`.
+        `nfe`, `head_passes`, `is_refined`, and `samples`, each with `text` and `pieces`: `unit`, `level`,
+        `states`.
 
     Raises:
         DataError: If a number does not fit.
@@ -57,7 +58,8 @@ def refined(request: RestoreRequest, run: ServedRun, model: Any, length: int) ->
             for place, texts in enumerate(zip(*pieces_of, strict=True))
         ]
         samples.append({"text": "".join(pieces_of[-1]), "pieces": pieces})
-    return {"nfe": drawn.nfe, "samples": samples, "is_refined": True}
+    passes = int(drawn.passes.max())
+    return {"nfe": drawn.nfe, "head_passes": passes, "samples": samples, "is_refined": True}
 
 
 def _changes(texts: Sequence[str]) -> list[list[Any]]:

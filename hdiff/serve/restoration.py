@@ -125,7 +125,13 @@ def _of_sentence(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
     for one, score, pieces in zip(drawn.samples, drawn.scores, drawn.pieces, strict=True):
         (sample,) = trajectory(one, run.tokenizer, [pieces], parser=run.parser, **about)["samples"]
         samples.append(sample if score is None else {**sample, "score": score})
-    return {"nfe": about["num_steps"], "samples": samples, "original": "".join(sentence.pieces)}
+    passes = max(int(one.passes.max()) for one in drawn.samples)
+    return {
+        "nfe": about["num_steps"],
+        "head_passes": passes,
+        "samples": samples,
+        "original": "".join(sentence.pieces),
+    }
 
 
 def _fill(
@@ -195,7 +201,8 @@ def _answer(record: Mapping[str, Any], request: DrawRequest, seconds: float) -> 
     Returns:
         `samples`, each with `text`, `score` (nats per token of what was filled, or None) and `pieces`:
         `level`, `unit`, `given`, and `states`, a list of `[step, text]`, the text None while it is hidden;
-        `num_steps`, `nfe`, `seconds`, `seed`, `is_refined` (every step may change every token), `original`.
+        `num_steps`, `nfe`, `head_passes`, `seconds`, `seed`, `is_refined` (every step may change every
+        token), `original`.
     """
     samples = [
         {
@@ -210,6 +217,7 @@ def _answer(record: Mapping[str, Any], request: DrawRequest, seconds: float) -> 
         "samples": samples,
         "num_steps": max([1, *last]),
         "nfe": record["nfe"],
+        "head_passes": record["head_passes"],
         "seconds": seconds,
         "seed": request.seed,
         "is_refined": record.get("is_refined", False),

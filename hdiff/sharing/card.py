@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from hdiff.evaluation.perplexity import perplexity_text, shown
 from hdiff.plugins import plugin_packages
 from hdiff.runs.record import RunRecord
 from hdiff.sharing.description import ModelDescription, classes_of_others, loading_arguments
@@ -160,9 +161,10 @@ def _likelihood(evaluation: Mapping[str, Any] | None) -> str:
         label = "Upper bound on -log p(x_0)"
     error = bound.get("stderr")
     spread = f" ± {error:.3f} (standard error)" if error is not None and math.isfinite(error) else ""
+    perplexity = f", {words}," if (words := perplexity_text(bound)) else ""
     lines = [
-        f"{label}: **{bound['nats_per_token']:.3f}**{spread} nats per token on {bound['tokens']:,} held-out "
-        f"tokens. A uniform guess scores {bound['uniform_nats_per_token']:.3f}."
+        f"{label}: **{bound['nats_per_token']:.3f}**{spread} nats per token{perplexity} on "
+        f"{bound['tokens']:,} held-out tokens. A uniform guess scores {bound['uniform_nats_per_token']:.3f}."
     ]
     curve = (evaluation or {}).get("t_step") or {}
     if curve:
@@ -176,6 +178,9 @@ def _likelihood(evaluation: Mapping[str, Any] | None) -> str:
             f"|---|{'---|' * len(steps)}",
             f"| bound | {' | '.join(f'{curve[step]:.3f}' for step in steps)} |",
         ]
+        if not bound["conditional_on_structure"]:
+            cells = " | ".join(shown(curve[step]) for step in steps)
+            lines.append(f"| perplexity per token (upper bound) | {cells} |")
     return "\n".join(lines)
 
 

@@ -32,7 +32,8 @@ class LabelSupervision(Supervision):
 
     Args:
         width: Width of the trunk D.
-        targets: Names of `hdiff.data.token_targets.TARGETS`, or `clusters:N` and `random:N`.
+        targets: Any of `pos`, `phrase`, `parent`, `opens`, `closes`; or classes of token ids,
+            `clusters:N` and `random:N`.
         weight: Weight beside the bound.
         trees: `parsed`; or, as a control, `random`, `shuffled`, `balanced` or `right_branching` trees over
             the same words.

@@ -35,6 +35,8 @@ TEXT = (
     "The list of the old dogs (a cat) is returned. It barked at a (small) park, and the man didn't sleep.\n"
 )
 
+ONE_CALL = torch.ones(1, dtype=torch.long)
+
 
 def filled(
     row: list[int], tokenizer: Tokenizer, given_text: GivenText | None, dice: random.Random
@@ -45,7 +47,7 @@ def filled(
     tokens = [token if known else dice.choice(allowed) for token, known in zip(row, is_given, strict=True)]
     steps = torch.tensor([[-1 if known else dice.randint(0, 3) for known in is_given]])
     units = torch.arange(len(row))[None]
-    samples = Samples(torch.tensor([tokens]), steps, units, nfe=1, calls=torch.ones(1, dtype=torch.long))
+    samples = Samples(torch.tensor([tokens]), steps, units, nfe=1, calls=ONE_CALL, passes=ONE_CALL)
     return controlled(tokenizer, [samples], [None], given=given_text)
 
 
@@ -237,9 +239,7 @@ def test_forms_written_as_text_give_text(form: str, make: Any) -> None:
         row = pattern.row(pattern.lengths()[0], mask_id=tokenizer.vocab_size, eos_id=tokenizer.eos_id)
         tokens = [inner[-1] if token == tokenizer.vocab_size else token for token in row]
         steps = torch.tensor([[0 if token == tokenizer.vocab_size else -1 for token in row]])
-        samples = Samples(
-            torch.tensor([tokens]), steps, steps + 1, nfe=1, calls=torch.ones(1, dtype=torch.long)
-        )
+        samples = Samples(torch.tensor([tokens]), steps, steps + 1, nfe=1, calls=ONE_CALL, passes=ONE_CALL)
         (text,) = controlled(tokenizer, [samples], [None], given=pattern.given).texts
         assert holds([stretch for stretch in stretches if stretch.strip() or not stretch], text), text
         assert "  " not in text
@@ -309,7 +309,12 @@ def test_a_character_of_four_tokens_is_shown_at_the_last_that_is_filled(order: t
     tokenizer = byte_level()
     ids, _ = tokenizer.encode("😀")
     samples = Samples(
-        torch.tensor([ids]), torch.tensor([order]), torch.arange(4)[None], nfe=4, calls=torch.tensor([4])
+        torch.tensor([ids]),
+        torch.tensor([order]),
+        torch.arange(4)[None],
+        nfe=4,
+        calls=torch.tensor([4]),
+        passes=torch.tensor([4]),
     )
     record = trajectory(samples, tokenizer, parser=None, title="", num_steps=4, seed=0)
     pieces = record["samples"][0]["pieces"]

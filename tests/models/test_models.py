@@ -47,7 +47,7 @@ def test_hidden_tokens_of_other_spans_do_not_leak(head: str, generator: torch.Ge
 def test_structure_of_the_batch_changes_no_input_of_the_network(
     head: str, generator: torch.Generator
 ) -> None:
-    """Other unit ids and salience, same masks and same spans: bit-equal scores (DESIGN 4.3)."""
+    """Other unit ids and salience, same masks and same spans: bit-equal scores."""
     ids = torch.randint(0, VOCAB, (4, 12), generator=generator)
     units = torch.arange(12).div(3, rounding_mode="floor").expand(4, -1)
     batch = Batch(ids, torch.ones(4, 12, dtype=torch.bool), {"phrase": units}, salience=torch.rand(4, 12))

@@ -1,4 +1,4 @@
-"""The mathematics: every printed likelihood is a bound (DESIGN 4)."""
+"""The mathematics: every printed likelihood is a bound (docs/concepts.md)."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_l_t_falls_to_the_nelbo_when_every_unit_has_its_own_step(generator: torc
 
 def test_joint_in_the_token_wise_loss_falls_below_the_entropy(generator: torch.Generator) -> None:
     """Why spans must jump atomically: the joint of all masked tokens at the weight of a token is no
-    bound (DESIGN 4.2). For 00 / 11 with equal odds it gives half the entropy, not the entropy."""
+    bound (docs/concepts.md, "masking units"). For 00 / 11 with equal odds it gives half the entropy."""
     language = ToyLanguage(vocab_size=2, length=2)
     language.probability = torch.tensor([0.5, 0.0, 0.0, 0.5], dtype=torch.float64)
     batch = language.sample(20_000, generator)

@@ -63,7 +63,7 @@ def test_a_bound_without_structure_is_called_one(make_run):
     text = visible(build_report(make_run()))
     assert "Upper bound on −log p(x_0)" in text
     assert "not comparable" not in text
-    assert "perplexity of at most 82" in text
+    assert "perplexity per token (upper bound) 82" in text
 
 
 def test_a_bound_given_the_structure_is_never_called_a_bound_on_the_text(make_run):

@@ -14,7 +14,7 @@ from toy_language import ToyDenoiser, ToyLanguage
 from hdiff.corruption import SoftMasking, SpanMasking, TokenMasking, TreeCascade
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.heads import AutoregressiveHead, Head, ProductHead, Sampling
+from hdiff.heads import AutoregressiveHead, CRFHead, Head, MixtureHead, ProductHead, Sampling
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.planner import Planner
@@ -246,6 +246,25 @@ def test_given_tokens_stay_and_no_mask_is_left(name: str, generator: torch.Gener
         assert int(samples.calls[0]) == 1  # a single gap needs a single call
         for row in range(6):
             assert int(samples.steps[row].max()) + 1 == int(samples.calls[row])
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_passes_of_the_head_are_those_that_ran(name: str, generator: torch.Generator) -> None:
+    model, sampler = denoiser_of(AutoregressiveHead), EVERY[name]
+    ran: list[int] = []
+    model.head.norm.register_forward_hook(lambda *_: ran.append(1))  # each pass of the head ends with it
+    samples = sampler.sample(model, SPANS, hidden_rows(model, 1, 12), generator=generator)
+    passes, scored = int(samples.passes[0]), sampler.rounds if isinstance(sampler, RemaskingSampler) else 0
+    draws_to_choose = any(word in name for word in ("confidence", "entropy"))
+    assert passes < len(ran) if draws_to_choose else passes == len(ran) - scored
+    assert int(samples.calls[0]) <= passes <= 12 * int(samples.calls[0])
+
+
+@pytest.mark.parametrize("head", [ProductHead, MixtureHead, CRFHead])
+def test_other_heads_run_once_per_call(head: type[Head], generator: torch.Generator) -> None:
+    model = denoiser_of(head)
+    samples = AncestralSampler(3).sample(model, SPANS, hidden_rows(model, 4, 12), generator=generator)
+    assert torch.equal(samples.passes, samples.calls)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 12])

@@ -118,7 +118,7 @@ def test_play_restores_the_sentence_step_by_step(page):
     browser.wait_for("document.querySelector('#restore .play').getAttribute('aria-label') === 'Play'")
     assert browser.evaluate(COUNT % ("#restore", "blank")) == 0
     said = browser.evaluate("document.querySelector('#restore .readout').textContent")
-    assert re.search(r"network evaluations\d+time\d+\.\d\d s", said)
+    assert re.search(r"trunk calls\d+head passes\d+time\d+\.\d\d s", said)
 
 
 def test_who_wants_little_motion_sees_nothing_move_unasked(page):

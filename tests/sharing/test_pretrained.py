@@ -17,6 +17,7 @@ from hdiff.cli import run as hdiff
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import CheckpointError
+from hdiff.evaluation.perplexity import shown
 from hdiff.runs.folder import RunFolder
 from hdiff.sharing import PretrainedModel
 from hdiff.sharing.description import SharedParser
@@ -87,6 +88,8 @@ def test_the_card_says_what_was_measured(exported: Path, families: Path) -> None
     figures = json.loads((families / "spans" / "eval.json").read_text())
     assert f"Upper bound on -log p(x_0): **{figures['bound']['nats_per_token']:.3f}**" in text
     assert f"{figures['t_step']['4']:.3f}" in text
+    assert f"perplexity per token (upper bound) {shown(figures['bound']['nats_per_token'])}," in text
+    assert f"| perplexity per token (upper bound) | {shown(figures['t_step']['1'])} |" in text
     assert "PSF-2.0" in text
     run = json.loads((families / "spans" / "run.json").read_text())
     assert run["data"]["sha256"] in text

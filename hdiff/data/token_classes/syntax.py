@@ -31,7 +31,7 @@ class ParsedClasses(TokenClasses):
 
     Args:
         sizes: See `TokenClasses`.
-        trees: `parsed`, or a control of `hdiff.data.control_trees`.
+        trees: `parsed`; or a control: `random`, `shuffled`, `balanced`, `right_branching`.
     """
 
     def __init__(self, sizes: Sequence[int], trees: str) -> None:

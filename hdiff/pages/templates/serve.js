@@ -125,7 +125,7 @@
         if (made.box.dataset.kind !== kind) made.box.dataset.kind = kind;
         if (found.is_refined) made.put((state[1] || "").trim() || "␣");
       }
-      const facts = [["step", `${step} of ${found.num_steps}`], ["filled in", found.is_refined ? "refined" : `${Math.round((100 * numFilled) / Math.max(1, total))} %`], ["network evaluations", String(found.nfe)], ["time", `${found.seconds.toFixed(2)} s`]];
+      const facts = [["step", `${step} of ${found.num_steps}`], ["filled in", found.is_refined ? "refined" : `${Math.round((100 * numFilled) / Math.max(1, total))} %`], ["trunk calls", String(found.nfe)], ["head passes", String(found.head_passes)], ["time", `${found.seconds.toFixed(2)} s`]];
       return { said: `step ${step} of ${found.num_steps}`, facts };
     }
     const film = hdiff.film({ label: "Sampling step", max: found.num_steps, scale: ["0", String(found.num_steps)], seconds: Math.min(12, Math.max(3, 0.4 * found.num_steps)), value: isShownDone ? found.num_steps : 0, jump: 1, paint });
