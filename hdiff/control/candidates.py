@@ -17,6 +17,7 @@ from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def fill_best(
         DataError: If the corruption is of another kind, there are more steps than tokens to fill, or several
             candidates and a sampler without a bound to compare them by.
     """
-    corruption = check_masked_units(corruption).unconditional()
+    denoiser, corruption = unwrapped(denoiser), check_masked_units(corruption).unconditional()
     mask_id = denoiser.mask_id
     check_steps(sampler, min(int((rows == mask_id).sum(1).min()) for rows in candidates))
     filler = sampler.banning(tokenizer.facts.never_text)

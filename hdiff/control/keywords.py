@@ -13,6 +13,7 @@ from hdiff.control.candidates import Controlled, check_rows, fill_best
 from hdiff.control.literal import Given, GivenText
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers.base import HasHead, Sampler
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def with_keywords(
     check_rows(num_samples, keywords.length, longest)
     if tries < 1:
         raise DataError(f"{tries} tries; place the keywords at least once")
-    ids = {"mask_id": denoiser.mask_id, "eos_id": tokenizer.eos_id}
+    ids = {"mask_id": unwrapped(denoiser).mask_id, "eos_id": tokenizer.eos_id}
     candidates = [keywords.place(num_samples, **ids, generator=generator) for _ in range(tries)]
     return fill_best(
         denoiser, corruption, tokenizer, sampler, candidates, given=keywords.given, generator=generator

@@ -15,6 +15,7 @@ from hdiff.control.candidates import Controlled, check_rows, fill_best
 from hdiff.control.literal import Given, GivenText
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers import OnStep, Sampler
 from hdiff.samplers.base import HasHead
 from hdiff.strict_yaml import is_unicode
@@ -237,10 +238,8 @@ def infill(
     if isinstance(pattern, str):
         pattern = Pattern.parse(pattern, tokenizer)
     check_rows(num_samples, pattern.longest, longest)
-    rows = [
-        pattern.row(lengths, mask_id=denoiser.mask_id, eos_id=tokenizer.eos_id)
-        for lengths in pattern.lengths()
-    ]
+    ids = {"mask_id": unwrapped(denoiser).mask_id, "eos_id": tokenizer.eos_id}
+    rows = [pattern.row(lengths, **ids) for lengths in pattern.lengths()]
     candidates = [torch.tensor([row] * num_samples) for row in rows]
     return fill_best(
         denoiser,

@@ -25,6 +25,7 @@ from hdiff.control.verification import FREE
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.type_code import TypeCode
 from hdiff.errors import DataError
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers.base import HasHead, Sampler, Samples
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 
@@ -122,7 +123,7 @@ def follow_skeleton(
     if not isinstance(sampler, CoarseToFineSampler):
         raise DataError(f"{type(sampler).__name__} knows no types; add", "--sampler coarse_to_fine")
     check_steps(sampler, num_values(skeleton, corruption))
-    row = [tokenizer.eos_id, *[denoiser.mask_id] * len(skeleton), tokenizer.eos_id]
+    row = [tokenizer.eos_id, *[unwrapped(denoiser).mask_id] * len(skeleton), tokenizer.eos_id]
     filler = sampler.banning(tokenizer.facts.never_text)
     kept: dict[int, Samples] = {}
     accepted: set[int] = set()

@@ -23,6 +23,7 @@ from hdiff.errors import DataError
 from hdiff.evaluation.text_statistics import distinct_n, repetition, unigram_entropy
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.wrapped import unwrapped
 from hdiff.objectives import nelbo, t_step_corrupted
 from hdiff.samplers import Sampler, Samples, hidden_rows
 from hdiff.seeds import derive_seed
@@ -130,6 +131,7 @@ def _average(
     seed: int,
 ) -> Estimate:
     """Mean of `nelbo` over rows and draws; the control variate is the mean of all earlier batches."""
+    denoiser = unwrapped(denoiser)
     rows = evaluation_rows(blocks, config)
     device = denoiser.head.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
@@ -165,6 +167,7 @@ def evaluate_exact(model: Autoregressive, blocks: PackedBlocks, config: Evaluati
     Returns:
         Nats per token.
     """
+    model = unwrapped(model)
     rows = evaluation_rows(blocks, config)
     nats, tokens = [], []
     for first in range(0, len(rows), config.batch_size):
@@ -215,6 +218,7 @@ def draw_samples(
     Returns:
         The samples and the seconds per sample, wall clock.
     """
+    denoiser = unwrapped(denoiser)
     generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(seed)
     began = time.perf_counter()
     rows = hidden_rows(denoiser, num_samples, length)
@@ -225,6 +229,7 @@ def draw_samples(
 @torch.no_grad()
 def judged_nll(judge: Autoregressive, batch: Batch) -> float:
     """Nats per token that an autoregressive judge gives to text: low for likely, also for dull text."""
+    judge = unwrapped(judge)
     return float(-judge(batch.to(judge.head.embedding.weight.device)).sum() / batch.num_tokens)
 
 

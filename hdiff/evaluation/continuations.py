@@ -19,6 +19,7 @@ from hdiff.factory import DiffusionModel
 from hdiff.heads.sampling import GREEDY
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.objectives import nelbo
 from hdiff.samplers import AncestralSampler
 from hdiff.seeds import derive_seed
@@ -90,6 +91,7 @@ class ContinuationScorer:
                 raise DataError(f"{name} is {value}; give at least 1")
         if self.num_steps is not None and self.num_steps < 1:
             raise DataError(f"num_steps is {self.num_steps}; give at least 1, or None to fill unit by unit")
+        object.__setattr__(self, "model", unwrapped(self.model))
         units = self._units()
         if self.num_steps is not None and not isinstance(units, UnitMasking):
             raise DataError(

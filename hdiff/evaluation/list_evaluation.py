@@ -28,6 +28,7 @@ from hdiff.languages.list_operations import (
     is_valid,
 )
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import Sampler
 from hdiff.seeds import derive_seed
@@ -103,6 +104,7 @@ def evaluate_answers(
     Raises:
         DataError: If the tokenizer does not have the words of the language, or a number is below 1.
     """
+    denoiser = unwrapped(denoiser)
     if num < 1:
         raise DataError(f"num is {num}; give at least 1 prompt per operation")
     found: dict[str, Any] = {

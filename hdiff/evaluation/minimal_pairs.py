@@ -22,6 +22,7 @@ from hdiff.evaluation.minimal_pair_files import MinimalPair, PairScores, spread_
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
+from hdiff.models.wrapped import unwrapped
 from hdiff.objectives import nelbo
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, Sampler
@@ -70,6 +71,7 @@ def score_pairs(
         raise DataError("there are no pairs to score; give at least one")
     if draws < 1:
         raise DataError(f"draws is {draws}; a score is a mean of at least 1")
+    model = unwrapped(model)
     scorer = _scorer(model, corruption, draws, sampler)
     rows = [(_row(tokenizer, pair.good), _row(tokenizer, pair.bad)) for pair in pairs]
     # Rows of one call have one length: no padding, and equal sentences meet exactly equal arithmetic.

@@ -13,6 +13,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
 from hdiff.evaluation.bounds import Estimate, evaluation_rows, full_rows, ratio_estimate
 from hdiff.factory import DiffusionModel
+from hdiff.models.wrapped import unwrapped
 from hdiff.samplers import Sampler
 
 
@@ -45,7 +46,7 @@ def evaluate_sampler(
     Raises:
         DataError: If the sampler has no bound, or no row can be scored.
     """
-    corruption = corruption.unconditional()
+    denoiser, corruption = unwrapped(denoiser), corruption.unconditional()
     device = denoiser.head.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     rows = evaluation_rows(blocks, config)

@@ -17,6 +17,7 @@ from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.wrapped import unwrapped
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_step
 from hdiff.runs.record import check_statistics, read_run
@@ -43,7 +44,8 @@ class RunFolder:
         tokenizer: The tokenizer of its data set.
         step: Updates done by the loaded checkpoint: the newest, or the one of the lowest validation bound if
             the recipe keeps it (`train.keep_best`).
-        model: The model in evaluation mode, with averaged weights if the recipe keeps them.
+        model: The model in evaluation mode, with averaged weights if the recipe keeps them; the network
+            itself, also if a wrapped one is given.
     """
 
     path: Path
@@ -52,6 +54,9 @@ class RunFolder:
     tokenizer: Tokenizer
     step: int
     model: DiffusionModel | Autoregressive
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", unwrapped(self.model))
 
     @classmethod
     def load(cls, path: Path | str) -> RunFolder:

@@ -6,18 +6,32 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from shared_models import save_untrained
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from hdiff.config import EvaluationConfig
+from hdiff.control import Keywords, infill, with_keywords
+from hdiff.data.packing import PackedBlocks
+from hdiff.diagnosis.run_model import subject_of_run
+from hdiff.evaluation.bounds import draw_samples, evaluate_bound, evaluate_t_step
+from hdiff.evaluation.continuations import Continuation, ContinuationScorer
+from hdiff.evaluation.minimal_pair_files import MinimalPair
+from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs, score_pairs
+from hdiff.evaluation.sampler_bound import evaluate_sampler
 from hdiff.models.wrapped import unwrapped
+from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, hidden_rows
 from hdiff.sharing.pipeline import TextDiffusionPipeline
+from hdiff.sharing.shared_run import load_model
 
 
 class Adapted(nn.Module):
@@ -45,6 +59,8 @@ WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
     "data parallel": nn.DataParallel,
     "averaged": AveragedModel,
     "compiled and parallel": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+    "on several processes": DistributedDataParallel,
+    "averaged on several processes": lambda model: DistributedDataParallel(AveragedModel(model)),
     "like peft": Adapted,
     "peft": lora,
     "copied": copy.deepcopy,
@@ -84,6 +100,79 @@ def test_samplers_take_wrapped_models(wrapper: str, folder: Path) -> None:
         model, pipeline.corruption.unconditional(), hidden_rows(model, 2, 6), generator=generator
     )
     assert samples.tokens.shape == (2, 6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A group of this process alone, which wrappers for several processes ask for."""
+    file = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+CONFIG = EvaluationConfig(blocks=2, draws=1)
+PAIRS = [MinimalPair("The list", "list The", "order", "syntax")]
+USES: dict[str, Callable[[RunFolder, nn.Module, PackedBlocks], Any]] = {
+    "bound": lambda run, model, blocks: evaluate_bound(model, blocks, run.corruption, CONFIG).nats_per_token,
+    "T-step bound": lambda run, model, blocks: (
+        evaluate_t_step(model, blocks, run.corruption, CONFIG, num_steps=2).nats_per_token
+    ),
+    "bound of a sampler": lambda run, model, blocks: (
+        evaluate_sampler(model, blocks, run.corruption, CONFIG, sampler=AncestralSampler(2))[0].nats_per_token
+    ),
+    "samples": lambda run, model, blocks: draw_samples(
+        model, run.corruption, sampler=AncestralSampler(2), num_samples=2, length=6, seed=0
+    )[0].tokens.tolist(),
+    "score": lambda run, model, blocks: (
+        AncestralSampler(2)
+        .score(model, run.corruption, blocks.batch([0]), generator=torch.Generator().manual_seed(0))
+        .nats.tolist()
+    ),
+    "minimal pairs": lambda run, model, blocks: score_pairs(
+        model, run.corruption, run.tokenizer, PAIRS, draws=2
+    ),
+    "continuations": lambda run, model, blocks: (
+        ContinuationScorer(model, run.corruption, draws=2)([Continuation((0, 5, 6, 7, 0), 2, 4)])[0].nats
+    ),
+    "infilling": lambda run, model, blocks: (
+        infill(
+            model,
+            run.corruption,
+            run.tokenizer,
+            AncestralSampler(1),
+            "The [2] is",
+            generator=torch.Generator().manual_seed(0),
+        ).texts
+    ),
+    "keywords": lambda run, model, blocks: (
+        with_keywords(
+            model,
+            run.corruption,
+            run.tokenizer,
+            AncestralSampler(1),
+            Keywords.of(["list"], 6, run.tokenizer),
+            tries=2,
+            generator=torch.Generator().manual_seed(0),
+        ).texts
+    ),
+    "diagnosis": lambda run, model, blocks: (
+        subject_of_run(replace(run, model=model))
+        .model.log_probs(blocks.batch([0]).input_ids, blocks.batch([0]).token_mask)
+        .tolist()
+    ),
+    "pairs of a run": lambda run, model, blocks: evaluate_minimal_pairs(replace(run, model=model), PAIRS),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_evaluation_takes_wrapped_models(wrapper: str, use: str, folder: Path) -> None:
+    run = load_model(folder)
+    tokens = np.array(run.tokenizer.encode("The list is sorted. The old list is returned. " * 9)[0], np.int32)
+    blocks = PackedBlocks(tokens, np.zeros(len(tokens), np.float32), {}, {}, 16, run.tokenizer.vocab_size, 0)
+    expected = USES[use](run, run.model, blocks)
+    assert USES[use](run, WRAPPERS[wrapper](run.model), blocks) == expected
 
 
 @contextmanager
