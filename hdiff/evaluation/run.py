@@ -67,7 +67,7 @@ def evaluate_run(
         progress: Shows what happens.
 
     Returns:
-        The object that `hdiff eval --json` prints; docs/recipes.md lists its keys.
+        The object that `hdiff eval --json` prints; docs/evaluate.md lists its keys.
 
     Raises:
         DataError: If data or judge do not fit the run.
