@@ -51,7 +51,7 @@ def test_a_table_is_made_of_the_runs_and_the_words_around_it_stay(
     row = next(line for line in new.splitlines() if "gaussian" in line and line.startswith("|"))
     assert "6.200 ± 0.283" in row  # mean and sd of 6.0 and 6.4
     assert "1.100 ± 0.141" in row  # paired: 1.0 and 1.2 above token masking
-    assert "Trained at abc: gaussian (0, 1), token (0, 1)." in new
+    assert "| abc | gaussian (0, 1), token (0, 1) |" in new
     assert results.renew(new, runs)[0] == new
 
 

@@ -84,13 +84,14 @@ TABLES: dict[str, Table] = {
 
 
 def commits(runs: Path, parts: Sequence[str] = ()) -> str:
-    """A line that says which commit every run of a folder, or of some folders in it, was trained at."""
+    """A table that says which commit every run of a folder, or of some folders in it, was trained at."""
     found: dict[str, list[str]] = {}
     for file in sorted(file for part in parts or (".",) for file in (runs / part).glob("**/run.json")):
         record = json.loads(file.read_text())
         name = str(file.parent.relative_to(runs))
         found.setdefault(str(record.get("commit") or "unknown"), []).append(name)
-    return "Trained at " + "; ".join(f"{commit}: {_short(names)}" for commit, names in found.items()) + "."
+    rows = [f"| {commit} | {_short(names)} |" for commit, names in found.items()]
+    return "\n".join(["| trained at commit | runs (seeds) |", "|---|---|", *rows])
 
 
 def _short(names: list[str]) -> str:
