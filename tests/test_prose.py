@@ -7,11 +7,7 @@ from pathlib import Path
 import pytest
 from prose import CHECKOUT, pages, read
 
-NOT_YET: frozenset[str] = frozenset(
-    (
-        "docs/results/structure.md",
-    )
-)
+NOT_YET: frozenset[str] = frozenset(("docs/results/structure.md",))
 """Pages that are still to be rewritten; the list only shrinks."""
 
 
