@@ -131,7 +131,6 @@ WRONG = {
     "head.classes={kind: syntax, trees: gold}": "no trees 'gold'",
     "head.classes={kind: clusters, trees: random}": "no key 'trees' in head.classes of kind 'clusters'",
     "head.classes={kind: clusters, sizes: [1000]}": "1000 classes of 512 tokens",
-    "head.classes={kind: syntax, trees: random}": "needs level 'sentence'",
     "type_head={kind: product, classes: syntax}": "type_head has classes",
 }
 

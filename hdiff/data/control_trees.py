@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ NO_LABEL = -1
 
 
 def with_control_trees(spans: StoredSpans, starts: NDArray[np.int64], trees: str) -> StoredSpans:
-    """Documents with other clauses and phrases over the same sentences and words.
+    """Documents with other clauses and phrases over the same words and outermost spans, the sentences.
 
     Args:
         spans: Their spans.
@@ -33,8 +34,9 @@ def with_control_trees(spans: StoredSpans, starts: NDArray[np.int64], trees: str
     """
     if trees == PARSED:
         return spans
-    words, is_inner = spans.words, _is_inner(spans)
-    inner, sentences = spans.of(is_inner), spans.of(spans.level == level_rank("sentence"))
+    words, above = spans.words, spans.above_words
+    is_outer = above.depth() == 0
+    inner, sentences = above.of(~is_outer), above.of(is_outer)
     first_word, end_word = (
         words.first.searchsorted(sentences.first),
         words.first.searchsorted(sentences.end),
@@ -67,18 +69,12 @@ def with_control_trees(spans: StoredSpans, starts: NDArray[np.int64], trees: str
             )
             for extent in CONTROLS[trees].extents(high - low, given, generator)
         ]
-    return _with(spans.of(~is_inner), np.array(drawn, dtype=np.int64).reshape(-1, 4))
+    return _with((words, sentences), np.array(drawn, dtype=np.int64).reshape(-1, 4))
 
 
-def _is_inner(spans: StoredSpans) -> NDArray[np.bool_]:
-    """Whether a span is a clause or a phrase."""
-    found: NDArray[np.bool_] = (spans.level == level_rank("clause")) | (spans.level == level_rank("phrase"))
-    return found
-
-
-def _with(kept: StoredSpans, drawn: NDArray[np.int64]) -> StoredSpans:
-    """Both together, in nesting order: by start, longest first, coarse level first."""
-    kinds = zip((kept.first, kept.end, kept.level, kept.label), drawn.T, strict=True)
-    first, end, level, label = (np.concatenate(pair) for pair in kinds)
+def _with(kept: Sequence[StoredSpans], drawn: NDArray[np.int64]) -> StoredSpans:
+    """All together, in nesting order: by start, longest first, coarse level first."""
+    tables = [np.stack([spans.first, spans.end, spans.level, spans.label], 1) for spans in kept]
+    first, end, level, label = np.concatenate([*tables, drawn]).T
     order = np.lexsort((level, -end, first))
-    return StoredSpans(first[order], end[order], level[order], label[order], kept.num_tokens)
+    return StoredSpans(first[order], end[order], level[order], label[order], kept[0].num_tokens)

@@ -75,13 +75,18 @@ class StoredSpans:
         tokens: NDArray[np.int64] = np.repeat(self.first, lengths) + inside
         return tokens
 
-    def by_depth(self) -> list[StoredSpans]:
-        """Disjoint spans, the outermost first.
+    def depth(self) -> NDArray[np.int64]:
+        """How many of the spans hold each, int64 (S,).
 
         Of the spans before one in nesting order, those that have ended are beside it; the others hold it.
         """
         ended = np.sort(self.end).searchsorted(self.first, side="right")
-        depth = np.arange(len(self.first)) - ended
+        depth: NDArray[np.int64] = np.arange(len(self.first)) - ended
+        return depth
+
+    def by_depth(self) -> list[StoredSpans]:
+        """Disjoint spans, the outermost first."""
+        depth = self.depth()
         order = depth.argsort(kind="stable")
         borders = np.bincount(depth, minlength=1).cumsum()[:-1]
         return [self.of(places) for places in np.split(order, borders)]

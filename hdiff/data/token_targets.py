@@ -45,8 +45,7 @@ class TargetSpec:
     @property
     def levels(self) -> tuple[str, ...]:
         """Levels that a parse must have for them."""
-        sentence = () if self.trees == PARSED else ("sentence",)
-        return (*sentence, *(() if self.names == ("pos",) else ("phrase",)), "word")
+        return ("word",) if self.names == ("pos",) else ("phrase", "word")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ SHIPPED = sorted((CHECKOUT / "recipes" / "ablations").glob("*.yaml"))
 def test_there_are_the_ablations_the_docs_name() -> None:
     names = {path.stem for path in SHIPPED}
     wanted = {"levels", "heads", "units", "salience_order", "typed_masks", "planner", "span_length"}
-    assert names == {*wanted, "model_size", "families"}
+    assert names == {*wanted, "model_size", "families", "structure"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -125,6 +125,19 @@ def test_control_trees_keep_words_and_sentences_and_nest(control: str, data: Pre
         assert np.array_equal(*words)
 
 
+@pytest.mark.parametrize("control", CONTROLS)
+def test_without_sentences_the_outermost_spans_are_kept(control: str, prepared_folder: Path) -> None:
+    rows = PreparedData.load(prepared_folder).split("validation")
+    starts = np.concatenate([[0], rows.lengths("input_ids").cumsum()])
+    spans = StoredSpans.of_rows(rows, starts)
+    assert level_rank("sentence") not in spans.level
+    drawn = with_control_trees(spans, starts, control)
+    before, after = spans.above_words.by_depth(), drawn.above_words.by_depth()
+    assert np.array_equal(before[0].first, after[0].first)
+    assert np.array_equal(before[0].end, after[0].end)
+    assert not np.array_equal(before[1].first, after[1].first)
+
+
 def test_a_documents_trees_do_not_depend_on_its_neighbours(data: PreparedData) -> None:
     spec = TargetSpec(("gaps",), trees="random")
     together = columns(data, spec, "train")["gaps"]
@@ -155,11 +168,6 @@ LACKS = {
     "closes": ("--levels clause --parser spacy", TargetSpec(("closes",)), "needs level 'phrase'"),
     "parent": ("--levels clause --parser spacy", TargetSpec(("parent",)), "needs level 'phrase'"),
     "gaps": ("--levels clause --parser spacy", TargetSpec(("gaps",)), "needs level 'phrase'"),
-    "sentences": (
-        "--levels phrase --parser spacy",
-        TargetSpec(("gaps",), "shuffled"),
-        "needs level 'sentence'",
-    ),
     "pos": ("--levels sentence --parser plain", TargetSpec(("pos",)), "needs parts of speech"),
     "plain": ("--levels sentence --parser plain", TargetSpec(("pos", "phrase")), "needs level 'phrase'"),
     "balanced": ("--levels phrase --parser balanced:plain", TargetSpec(("pos", "phrase")), "parts of speech"),
