@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdiff.errors import DataError, RecipeError
@@ -39,8 +40,7 @@ class SpanLayer(nn.Module):
         if row is None:
             mixed = span_attention(query, key, value, spans)
         else:
-            _, row_key, row_value = self._project(row, torch.arange(row.shape[1], device=row.device))
-            mixed = row_attention(query, key, value, spans, row_key, row_value, (row != 0).any(-1))
+            mixed = row_attention(query, key, value, spans, *self._row_keys(row), (row != 0).any(-1))
         hidden = hidden + self.project(mixed.flatten(1))
         hidden = hidden + self.feed_forward(self.feed_forward_norm(hidden))
         return hidden
@@ -51,6 +51,13 @@ class SpanLayer(nn.Module):
         turned, value = qkv.split([2 * self.num_heads, self.num_heads], dim=-2)
         query, key = rotate(turned, rotary_angles(place, value.shape[-1])).chunk(2, dim=-2)
         return query, key, value
+
+    def _row_keys(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys turned to their places, and values, by the same weights: (B, L, D) -> (B, L, H, E) each."""
+        weight = self.qkv.weight[row.shape[-1] :]  # nothing is asked from these places
+        both = F.linear(self.attention_norm(row), weight).unflatten(-1, (2 * self.num_heads, -1))
+        key, value = both.chunk(2, dim=-2)
+        return rotate(key, rotary_angles(torch.arange(row.shape[1], device=row.device), key.shape[-1])), value
 
 
 @final
