@@ -55,7 +55,7 @@ class SpanLayer(nn.Module):
     def _row_keys(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """Keys turned to their places, and values, by the same weights: (B, L, D) -> (B, L, H, E) each."""
         weight = self.qkv.weight[row.shape[-1] :]  # nothing is asked from these places
-        both = F.linear(self.attention_norm(row), weight).unflatten(-1, (2 * self.num_heads, -1))
+        both = F.linear(self.attention_norm(row), weight).view(*row.shape[:-1], 2 * self.num_heads, -1)
         key, value = both.chunk(2, dim=-2)
         return rotate(key, rotary_angles(torch.arange(row.shape[1], device=row.device), key.shape[-1])), value
 
