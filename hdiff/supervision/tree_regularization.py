@@ -29,7 +29,7 @@ class TreeRegularization(Supervision):
     orthogonal to another vector; the first is 0 at the beginning of a sentence. Source: TreeReg,
     arXiv:2411.18885, section 3; the term of its code that is the same for all k is left out. There h are some
     heads of a middle layer; here they are the first dimensions of the trunk's output, alike for every family.
-    Spans of more than two parts split after their first part, then the rest does.
+    Spans of more than two parts split after their first part, then the rest does. The sum is given per token.
 
     Args:
         width: Width of the trunk D.
@@ -64,7 +64,8 @@ class TreeRegularization(Supervision):
         starts_sentence = gaps.gather(1, first) == 0
         scores = split_scores(hidden[..., : self.num_dimensions].float(), first, end, starts_sentence)
         scores = scores.masked_fill(~candidate, -torch.inf)[chosen]
-        return F.cross_entropy(scores, place.expand_as(gaps)[chosen])
+        nats = F.cross_entropy(scores, place.expand_as(gaps)[chosen], reduction="sum")
+        return nats / batch.num_tokens  # not a mean over splits: batches of an update must add up
 
 
 def span_of_splits(gaps: Tensor) -> tuple[Tensor, Tensor]:

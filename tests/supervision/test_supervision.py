@@ -136,7 +136,7 @@ def slow_loss(hidden: torch.Tensor, gaps: list[int]) -> float:
                 ]
             )
             losses.append(-float(scores.log_softmax(0)[places.index(split)]))
-    return sum(losses) / len(losses)
+    return sum(losses) / len(gaps)
 
 
 TREES_OF_ROWS = {
@@ -361,3 +361,24 @@ def test_a_data_set_without_labels_ends_the_command_with_a_sentence(tmp_path: Pa
     assert hdiff(["train", str(file), "data.salience_buckets=null", LABELS]) == 2
     said = capsys.readouterr().err
     assert "re-run hdiff prepare with --parser spacy --levels sentence,phrase,word" in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize("kind", ["labels", "trees"])
+def test_batches_of_an_update_add_up_however_they_are_cut(kind: str, generator: torch.Generator) -> None:
+    second = (
+        LabelSupervision(WIDTH, targets=["pos"], num_labels=4)
+        if kind == "labels"
+        else TreeRegularization(WIDTH)
+    )
+    if kind == "labels":
+        torch.nn.init.normal_(second.predict.weight)
+    hidden = torch.randn(6, 9, WIDTH, generator=generator)
+    name = "pos" if kind == "labels" else "gaps"
+    whole = batch_of({name: torch.randint(4, (6, 9), generator=generator)}, num_real=7)
+
+    def part(rows: slice) -> Batch:
+        return Batch(whole.input_ids[rows], whole.token_mask[rows], targets={name: whole.targets[name][rows]})
+
+    cut = [slice(0, 1), slice(1, 6)]
+    parts = sum(second(hidden[rows], part(rows)) * part(rows).num_tokens for rows in cut) / whole.num_tokens
+    assert float(parts) == pytest.approx(float(second(hidden, whole)), rel=1e-5)
