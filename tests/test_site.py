@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from browser import CHROMIUM, browse
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
@@ -99,6 +101,21 @@ def test_the_reference_shows_docstrings(site: Path) -> None:
     text = (site / "reference" / "corruption.html").read_text(encoding="utf-8")
     assert "Corrupts every row to its time" in text
     assert 'id="hdiff.corruption.base.Corruption.corrupt"' in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_formulas_are_rendered_without_a_network(site: Path, tmp_path: Path) -> None:
+    page = (site / "concepts.html").read_text(encoding="utf-8")
+    formulas = page.count('class="arithmatex"')
+    assert formulas > 100
+    assert "$$" not in page
+    # KaTeX alone: scripts of the theme fetch, which no page does that is opened as a file.
+    page = re.sub(r"<script(?![^>]*katex)[^>]*>.*?</script>", "", page, flags=re.DOTALL)
+    shutil.copytree(site / "katex", tmp_path / "katex")
+    document = browse(page, tmp_path)
+    assert document.count('<span class="katex">') == formulas
+    assert "katex-error" not in document
 
 
 def test_the_navigation_names_every_page() -> None:
