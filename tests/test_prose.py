@@ -7,22 +7,14 @@ from pathlib import Path
 import pytest
 from prose import CHECKOUT, pages, read
 
-NOT_YET: frozenset[str] = frozenset(("docs/results/structure.md",))
-"""Pages that are still to be rewritten; the list only shrinks."""
-
-
 def name_of(page: Path) -> str:
     return page.relative_to(CHECKOUT).as_posix()
 
 
-@pytest.mark.parametrize("page", [page for page in pages() if name_of(page) not in NOT_YET], ids=name_of)
+@pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_a_page_reads_well(page: Path) -> None:
     findings = read(page.read_text(encoding="utf-8")).findings()
     assert not findings, "\n".join(findings)
-
-
-def test_pages_that_are_not_yet_clean_exist() -> None:
-    assert set(map(name_of, pages())) >= NOT_YET
 
 
 def test_the_readme_is_a_first_screen() -> None:
