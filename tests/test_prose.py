@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prose import CHECKOUT, pages, read
 
+
 def name_of(page: Path) -> str:
     return page.relative_to(CHECKOUT).as_posix()
 
