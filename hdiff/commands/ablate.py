@@ -17,7 +17,9 @@ def ablate(
         list[str] | None,
         typer.Argument(help="Keys to change in every run: data.path=data/mine; also output, seeds, name."),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Trainings at a time; cores are divided among them.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(help="Trainings at a time; cores are divided among them.", max=10_000)
+    ] = 1,
     launcher: Annotated[
         str | None, typer.Option(help="Takes the place of python for trainings: 'accelerate launch'.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdiff.commands.options import AsJson, Quiet, Seed, output_folder, print_json
+from hdiff.commands.options import LARGEST, AsJson, Quiet, Seed, output_folder, print_json
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,9 +25,13 @@ def diagnose(
     text: Annotated[
         Path | None, typer.Option(help="Held-out UTF-8 text; default: the validation split of RUN's data.")
     ] = None,
-    prefixes: Annotated[int, typer.Option(help="Held-out prefixes to append masks to.")] = 64,
-    masks: Annotated[int, typer.Option(help="Masks to append; fewer if the model's rows are short.")] = 128,
-    pairs: Annotated[int, typer.Option(help="Pairs of neighbours to fill at once and in turn.")] = 128,
+    prefixes: Annotated[int, typer.Option(help="Held-out prefixes to append masks to.", max=LARGEST)] = 64,
+    masks: Annotated[
+        int, typer.Option(help="Masks to append; fewer if the model's rows are short.", max=LARGEST)
+    ] = 128,
+    pairs: Annotated[
+        int, typer.Option(help="Pairs of neighbours to fill at once and in turn.", max=LARGEST)
+    ] = 128,
     shifted: Annotated[
         bool, typer.Option(help="Scores at a position are about the next one (Dream); hf: only.")
     ] = False,

@@ -55,7 +55,10 @@ def evaluate(
         bool, typer.Option(help="Accuracy on the package's own agreement pairs (I like / I likes).")
     ] = False,
     max_pairs: Annotated[
-        int | None, typer.Option(help="At most so many pairs of each paradigm, spread evenly; default: all.")
+        int | None,
+        typer.Option(
+            help="At most so many pairs of each paradigm, spread evenly; default: all.", max=LARGEST
+        ),
     ] = None,
     component: Component = None,
     seed: Seed = 0,

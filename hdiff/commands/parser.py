@@ -86,7 +86,7 @@ def train(
         int, typer.Option(help="Passes over the trees.", min=1, max=10_000)
     ] = TrainingSettings.epochs,
     batch_size: Annotated[
-        int, typer.Option(help="Sentences per update.", min=1)
+        int, typer.Option(help="Sentences per update.", min=1, max=LARGEST)
     ] = TrainingSettings.batch_size,
     learning_rate: Annotated[
         float, typer.Option(help="Peak, of what starts untrained.")
@@ -95,9 +95,11 @@ def train(
         float, typer.Option(help="Peak, of the encoder.")
     ] = TrainingSettings.encoder_learning_rate,
     width: Annotated[
-        int, typer.Option(help="Width of the layers above the words.", min=16)
+        int, typer.Option(help="Width of the layers above the words.", min=16, max=65_536)
     ] = TrainingSettings.d_model,
-    layers: Annotated[int, typer.Option(help="Number of these layers.", min=1)] = TrainingSettings.num_layers,
+    layers: Annotated[
+        int, typer.Option(help="Number of these layers.", min=1, max=1_000)
+    ] = TrainingSettings.num_layers,
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Compute in bfloat16, for processors that are fast at it.")
     ] = TrainingSettings.bf16,

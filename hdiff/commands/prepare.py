@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdiff.commands.options import Quiet, say
+from hdiff.commands.options import LARGEST, Quiet, say
 from hdiff.data.sources.rejected import MAX_REJECTED
 
 
@@ -42,7 +42,7 @@ def prepare(
     salience: Annotated[
         str, typer.Option(help="How words are scored: idf, pos, entities, textrank, collocation or combined.")
     ] = "idf",
-    workers: Annotated[int, typer.Option(help="Processes that parse and align.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that parse and align.", min=1, max=10_000)] = 1,
     engine: Annotated[str, typer.Option(help="Who runs them: local, ray or datatrove.")] = "local",
     timeout: Annotated[
         float, typer.Option(help="Seconds a document may take (with two workers or more).", min=1)
@@ -51,7 +51,9 @@ def prepare(
         Path | None, typer.Option(help="Folder of parsed shards to use again for other data sets.")
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
-    limit: Annotated[int | None, typer.Option(help="At most this many documents.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many documents.", min=1, max=2**63 - 1)
+    ] = None,
     max_rejected: Annotated[
         float, typer.Option(help="Largest share of documents that may be rejected.", min=0, max=1)
     ] = MAX_REJECTED,
@@ -60,9 +62,11 @@ def prepare(
     ] = False,
     shard_index: Annotated[
         int | None,
-        typer.Option(help="Only parse share I (from 0) of --num-shards; needs --plan before.", min=0),
+        typer.Option(
+            help="Only parse share I (from 0) of --num-shards; needs --plan before.", min=0, max=LARGEST
+        ),
     ] = None,
-    num_shards: Annotated[int, typer.Option(help="Number of shares.", min=1)] = 1,
+    num_shards: Annotated[int, typer.Option(help="Number of shares.", min=1, max=LARGEST)] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Parse text into nested spans and store it as an Arrow data set."""

@@ -26,18 +26,21 @@ from hdiff.commands.options import (
 
 def sample(
     run: Model,
-    num: Annotated[int, typer.Option(help="Samples.", max=LARGEST)] = 8,
+    num: Annotated[int, typer.Option(help="Samples.", max=1_000_000)] = 8,
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Steps T; default: 16, fewer for few tokens, one per block. Hidden speeds go unit by unit."
+            help="Steps T; default: 16, fewer for few tokens, one per block. Hidden speeds go unit by unit.",
+            max=LARGEST,
         ),
     ] = None,
     seed: Seed = 0,
     temperature: Annotated[
         float, typer.Option(help="Divides the logits; 1 samples the model as it is.")
     ] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k most likely values of each draw.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Keep the k most likely values of each draw.", max=LARGEST)
+    ] = None,
     top_p: Annotated[
         float | None, typer.Option(help="Keep the fewest values that together have this probability.")
     ] = None,
@@ -56,7 +59,9 @@ def sample(
     ] = None,
     tries: Annotated[
         int | None,
-        typer.Option(help="Placements of the keywords, or texts drawn until a parse has the skeleton."),
+        typer.Option(
+            help="Placements of the keywords, or texts drawn until a parse has the skeleton.", max=10_000
+        ),
     ] = None,
     rewrite: Annotated[str | None, typer.Option(help="Text of which --phrase is written anew.")] = None,
     phrase: Annotated[str | None, typer.Option(help="The phrase; it occurs in the text once.")] = None,

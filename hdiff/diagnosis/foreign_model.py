@@ -6,6 +6,8 @@ V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.diagnosis.masked_model import Ends, Subject
-from hdiff.errors import CheckpointError, DataError
+from hdiff.errors import CPU_ALLOCATOR, CheckpointError, DataError, UserError
 from hdiff.plugins import install_command
 
 if TYPE_CHECKING:
@@ -32,12 +34,14 @@ class ForeignModel:
     """A model of transformers whose scores at a position are about that position, or the one after it.
 
     Attributes:
+        name: What it was loaded by.
         network: The model, in evaluation mode.
         vocab_size: Vocabulary V of its scores, the mask included.
         mask_id: Id of its mask.
         shifted: Whether scores at a position are about the next one, as in Dream.
     """
 
+    name: str
     network: nn.Module
     vocab_size: int
     mask_id: int
@@ -53,14 +57,28 @@ class ForeignModel:
 
         Returns:
             log p(x_i = v | x_t) in nats, float (B, L, V); the mask has none.
+
+        Raises:
+            CheckpointError: If the network fails, or its scores are no numbers.
         """
         device = next(self.network.parameters()).device
-        output = self.network(input_ids=x_t.to(device), attention_mask=token_mask.long().to(device))
-        scores: Tensor = output.logits.float().clone()  # (B, L, V)
+        with _faults_of(self.name, "cannot read"):
+            output = self.network(input_ids=x_t.to(device), attention_mask=token_mask.long().to(device))
+            scores: Tensor = output.logits.float().clone()  # (B, L, V)
+        if scores.shape[:-1] != x_t.shape:
+            raise CheckpointError(
+                f"{self.name} gives scores of shape {tuple(scores.shape)} for tokens of shape "
+                f"{tuple(x_t.shape)}; diagnose a model that has a score for every token at every place"
+            )
         if self.shifted:
             scores = torch.cat([scores[:, :1], scores[:, :-1]], 1)
         scores[..., self.mask_id] = -torch.inf
-        return scores.log_softmax(-1).cpu()
+        found = scores.log_softmax(-1).cpu()
+        if found.isnan().any():
+            raise CheckpointError(
+                f"{self.name} gives scores that are no numbers; train it again, or save it in float32"
+            )
+        return found
 
 
 def load_foreign(name: str, *, shifted: bool = False) -> Subject:
@@ -77,19 +95,25 @@ def load_foreign(name: str, *, shifted: bool = False) -> Subject:
         CheckpointError: If it cannot be loaded safely, has no mask, or does not read text on both sides.
         DataError: If transformers is not installed.
     """
-    place = name.removeprefix(PREFIX)
     try:
-        from transformers import AutoConfig, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise DataError(f"{name} needs transformers; run:", install_command("transformers")) from error
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = _loaded(AutoConfig, place)
-    reader = _loaded(AutoTokenizer, place)
+    with _faults_of(name, "cannot be loaded"):
+        return _load(name, shifted=shifted)
+
+
+def _load(name: str, *, shifted: bool) -> Subject:
+    from transformers import AutoConfig, AutoTokenizer
+
+    place = name.removeprefix(PREFIX)
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    reader = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     mask_id = _mask_id(name, config, reader)
     tokenizer = _tokenizer(name, reader)
     network = _network(name, place, config)
-    model = ForeignModel(network, _vocab_size(network, mask_id), mask_id, shifted)
+    model = ForeignModel(name, network, _vocab_size(network, mask_id), mask_id, shifted)
     if mask_id >= model.vocab_size:
         raise CheckpointError(
             f"{name} has mask id {mask_id} and scores for {model.vocab_size} tokens; resize its embeddings "
@@ -105,13 +129,18 @@ def load_foreign(name: str, *, shifted: bool = False) -> Subject:
     return Subject(name, model, tokenizer, _longest(network, config, reader), ends, ends)
 
 
-def _loaded(cls: Any, place: str, **options: Any) -> Any:
-    """What an Auto class makes of a name; any reason why not in one line."""
+@contextmanager
+def _faults_of(name: str, what: str) -> Iterator[None]:
+    """Says of anything that a stranger's model raises that it is the model's; memory is the machine's."""
     try:
-        return cls.from_pretrained(place, trust_remote_code=False, **options)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        lines = " ".join(str(error).split())
-        raise CheckpointError(f"{PREFIX}{place} cannot be loaded: {lines[:300]}; {_remedy(lines)}") from error
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if CPU_ALLOCATOR in str(error):
+            raise
+        lines = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{name} {what}: {lines[:300]}; {_remedy(lines)}") from error
 
 
 def _remedy(reason: str) -> str:
@@ -172,8 +201,13 @@ def _network(name: str, place: str, config: PretrainedConfig) -> nn.Module:
         chosen = AutoModelForMaskedLM
     elif type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         chosen = AutoModelForCausalLM
-    network, report = _loaded(
-        chosen, place, config=config, use_safetensors=True, dtype="auto", output_loading_info=True
+    network, report = chosen.from_pretrained(
+        place,
+        config=config,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype="auto",
+        output_loading_info=True,
     )
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
@@ -234,8 +268,9 @@ def _longest(network: nn.Module, config: PretrainedConfig, reader: Any) -> int:
     if getattr(config, "max_position_embeddings", None):
         limits.append(int(config.max_position_embeddings))
     for path, module in network.named_modules():
-        if isinstance(module, nn.Embedding) and path.endswith("position_embeddings"):
+        table = getattr(module, "weight", None)
+        if isinstance(table, Tensor) and path.endswith("position_embeddings"):
             # RoBERTa counts positions from the one after padding.
-            offset = 0 if module.padding_idx is None else module.padding_idx + 1
-            limits.append(module.num_embeddings - offset)
+            padding = getattr(module, "padding_idx", None)
+            limits.append(len(table) - (0 if padding is None else padding + 1))
     return min(limits)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hdiff.diagnosis import HeldOut, diagnose
 from hdiff.diagnosis.masked_model import log_probs_at
@@ -150,6 +154,94 @@ def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     assert "\n" not in said
 
 
+def edited(**changes: Any) -> Callable[[Path], None]:
+    """Writes other values into config.json."""
+
+    def edit(folder: Path) -> None:
+        file = folder / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return edit
+
+
+def written(name: str, content: str | bytes) -> Callable[[Path], Any]:
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[Path], None]:
+    """Saves changed weights."""
+
+    def edit(folder: Path) -> None:
+        found = load_file(folder / "model.safetensors")
+        change(found)
+        save_file(found, folder / "model.safetensors", {"format": "pt"})
+
+    return edit
+
+
+def all_nan(found: dict[str, torch.Tensor]) -> None:
+    found.update({name: torch.full_like(value, torch.nan) for name, value in found.items()})
+
+
+def halved(found: dict[str, torch.Tensor]) -> None:
+    found.update({name: value[..., : max(1, value.shape[-1] // 2)].clone() for name, value in found.items()})
+
+
+SPOILED: dict[str, Callable[[Path], Any]] = {
+    "a width that heads do not divide": edited(hidden_size=15),
+    "a width that is a text": edited(hidden_size="sixteen"),
+    "no heads": edited(num_attention_heads=0),
+    "a negative depth": edited(num_hidden_layers=-1),
+    "an unknown activation": edited(hidden_act="nonsense"),
+    "an activation that is a list": edited(hidden_act=[1]),
+    "an unknown dtype": edited(dtype="float7", torch_dtype="float7"),
+    "an unknown attention": edited(_attn_implementation="nonsense", attn_implementation="nonsense"),
+    "a vocabulary that is null": edited(vocab_size=None),
+    "a vocabulary of none": edited(vocab_size=0),
+    "a list in place of a model type": edited(model_type=["bert"]),
+    "a quantization that is not there": edited(quantization_config={"quant_method": "nonsense"}),
+    "another model": edited(model_type="t5"),
+    "a model of images": edited(model_type="vit"),
+    "a config that is a list": written("config.json", "[1, 2]"),
+    "a config that is nested deeply": written("config.json", "[" * 100_000),
+    "a config of no text": written("config.json", bytes(range(256))),
+    "weights of no safetensors": written("model.safetensors", bytes(range(256))),
+    "weights that are cut": lambda folder: os.truncate(folder / "model.safetensors", 999),
+    "weights that are empty": written("model.safetensors", b""),
+    "weights of another shape": weights(halved),
+    "weights that are no numbers": weights(all_nan),
+    "a tokenizer that is a list": written("tokenizer.json", "[1, 2]"),
+    "a tokenizer that is cut": lambda folder: os.truncate(folder / "tokenizer.json", 99),
+    "a tokenizer config that is a text": written("tokenizer_config.json", '"text"'),
+    "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "an index of shards that are not there": written(
+        "model.safetensors.index.json", '{"weight_map": {"a": "no.safetensors"}}'
+    ),
+}
+
+
+def outcome(name: str, text: Path) -> str:
+    """What is said of a model, nothing if it is diagnosed."""
+    try:
+        subject = load_foreign(name)
+        held_out = HeldOut.of_file(text, subject.tokenizer, subject.model.vocab_size)
+        found = diagnose(subject, held_out, prefixes=2, masks=4, pairs=2)
+    except CheckpointError as error:
+        return str(error)
+    assert all(math.isfinite(nats) for nats in found.frequency_collapse.kl_to_unigram)
+    return ""
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_whatever_a_foreign_model_raises_is_a_sentence(kind: str, tmp_path: Path, text: Path) -> None:
+    name = make_bert(tmp_path / "bert")
+    SPOILED[kind](tmp_path / "bert")
+    said = outcome(name, text)
+    assert said == "" or said.startswith(name)
+    assert "\n" not in said
+
+
 def test_roberta_counts_positions_from_after_its_padding(tmp_path: Path) -> None:
     folder = tmp_path / "roberta"
     size = word_pieces(folder)
@@ -166,7 +258,7 @@ def test_roberta_counts_positions_from_after_its_padding(tmp_path: Path) -> None
     subject = load_foreign(f"hf:{folder}")
     assert subject.longest == 33
     log_probs_at(subject.model, [[5] * 33], (0,))
-    with pytest.raises((IndexError, RuntimeError)):
+    with pytest.raises(CheckpointError, match="cannot read"):
         log_probs_at(subject.model, [[5] * 34], (0,))
 
 
