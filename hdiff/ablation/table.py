@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hdiff.ablation.statistics import Spread
 from hdiff.ablation.summary import Comparison, Summary
+from hdiff.evaluation.perplexity import shown
 from hdiff.pages.text_table import DASH, Table, aligned
 
 TITLES = {
@@ -66,12 +67,16 @@ def _main_table(summary: Summary) -> Table:
     rows = []
     for variant, spreads in summary.spreads.items():
         cells = [_spread(spreads.get((figure, None))) for figure in figures]
+        bound = spreads.get(("bound", None))
+        cells.insert(1, DASH if bound is None else shown(bound.mean))
         cells += [
             show(spreads[figure, None].mean) if (figure, None) in spreads else DASH
             for figure, show in costs.items()
         ]
         rows.append((variant, _seeds(summary, variant), *cells, _fairness(summary, variant)))
-    columns = ("variant", "seeds", *(TITLES[figure] for figure in (*figures, *costs)), "fairness")
+    titles = [TITLES[figure] for figure in (*figures, *costs)]
+    titles.insert(1, "perplexity per token (upper bound)")
+    columns = ("variant", "seeds", *titles, "fairness")
     return Table("Variants, mean ± sd over seeds", columns, tuple(rows))
 
 

@@ -150,10 +150,8 @@ def test_csv_holds_every_figure_of_every_run(tmp_path: Path) -> None:
 def test_markdown_shows_mean_and_deviation_and_says_what_is_an_estimate(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, {})
     text = markdown(summary)
-    assert (
-        "| tokens | 0, 1, 2 | 5.010 ± 0.010 | 0.000 ± 0.000 | 2,000 | 1,000 | 600 | 3.60e+06 | 7 | baseline |"
-        in text
-    )
+    costs = "2,000 | 1,000 | 600 | 3.60e+06 | 7 | baseline |"
+    assert f"| tokens | 0, 1, 2 | 5.010 ± 0.010 | 149.9 | 0.000 ± 0.000 | {costs}" in text
     assert "| held-out text | 0.500 | 0.500 |" in text
     assert any("FLOPs are an estimate" in note for note in notes(summary))
     assert "Commit: abc." in notes(summary)
@@ -200,3 +198,12 @@ def test_tables_need_no_torch() -> None:
     modules = "hdiff.ablation, hdiff.ablation.table, hdiff.ablation.plots, hdiff.ablation.plan"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_perplexity_stands_beside_the_bound(tmp_path: Path) -> None:
+    lines = markdown(summary_of(tmp_path, {"deep": {("bound", None): 3.0}})).splitlines()
+    head = next(line for line in lines if line.startswith("| variant | seeds | bound"))
+    place = head.split(" | ").index("perplexity per token (upper bound)")
+    (deep,) = (line.split(" | ") for line in lines if line.startswith("| deep | 0, 1, 2 | "))
+    assert deep[place - 1].startswith("3.000")
+    assert deep[place] == "20.09"
