@@ -100,7 +100,7 @@ class DataConfig(Section):
             instead of that of its word.
         salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
         cross_documents: Whether a token sees all tokens of its row; false: only those of its own document
-            in the row. Bounds are then given where documents end (docs/scale.md).
+            in the row. Bounds are then given where documents end (docs/train.md).
         train_tokens: Number of tokens of the training split to train on; None takes all.
         subset_seed: Seed that draws the documents of `train_tokens`; None takes the first ones. Larger
             subsets hold the smaller ones, and runs with other seeds see the same text.

@@ -1,18 +1,23 @@
 """Measures the prose of README and docs: lengths of sentences and lines, and calques.
 
-`python tests/prose.py` prints a table, `python tests/prose.py FILE ...` every finding in these files.
+`python tests/prose.py` prints a table, `python tests/prose.py FILE ...` every finding in these files. With
+`--wrap` before the files it breaks their long lines.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LONGEST, LONG, LONG_SHARE, LINE = 35, 25, 0.1, 120
 """Words no sentence exceeds; words of a long one; share of long ones; characters of a line."""
+ITEM = re.compile(r"\s*(?:[-*]|\d+\.) ")
+"""The mark of a list item."""
 CALQUES = {
     r"\bg(o|oes|one|oing) on\b": "resume, continue",
     r"\bso does it\b": "and ... the same way",
@@ -84,17 +89,19 @@ class Prose:
         return found
 
 
-def read(text: str) -> Prose:
-    """The prose of a Markdown text."""
-    lines: list[str] = []
+def lines_of(text: str) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it is prose: no code, table, HTML or picture."""
     is_code = False
     for line in text.split("\n"):
         is_fence = line.lstrip().startswith("```")
-        is_other = is_code or is_fence or line.startswith(("    ", "|", "<", "![")) or "](data:" in line
-        lines.append("" if is_other else line)
+        yield line, not (is_code or is_fence or line.startswith(("    ", "|", "<", "![")))
         is_code ^= is_fence
-    is_prose = [not line.startswith("#") for line in lines]
-    kept = "\n".join(line if keep else "" for line, keep in zip(lines, is_prose, strict=True))
+
+
+def read(text: str) -> Prose:
+    """The prose of a Markdown text."""
+    lines = [line if is_prose else "" for line, is_prose in lines_of(text)]
+    kept = "\n".join("" if line.startswith("#") else line for line in lines)
     paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", kept)
     sentences = [
         sentence
@@ -112,13 +119,44 @@ def read(text: str) -> Prose:
     return Prose(tuple(sentences), too_long, tuple(calques))
 
 
+def wrapped(text: str) -> str:
+    """The same Markdown; paragraphs and list items with a line that is too long are broken again."""
+    blocks: list[tuple[bool, list[str]]] = []
+    for line, is_prose in lines_of(text):
+        is_text = is_prose and bool(line.strip()) and not line.startswith(("#", "$$"))
+        if is_text and blocks and blocks[-1][0] and not ITEM.match(line):
+            blocks[-1][1].append(line)
+        else:
+            blocks.append((is_text, [line]))
+    return "\n".join(line for is_text, block in blocks for line in (broken(block) if is_text else block))
+
+
+def broken(block: list[str]) -> list[str]:
+    """One paragraph or item in lines of at most `LINE` characters, if it has a longer one."""
+    if all(len(line) <= LINE for line in block):
+        return block
+    mark = found[0] if (found := ITEM.match(block[0])) else ""
+    return textwrap.wrap(
+        " ".join(" ".join(block).split()).removeprefix(mark.strip()).strip(),
+        LINE,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def pages() -> list[Path]:
     """README, the guide for contributors and every page of docs."""
     return [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 
 
 def main(files: list[str]) -> None:
-    """Prints findings of the files, or a table of all pages."""
+    """Prints findings of the files, or a table of all pages; after `--wrap` breaks long lines first."""
+    if files[:1] == ["--wrap"]:
+        files = files[1:]
+        for path in map(Path, files):
+            path.write_text(wrapped(path.read_text(encoding="utf-8")), encoding="utf-8")
     for file in files:
         for finding in read(Path(file).read_text(encoding="utf-8")).findings():
             print(f"{file}: {finding}")

@@ -100,3 +100,12 @@ def test_shown_commands_are_found(text: str, lines: list[str]) -> None:
 def test_the_documentation_shows_every_command() -> None:
     shown = {line.split()[1] for page in pages() for line in commands_of(page.read_text(encoding="utf-8"))}
     assert shown >= set(ROOT.commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("folder", ["hdiff", "parsers", "recipes", "tests"])
+def test_pages_that_code_and_recipes_name_exist(folder: str) -> None:
+    files = [file for kind in ("py", "yaml") for file in (CHECKOUT / folder).rglob(f"*.{kind}")]
+    assert files
+    for file in files:
+        for page in re.findall(r"(?<![\w/])docs/[\w/-]+\.md", file.read_text(encoding="utf-8")):
+            assert (CHECKOUT / page).is_file(), f"{file.relative_to(CHECKOUT)} names {page}"

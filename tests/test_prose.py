@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prose import CHECKOUT, pages, read
+from prose import CHECKOUT, pages, read, wrapped
 
 
 def name_of(page: Path) -> str:
@@ -67,3 +67,47 @@ def test_faults_are_found(text: str) -> None:
 @pytest.mark.parametrize("text", CLEAN.values(), ids=CLEAN)
 def test_clean_text_has_no_findings(text: str) -> None:
     assert read(text).findings() == []
+
+
+LONG_LINE = "one two three four five. " * 8
+WRAPPED = {
+    "a paragraph": LONG_LINE,
+    "an item": f"- {LONG_LINE}",
+    "an item of several lines": f"1. {LONG_LINE}\n   and more",
+    "between others": f"# Title\n\nShort.\n\n{LONG_LINE}\n\nShort.",
+    "after an item": f"- short\n- {LONG_LINE}",
+    "after code": f"```\n{LONG_LINE}\n```\n{LONG_LINE}",
+}
+
+
+@pytest.mark.parametrize("text", WRAPPED.values(), ids=WRAPPED)
+def test_long_lines_are_broken_and_words_stay(text: str) -> None:
+    new = wrapped(text)
+    assert not read(new).long_lines
+    assert new.split() == text.split()
+    assert read(new).sentences == read(text).sentences
+
+
+def test_code_stays_where_the_same_line_is_prose_too() -> None:
+    code = f"```\n{LONG_LINE}\n```\n"
+    assert wrapped(code + LONG_LINE).startswith(code)
+
+
+KEPT = {
+    "code": f"```\n{LONG_LINE}\n```",
+    "a table": f"| {LONG_LINE} |\n|---|",
+    "a heading": f"## {LONG_LINE}",
+    "short lines": "one\ntwo\n\n- three\n  four\n",
+    "indented code": f"    {LONG_LINE}",
+}
+
+
+@pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
+def test_other_lines_stay(text: str) -> None:
+    assert wrapped(text) == text
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_pages_that_fit_stay(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert wrapped(text) == text
