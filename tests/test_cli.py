@@ -223,7 +223,7 @@ BAD_INPUT = {
     "empty file": (["prepare", "empty.txt", "--out", "out"], "empty"),
     "not UTF-8": (["prepare", "latin.txt", "--out", "out"], "UTF-8"),
     "binary": (["prepare", "binary.txt", "--out", "out"], "binary"),
-    "no word": (["prepare", "blank.txt", "--out", "out"], "word"),
+    "no word": (["prepare", "blank.txt", "--out", "out"], "has no text"),
     "unknown parser": (["prepare", "good.txt", "--out", "out", "--parser", "spay"], "spacy"),
     "unknown level": (["prepare", "good.txt", "--out", "out", "--levels", "phrases"], "phrases"),
     "no such tokenizer": (["prepare", "good.txt", "--out", "out", "--tokenizer", "none"], "none"),
@@ -267,7 +267,7 @@ def test_run_options_out_of_range_are_refused(runs: Path, capsys: pytest.Capture
     quick = str(runs / "quick")
     for arguments, expected in (
         (["eval", quick, "--steps", "1,x"], "whole numbers"),
-        (["eval", quick, "--steps", "0"], "at least 1"),
+        (["eval", quick, "--steps", "0"], "step counts are from 1"),
         (["sample", quick, "--steps", "0"], "at least 1 step"),
         (["sample", quick, "--num", "0"], "at least 1"),
         (["sample", quick, "--temperature", "0"], "temperature is 0"),
