@@ -11,18 +11,8 @@ from torch import nn
 
 from hdiff.components import build, component_class
 from hdiff.config import Recipe
-from hdiff.corruption import (
-    CORRUPTIONS,
-    BlockMasking,
-    Corruption,
-    Gaussian,
-    LearnedRates,
-    SoftMasking,
-    SpanMasking,
-    UniformState,
-    UnitMasking,
-)
-from hdiff.corruption.soft_masking import Tables
+from hdiff.corruption import CORRUPTIONS, Corruption
+from hdiff.corruption.base import TokenClasses
 from hdiff.data.token_classes import CLASSES
 from hdiff.errors import DataError, RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
@@ -41,6 +31,14 @@ from hdiff.seeds import derive_seed
 from hdiff.supervision import SUPERVISIONS, LabelSupervision, Supervision, without_supervision
 
 DiffusionModel = Denoiser | BlockDenoiser | UniformDenoiser | GaussianDenoiser
+
+NETWORKS: dict[str, type[DiffusionModel]] = {
+    "denoiser": Denoiser,
+    "block_denoiser": BlockDenoiser,
+    "uniform_denoiser": UniformDenoiser,
+    "gaussian_denoiser": GaussianDenoiser,
+}
+"""Networks that a corruption may name (`Corruption.network`)."""
 
 
 def build_model(
@@ -72,7 +70,7 @@ def build_model(
     if not recipe.data.cross_documents and (
         config.kind != "denoiser"
         or config.pretrained is not None
-        or not (corruption is None or isinstance(corruption, UnitMasking))
+        or not (corruption is None or corruption.keeps_documents_apart)
     ):
         raise RecipeError(
             f"data.cross_documents: false is for denoisers of masked units with hdiff's own trunk; model "
@@ -130,8 +128,9 @@ def _pretrained(
 ) -> Trunk:
     """A trunk that starts from weights of others, its table copied into the head."""
     config = recipe.model
-    if config.kind != "denoiser" or isinstance(corruption, BlockMasking):
-        what = "model 'autoregressive'" if config.kind != "denoiser" else "corruption 'block_masking'"
+    if config.kind != "denoiser" or not (corruption is None or corruption.sees_whole_rows):
+        kind = recipe.corruption["kind"]
+        what = "model 'autoregressive'" if config.kind != "denoiser" else f"corruption '{kind}'"
         raise RecipeError(
             f"{what} with model.pretrained, whose every token sees all others; use", "model.pretrained=null"
         )
@@ -159,54 +158,42 @@ def _pretrained(
 def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> DiffusionModel:
     if corruption is None:
         return Denoiser(trunk, head, planner=_planner(recipe))
-    if isinstance(corruption, (UniformState, Gaussian)):
-        if recipe.planner is not None:
-            raise RecipeError(
-                f"corruption '{recipe.corruption['kind']}' has no hidden spans to plan; use", "planner=null"
-            )
-        if not isinstance(head, ProductHead):
-            raise RecipeError(
-                f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; it "
-                f"changes tokens one by one, so use",
-                "'head={kind: product}'",
-            )
-        if isinstance(corruption, UniformState):
-            return UniformDenoiser(trunk, head)
-        return GaussianDenoiser(trunk, head, embedding_width=corruption.embedding_width)
-    if isinstance(corruption, BlockMasking):
-        if recipe.planner is not None:
-            raise RecipeError(
-                f"corruption '{recipe.corruption['kind']}' fills blocks from left to right and asks no "
-                f"planner; use",
-                "planner=null",
-            )
-        return BlockDenoiser(trunk, head, block_size=corruption.block_size)
-    if isinstance(corruption, LearnedRates) and not isinstance(head, ProductHead):
+    kind = recipe.corruption["kind"]
+    if recipe.planner is not None and not corruption.can_be_planned:
+        raise RecipeError(f"corruption '{kind}' asks no planner what is filled next; use", "planner=null")
+    if not isinstance(head, ProductHead) and not corruption.takes_joint_heads:
         raise RecipeError(
-            f"corruption '{recipe.corruption['kind']}' with head '{recipe.head['kind']}'; the learned speeds "
-            f"weigh the scores of single tokens, so use",
+            f"corruption '{kind}' with head '{recipe.head['kind']}'; it changes or weighs tokens one by one, "
+            f"so use",
             "'head={kind: product}'",
         )
-    if recipe.type_head.get("classes") is not None:
-        raise RecipeError(
-            "type_head has classes, which are of tokens and not of types; move them to the head"
-        )
-    type_heads = [
-        build(recipe.type_head, HEADS, section="type_head", vocab_size=size, width=recipe.model.width)
-        for size in corruption.type_sizes
-    ]
-    table = corruption.table if isinstance(corruption, SoftMasking) and corruption.is_lexical else None
-    return Denoiser(
-        trunk,
-        head,
-        type_heads=type_heads,
-        predicts_speed=corruption.predicts_speed,
-        token_classes=None if table is None else torch.tensor(table),
-        class_parents=corruption.parents if isinstance(corruption, SoftMasking) else (),
-        planner=_planner(recipe),
-        num_flags=len(corruption.flag_levels),
-        token_rates=corruption.new_rates(head.vocab_size) if isinstance(corruption, LearnedRates) else None,
-    )
+    options = corruption.network_options(head.vocab_size)
+    if corruption.network == "denoiser":
+        if recipe.type_head.get("classes") is not None:
+            raise RecipeError(
+                "type_head has classes, which are of tokens and not of types; move them to the head"
+            )
+        options["type_heads"] = [
+            build(recipe.type_head, HEADS, section="type_head", vocab_size=size, width=recipe.model.width)
+            for size in corruption.type_sizes
+        ]
+        options["planner"] = _planner(recipe)
+    return build_network(corruption.network, trunk, head, options)
+
+
+def build_network(kind: str, trunk: Trunk, head: Head, options: Mapping[str, Any]) -> DiffusionModel:
+    """A network of a family.
+
+    Args:
+        kind: A name of `NETWORKS` (`Corruption.network`).
+        trunk: Its trunk.
+        head: Its head.
+        options: Its other arguments (`Corruption.network_options`).
+
+    Returns:
+        The network.
+    """
+    return NETWORKS[kind](trunk, head, **options)
 
 
 def _planner(recipe: Recipe) -> Planner | None:
@@ -287,7 +274,7 @@ def build_corruption(
     *,
     mask_id: int,
     unit_lengths: Callable[[str], Sequence[float]],
-    token_classes: Callable[[SoftMasking], Tables] | None = None,
+    token_classes: TokenClasses | None = None,
 ) -> Corruption:
     """The corruption of a recipe.
 
@@ -308,11 +295,7 @@ def build_corruption(
         given["schedule"] = build(schedule, SCHEDULES, section="corruption.schedule")
         spec = {key: value for key, value in spec.items() if key != "schedule"}
     corruption: Corruption = build(spec, CORRUPTIONS, section="corruption", **given)
-    if isinstance(corruption, SpanMasking) and corruption.lengths == "corpus":
-        corruption = corruption.with_lengths(unit_lengths(corruption.level))
-    if isinstance(corruption, SoftMasking) and corruption.is_lexical and token_classes is not None:
-        corruption = corruption.with_table(token_classes(corruption))
-    return corruption
+    return corruption.with_statistics(unit_lengths=unit_lengths, token_classes=token_classes)
 
 
 def required_levels(corruption: Corruption, model: nn.Module) -> tuple[str, ...]:

@@ -20,19 +20,14 @@ from hdiff.analysis.predictions import (
     span_predictions,
     token_predictions,
 )
-from hdiff.analysis.states import TIMES, TOKENS_PER_BATCH, State, states, trunk_output
+from hdiff.analysis.states import TIMES, TOKENS_PER_BATCH, State, states
 from hdiff.analysis.token_loss import token_nats
-from hdiff.corruption import Cascade
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.errors import DataError
 from hdiff.evaluation.bounds import evaluation_rows
 from hdiff.factory import required_levels
 from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.models.denoiser import Denoiser
-from hdiff.models.gaussian_denoiser import GaussianDenoiser
-from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.parsers.buckets import Buckets
 from hdiff.runs.folder import RunFolder
 from hdiff.seeds import derive_seed
@@ -70,7 +65,7 @@ def analyse_run(run: RunFolder, *, weights: str | None = None, seed: int = 0) ->
             f"prepare it anew:",
             f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(run.path / 'tokenizer.json'))}",
         )
-    is_exact = isinstance(run.model, Autoregressive)
+    is_exact = run.autoregressive is not None
     levels = () if is_exact else required_levels(run.corruption, run.model)
     blocks = PackedBlocks.build(prepared, "validation", levels=levels, **run.recipe.data.packing())
     wanted = max(1, NUM_TOKENS // blocks.sequence_length)
@@ -103,15 +98,9 @@ def is_current(analysis: Mapping[str, Any] | None, weights: str | None) -> bool:
 
 def _what_is_predicted(run: RunFolder) -> str:
     """Which tokens count, for people."""
-    if isinstance(run.model, Autoregressive):
+    if run.autoregressive is not None:
         return "every token, given those before it"
-    if isinstance(run.model, UniformDenoiser):
-        return "every token, given a text in which some were replaced"
-    if isinstance(run.model, GaussianDenoiser):
-        return "every token, given noisy embeddings"
-    if isinstance(run.corruption, Cascade) and run.corruption.type_sizes:
-        return "hidden tokens whose types are visible, given all that is visible"
-    return "hidden tokens, given the visible ones"
+    return run.corruption.predicted
 
 
 class _Seen:
@@ -132,8 +121,8 @@ class _Seen:
     @torch.no_grad()
     def look(self, generator: torch.Generator) -> None:
         """Runs the model."""
-        if isinstance(self.run.model, Autoregressive):
-            self._read_on(self.run.model)
+        if self.run.autoregressive is not None:
+            self._read_on(self.run.autoregressive)
             return
         for state in states(
             self.run.corruption, self.blocks, self.rows, generator=generator, device=self.device
@@ -149,25 +138,22 @@ class _Seen:
         return {**entries, "planner_level": None if planner is None else planner.level}
 
     def _predict(self, state: State) -> None:
-        model, corrupted = self.run.model, state.corrupted
-        if isinstance(model, (UniformDenoiser, GaussianDenoiser)):
-            log_probs = model(corrupted).log_probs
-            self._keep(state, -log_probs.gather(1, state.targets[:, None]).squeeze(1))
-        else:
-            assert isinstance(model, (Denoiser, BlockDenoiser)), "an autoregressive model has no states"
-            self._predict_masked(model, state)
-
-    def _predict_masked(self, model: Denoiser | BlockDenoiser, state: State) -> None:
-        hidden, packed, support = trunk_output(model, state.corrupted)
-        state = state.reading(hidden)
+        model: Any = self.run.denoiser
         targets = state.targets
+        if not hasattr(model, "read"):  # every token is predicted, and no trunk output stands for hidden ones
+            log_probs = model(state.corrupted).log_probs
+            self._keep(state, -log_probs.gather(1, targets[:, None]).squeeze(1))
+            return
+        hidden, packed, support = model.read(state.corrupted)
+        state = state.reading(hidden)
         self._keep(state, token_nats(model.head, packed, targets, state.corrupted.spans, support=support))
         keep = self.predictions
         keep["tokens"].append(token_predictions(model.head, state, packed, support, targets=targets))
         if bool((state.corrupted.spans.length > 1).any()):
             keep["spans"].append(span_predictions(model.head, state, packed, support, targets=targets))
-        if isinstance(model, Denoiser) and model.planner is not None:
-            plan, level = model.planner(hidden), model.planner.level
+        planner = getattr(model, "planner", None)
+        if planner is not None:
+            plan, level = planner(hidden), planner.level
             keep["boundary"].append(boundary_predictions(plan, state, level=level))
             if level in state.batch.labels:
                 keep["label"].append(label_predictions(plan, state, level=level))

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption import Corrupted, Corruption
-from hdiff.corruption.block_masking import BlockCorrupted
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
-from hdiff.models.block_denoiser import BlockDenoiser
-from hdiff.models.denoiser import Denoiser, padding_mask
 
 TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Midpoints of five equal parts of (0, 1]: their mean is one over t ~ U(0, 1]."""
@@ -91,31 +88,3 @@ def states(
             corrupted = corruption.corrupt(batch, t, generator=generator)
             place = torch.arange(first, first + len(chosen), device=device)
             yield State(place, time, batch, corrupted)
-
-
-def trunk_output(
-    denoiser: Denoiser | BlockDenoiser, corrupted: Corrupted
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What the heads read.
-
-    Args:
-        denoiser: A model of masked text.
-        corrupted: A state.
-
-    Returns:
-        Trunk output of all positions, float (B, L, D), and of the packed ones, float (P, D); tokens that
-        visible classes leave possible, bool (P, V), or None.
-    """
-    real, spans = padding_mask(corrupted.token_mask), corrupted.spans
-    if isinstance(denoiser, BlockDenoiser):
-        assert isinstance(corrupted, BlockCorrupted), "a run has the corruption of its model"
-        hidden = denoiser.noised_hidden(corrupted.x_t, corrupted.context, real)
-        return hidden, spans.gather(hidden), None
-    hidden = denoiser.hidden(
-        corrupted.x_t,
-        real,
-        types_t=corrupted.types_t,
-        document_ids=corrupted.document_ids,
-        flags=corrupted.flags,
-    )
-    return hidden, spans.gather(hidden), denoiser.support(corrupted.types_t, spans)

@@ -35,7 +35,6 @@ from hdiff.corruption import (
     SoftMasking,
     SpanMasking,
     TokenMasking,
-    TokenRates,
     TreeCascade,
     UniformState,
     UnitMasking,
@@ -236,24 +235,14 @@ def _subject(name: str, corruption: Corruption, *, is_lexical: bool = False) -> 
             f"the corruption has mask_id {corruption.mask_id}; the audit's language has {_V} tokens, so give "
             f"mask_id={_V}"
         )
-    if isinstance(corruption, BlockMasking) and corruption.block_size >= AuditLanguage.length:
-        corruption = copy(corruption)
-        corruption.block_size = 2  # a single block would be flat masking
-        name = f"{name} (blocks of 2)"
-    if isinstance(corruption, SoftMasking) and corruption.is_lexical and corruption.table is None:
-        corruption = corruption.with_table(stand_in_classes({"classes": corruption.class_spec}, _V))
-    if isinstance(corruption, LearnedRates) and corruption.rates is None:
-        corruption = corruption.with_rates(_unequal_rates(corruption))
+    if (small := corruption.for_toy_language(_V, AuditLanguage.length)).block_size != corruption.block_size:
+        name = f"{name} (blocks of {small.block_size})"
+    corruption = small.with_statistics(
+        token_classes=lambda asking: stand_in_classes({"classes": asking.class_spec}, _V)
+    )
     num_buckets = int(getattr(corruption, "num_buckets", 2))
     language = AuditLanguage(is_lexical=is_lexical, num_buckets=min(num_buckets, 2))
     return Subject(name, corruption, language)
-
-
-def _unequal_rates(corruption: LearnedRates) -> TokenRates:
-    """Speeds as they may be after training; equal ones would hide most errors."""
-    rates = corruption.new_rates(_V)
-    rates.set_speeds(corruption.max_ratio ** torch.tensor([0.2, -0.2, 0.0]))
-    return rates.requires_grad_(False)
 
 
 def _run(subject: Subject, heads: Sequence[HeadSpec], *, with_states: bool = True) -> list[Check]:
@@ -261,7 +250,7 @@ def _run(subject: Subject, heads: Sequence[HeadSpec], *, with_states: bool = Tru
     if kind not in FAMILIES:
         return [subject.unaudited(f"{kind.__name__} is not in hdiff.audit.FAMILIES")]
     family = FAMILIES[kind]
-    if isinstance(subject.corruption, LearnedRates):  # speeds weigh the scores of a product head
+    if not subject.corruption.takes_joint_heads:
         heads = [head for head in heads if head_name(head) == "product"]
     try:
         checks = [result for weigh in family.weights for result in weigh(subject)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -151,8 +152,7 @@ def exact_denoiser(subject: Subject) -> ExactDenoiser:
 
 
 def _blocks(subject: Subject) -> BlockMasking:
-    assert isinstance(subject.corruption, BlockMasking), "BlockCorrupted is what it makes"
-    return subject.corruption
+    return cast(BlockMasking, subject.corruption)  # BlockCorrupted is what it makes
 
 
 def _sums(subject: Subject, nats: Tensor) -> Tensor:

@@ -208,9 +208,8 @@ def _chain_tables(speeds: Tensor) -> tuple[Tensor, Tensor]:
 
 def _hidden_speeds(corruption: Corruption, batch: Batch) -> Tensor | None:
     """Speeds that the state does not show, float64 (N, L); None if there are none."""
-    if isinstance(corruption, LearnedRates):
-        return corruption.log_speed(batch).detach().exp()
-    return corruption.speeds.per_token(batch) if isinstance(corruption, RateMatched) else None
+    speeds = corruption.token_speeds(batch)
+    return None if speeds is None else speeds.detach()
 
 
 def _check_known(corruption: Corruption, corrupted: Corrupted) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any, cast
 
 import torch
@@ -15,14 +16,12 @@ from torch import Tensor, nn
 from hdiff.audit.checks import Check, Subject
 from hdiff.audit.exact import ExactDenoiser, ExactReading
 from hdiff.corruption import (
-    BlockMasking,
     Corruption,
     LearnedRates,
     RateMatched,
     SoftMasking,
     TokenMasking,
     TreeCascade,
-    UnitMasking,
 )
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -95,36 +94,51 @@ def _slowest(races: list[_Race], p: float) -> list[Tensor]:
     return [race.time <= border for race in races]
 
 
+@singledispatch
 def _races(corruption: Corruption, batch: Batch, generator: torch.Generator) -> tuple[list[_Race], int]:
     """Times of every stream in the order of generation, and the place of the tokens among them."""
-    alone, ones = batch.units("token"), torch.ones(batch.input_ids.shape, dtype=torch.float64)
-    if isinstance(corruption, TreeCascade):
-        return _tree_races(corruption, batch, generator)
-    if isinstance(corruption, SoftMasking):
-        races: list[_Race] = []
-        for k in (*[corruption.class_k] * len(corruption.type_sizes), corruption.token_k):
-            races.append(_race(races[-1].time if races else None, alone, k * ones, generator))
-        return races, len(races) - 1
-    if isinstance(corruption, RateMatched):
-        speed = ones * corruption.speeds.k[0]
-        for bucket, k in enumerate(corruption.speeds.k[1:], 1):
-            assert batch.salience_buckets is not None
-            speed[batch.salience_buckets == bucket] = k
-        if corruption.speeds.level is not None:
-            units = batch.units(corruption.speeds.level)
-            others = (units[:, :, None] == units[:, None, :]).sum(-1)
-            speed[others > 1] *= corruption.speeds.k_inside
-        return [_race(None, alone, speed, generator)], 0
-    if isinstance(corruption, LearnedRates):
-        assert corruption.rates is not None
-        for token, log_k in enumerate(corruption.rates.log_speed.tolist()):
-            ones[batch.input_ids == token] = math.exp(log_k)
-        return [_race(None, alone, ones, generator)], 0
-    assert isinstance(corruption, UnitMasking)
-    return [_race(None, corruption.units(batch, generator=generator), ones, generator)], 0
+    masked = corruption.masked_units()
+    assert masked is not None, "families of other laws have a function of their own"
+    return [_race(None, masked.units(batch, generator=generator), _ones(batch), generator)], 0
 
 
-def _tree_races(tree: TreeCascade, batch: Batch, generator: torch.Generator) -> tuple[list[_Race], int]:
+def _ones(batch: Batch) -> Tensor:
+    return torch.ones(batch.input_ids.shape, dtype=torch.float64)
+
+
+@_races.register
+def _(corruption: SoftMasking, batch: Batch, generator: torch.Generator) -> tuple[list[_Race], int]:
+    races: list[_Race] = []
+    for k in (*[corruption.class_k] * len(corruption.type_sizes), corruption.token_k):
+        above = races[-1].time if races else None
+        races.append(_race(above, batch.units("token"), k * _ones(batch), generator))
+    return races, len(races) - 1
+
+
+@_races.register
+def _(corruption: RateMatched, batch: Batch, generator: torch.Generator) -> tuple[list[_Race], int]:
+    speed = _ones(batch) * corruption.speeds.k[0]
+    for bucket, k in enumerate(corruption.speeds.k[1:], 1):
+        assert batch.salience_buckets is not None
+        speed[batch.salience_buckets == bucket] = k
+    if corruption.speeds.level is not None:
+        units = batch.units(corruption.speeds.level)
+        others = (units[:, :, None] == units[:, None, :]).sum(-1)
+        speed[others > 1] *= corruption.speeds.k_inside
+    return [_race(None, batch.units("token"), speed, generator)], 0
+
+
+@_races.register
+def _(corruption: LearnedRates, batch: Batch, generator: torch.Generator) -> tuple[list[_Race], int]:
+    assert corruption.rates is not None
+    speed = _ones(batch)
+    for token, log_k in enumerate(corruption.rates.log_speed.tolist()):
+        speed[batch.input_ids == token] = math.exp(log_k)
+    return [_race(None, batch.units("token"), speed, generator)], 0
+
+
+@_races.register
+def _(tree: TreeCascade, batch: Batch, generator: torch.Generator) -> tuple[list[_Race], int]:
     alone, ones = batch.units("token"), torch.ones(batch.input_ids.shape, dtype=torch.float64)
     coarse_first = tree.direction == "coarse_to_fine"
     order = [*tree.levels, "token"] if coarse_first else ["token", *tree.levels[::-1]]
@@ -186,14 +200,14 @@ def _sampled(subject: Subject, generator: torch.Generator) -> Tensor:
     length = subject.language.length
     assert subject.corruption.mask_id is not None
     rows = torch.full((NUM_SAMPLES, length), subject.corruption.mask_id)
-    if isinstance(subject.corruption, BlockMasking):
+    if subject.corruption.block_size is not None:
         # Later blocks are hidden as a whole, so the visible tokens are all that a block may read.
         tokens = TokenMasking(mask_id=subject.corruption.mask_id)
         model = _ForAncestral(ExactDenoiser(subject.language, tokens), subject.corruption.block_size)
         blocks = BlockSampler(length)
         return blocks.sample(cast(Any, model), subject.corruption, rows, generator=generator).tokens
     exact = ExactDenoiser(subject.language, subject.corruption)
-    if isinstance(subject.corruption, UnitMasking):
+    if subject.corruption.keeps_documents_apart:
         ancestral, model = AncestralSampler(length), cast(Any, _ForAncestral(exact))
         return ancestral.sample(model, subject.corruption, rows, generator=generator).tokens
     return chain_sample(exact.read, subject.corruption, rows, generator=generator).tokens

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from hdiff.audit.checks import BERNOULLI_ROWS, Check, Draw, Subject, draw, mean_and_error
-from hdiff.corruption import BlockMasking, Corrupted, LearnedRates, SoftMasking
+from hdiff.corruption import Corrupted
+from hdiff.factory import DiffusionModel, build_network, stand_in_classes
 from hdiff.heads import HEADS, Head
 from hdiff.layers.trunk import Trunk
-from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo
 from hdiff.packed_spans import PackedSpans
@@ -38,11 +37,10 @@ def head_name(head: HeadSpec) -> str:
 def small_denoiser(subject: Subject, head: HeadSpec) -> Denoiser:
     """`small_network` of a corruption that is not one of blocks."""
     model = small_network(subject, head)
-    assert isinstance(model, Denoiser), "blocks have checks of their own"
-    return model
+    return cast(Denoiser, model)  # blocks have checks of their own
 
 
-def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
+def small_network(subject: Subject, head: HeadSpec) -> DiffusionModel:
     """A tiny denoiser that fits a corruption, with the same weights each time.
 
     Args:
@@ -56,7 +54,6 @@ def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
         RecipeError: If there is no such head.
     """
     from hdiff.components import build
-    from hdiff.factory import stand_in_classes
 
     spec = {"kind": head} if isinstance(head, str) else head
     step = 4 * int(spec.get("num_heads", 1))  # attention heads must divide the width
@@ -73,22 +70,15 @@ def small_network(subject: Subject, head: HeadSpec) -> Denoiser | BlockDenoiser:
         return made(size, classes=tables) if tables else made(size)
 
     corruption = subject.corruption
-    table = corruption.table if isinstance(corruption, SoftMasking) and corruption.is_lexical else None
-    rates = deepcopy(corruption.rates) if isinstance(corruption, LearnedRates) else None
+    options = corruption.network_options(subject.language.vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        if isinstance(corruption, BlockMasking):
-            trunk = Trunk(width, depth=2, num_heads=2)  # what clean tokens read shows in the next layer
-            return BlockDenoiser(trunk, token_head(), block_size=corruption.block_size)
-        return Denoiser(
-            Trunk(width, depth=1, num_heads=2),
-            token_head(),
-            type_heads=[made(size) for size in corruption.type_sizes],
-            predicts_speed=corruption.predicts_speed,
-            token_classes=None if table is None else torch.tensor(table),
-            class_parents=corruption.parents if isinstance(corruption, SoftMasking) else (),
-            token_rates=None if rates is None else rates.requires_grad_(),
-        )
+        # Blocks: what clean tokens read shows in the next layer.
+        trunk = Trunk(width, depth=1 if corruption.sees_whole_rows else 2, num_heads=2)
+        tokens = token_head()
+        if corruption.network == "denoiser":
+            options["type_heads"] = [made(size) for size in corruption.type_sizes]
+        return build_network(corruption.network, trunk, tokens, options)
 
 
 def bound_above_entropy(subject: Subject, head: HeadSpec) -> list[Check]:

@@ -6,27 +6,26 @@ Dimensions: B batch, L tokens, N strings, P packed tokens, V vocabulary, E embed
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from hdiff.audit.checks import Check, Subject, mean_and_error
 from hdiff.audit.language import AuditLanguage
-from hdiff.corruption import Corrupted, Gaussian, UniformState, sample_times
+from hdiff.corruption import Gaussian, UniformState, sample_times
 from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
 from hdiff.corruption.uniform_state import UniformCorrupted
-from hdiff.factory import build_sampler
+from hdiff.factory import build_network, build_sampler
 from hdiff.heads import ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.gaussian_denoiser import (
-    GaussianDenoiser,
     GaussianOutput,
     expected_embedding,
     log_probs_at_zero,
     token_log_likelihood,
 )
-from hdiff.models.uniform_denoiser import UniformDenoiser, UniformOutput
+from hdiff.models.uniform_denoiser import UniformOutput
 from hdiff.objectives import nelbo
 
 ROWS = 40_000
@@ -41,9 +40,14 @@ class ExactUniform:
 
     Args:
         language: The language.
+        corruption: What is audited.
     """
 
-    def __init__(self, language: AuditLanguage) -> None:
+    has_uniform_predictor = True
+    is_squared = True  # t = u^2 counts 2 u, which tames weights of 1 / t
+    num_rows = ROWS
+
+    def __init__(self, language: AuditLanguage, corruption: UniformState) -> None:
         self.language = language
 
     def log_probs(self, x_t: Tensor, p: Tensor) -> Tensor:
@@ -60,8 +64,12 @@ class ExactUniform:
         joint = torch.stack(found, 1)
         return (joint / joint.sum(-1, keepdim=True)).log()
 
-    def __call__(self, corrupted: Corrupted) -> UniformOutput:
-        assert isinstance(corrupted, UniformCorrupted)
+    def frequency(self, corrupted: UniformCorrupted, p_mask: float) -> tuple[float, Tensor]:
+        """How often a token should differ from x_0 at one time, and whether each does."""
+        some = 1 - 1 / self.language.vocab_size  # others are replaced by themselves
+        return p_mask * some, (corrupted.x_t != corrupted.x_0).double().flatten()
+
+    def __call__(self, corrupted: UniformCorrupted) -> UniformOutput:
         return UniformOutput(corrupted.spans.gather(self.log_probs(corrupted.x_t, corrupted.p)))
 
 
@@ -70,11 +78,16 @@ class ExactGaussian:
 
     Args:
         language: The language.
-        width: Width E of a fixed table of embeddings.
+        corruption: What is audited; it has the width E of a fixed table of embeddings.
     """
 
-    def __init__(self, language: AuditLanguage, width: int) -> None:
-        self.language = language
+    has_uniform_predictor = False
+    is_squared = False
+    num_rows = 5 * ROWS  # cheap, and noisier
+
+    def __init__(self, language: AuditLanguage, corruption: Gaussian) -> None:
+        self.language, self.corruption = language, corruption
+        width = corruption.embedding_width
         table = torch.randn(language.vocab_size, width, generator=torch.Generator().manual_seed(1))
         self._table: Tensor = torch.nn.functional.normalize(table.double(), dim=-1) * width**0.5
 
@@ -95,8 +108,13 @@ class ExactGaussian:
         log_marginals: Tensor = marginals.clamp(min=1e-300).log()
         return log_marginals
 
-    def __call__(self, corrupted: Corrupted) -> GaussianOutput:
-        assert isinstance(corrupted, GaussianCorrupted)
+    def frequency(self, corrupted: GaussianCorrupted, p_mask: float) -> tuple[float, Tensor]:
+        """The variance that the noise of a state should have at one time, and its squares."""
+        low, high = self.corruption.log_snr_min, self.corruption.log_snr_max
+        z_t = noisy_embedding(torch.zeros_like(corrupted.noise), corrupted.noise, corrupted.log_snr)
+        return 1 / (1 + math.exp(high + (low - high) * p_mask)), z_t.double().square().flatten()
+
+    def __call__(self, corrupted: GaussianCorrupted) -> GaussianOutput:
         clean = self._table[corrupted.x_0]
         z_t = noisy_embedding(clean, corrupted.noise, corrupted.log_snr)
         log_probs = corrupted.spans.gather(self.log_probs(z_t, corrupted.log_snr))
@@ -114,7 +132,7 @@ def exact_noise(subject: Subject) -> list[Check]:
     """The exact posterior scores the entropy; for replacement a uniform predictor scores log V per token."""
     language, checks = subject.language, []
     entropy = language.entropy
-    if isinstance(subject.corruption, UniformState):
+    if _exact(subject).has_uniform_predictor:
         uniform = language.length * math.log(language.vocab_size)
         mean, error = mean_and_error(_nats(subject, _uniform, seed=1))
         passed = abs(mean - uniform) <= 4 * error < 0.1 * uniform
@@ -128,22 +146,14 @@ def exact_noise(subject: Subject) -> list[Check]:
 
 def noise_frequency(subject: Subject) -> list[Check]:
     """How often tokens differ from x_0, or the variance of the noise, at three times: standard errors off."""
-    farthest = 0.0
+    farthest, exact = 0.0, _exact(subject)
     for t in (0.25, 0.5, 0.9):
         batch = subject.language.sample(ROWS, torch.Generator().manual_seed(3))
         times = torch.full((ROWS,), t, dtype=torch.float64)
         corrupted = subject.corruption.corrupt(batch, times, generator=torch.Generator().manual_seed(4))
         p_mask = float(subject.corruption.schedule.p_mask(times)[0])
-        if isinstance(corrupted, UniformCorrupted):
-            expected = p_mask * (1 - 1 / subject.language.vocab_size)  # some are replaced by themselves
-            mean, error = mean_and_error((corrupted.x_t != corrupted.x_0).double().flatten())
-        else:
-            assert isinstance(corrupted, GaussianCorrupted)
-            assert isinstance(subject.corruption, Gaussian)
-            low, high = subject.corruption.log_snr_min, subject.corruption.log_snr_max
-            expected = 1 / (1 + math.exp(high + (low - high) * p_mask))
-            z_t = noisy_embedding(torch.zeros_like(corrupted.noise), corrupted.noise, corrupted.log_snr)
-            mean, error = mean_and_error(z_t.double().square().flatten())
+        expected, seen = exact.frequency(cast(Any, corrupted), p_mask)
+        mean, error = mean_and_error(seen)
         farthest = max(farthest, abs(mean - expected) / error)
     return [subject.check("masking_frequency", farthest, 0.0, 4.0, farthest <= 4)]
 
@@ -170,11 +180,8 @@ def noise_network(subject: Subject, head: object) -> list[Check]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         trunk, product = Trunk(16, depth=1, num_heads=2), ProductHead(subject.language.vocab_size, 16)
-        model: torch.nn.Module = (
-            GaussianDenoiser(trunk, product, embedding_width=subject.corruption.embedding_width)
-            if isinstance(subject.corruption, Gaussian)
-            else UniformDenoiser(trunk, product)
-        )
+        options = subject.corruption.network_options(subject.language.vocab_size)
+        model = build_network(subject.corruption.network, trunk, product, options)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for step in range(TRAINING_STEPS):
         loss = _nats(subject, model, seed=100 + step, num_rows=128).mean()
@@ -189,25 +196,25 @@ def noise_network(subject: Subject, head: object) -> list[Check]:
 
 
 def _nats(subject: Subject, model: Any, *, seed: int, num_rows: int | None = None) -> Tensor:
-    """One estimate of the bound per row, float64 (B,); t = u^2 counts 2 u, which tames weights of 1 / t."""
-    generator = torch.Generator().manual_seed(seed)
-    is_gaussian = isinstance(subject.corruption, Gaussian)  # cheap, and noisier
-    batch = subject.language.sample(num_rows or (5 if is_gaussian else 1) * ROWS, generator)
+    """One estimate of the bound per row, float64 (B,)."""
+    generator, exact = torch.Generator().manual_seed(seed), EXACT[subject.corruption.network]
+    batch = subject.language.sample(num_rows or exact.num_rows, generator)
     t = sample_times(batch, generator=generator).double().clamp(max=1.0)
     factor = torch.ones_like(t)
-    if isinstance(subject.corruption, UniformState):
+    if exact.is_squared:
         t, factor = t**2, 2 * t
     corrupted = subject.corruption.corrupt(batch, t, generator=generator)
     return nelbo(model(corrupted), batch, corrupted).nats.double() * factor
 
 
-def _uniform(corrupted: Corrupted) -> UniformOutput:
-    assert isinstance(corrupted, UniformCorrupted)
+def _uniform(corrupted: UniformCorrupted) -> UniformOutput:
     size = corrupted.vocab_size
     return UniformOutput(torch.full((corrupted.spans.num_spans, size), -math.log(size), dtype=torch.float64))
 
 
-def _exact(subject: Subject) -> ExactUniform | ExactGaussian:
-    if isinstance(subject.corruption, Gaussian):
-        return ExactGaussian(subject.language, subject.corruption.embedding_width)
-    return ExactUniform(subject.language)
+EXACT: dict[str, Any] = {"uniform_denoiser": ExactUniform, "gaussian_denoiser": ExactGaussian}
+"""Network of a corruption (`Corruption.network`) -> the best prediction for it."""
+
+
+def _exact(subject: Subject) -> Any:
+    return EXACT[subject.corruption.network](subject.language, subject.corruption)

@@ -6,6 +6,7 @@ Dimensions: B batch, L tokens, S spans, R type streams.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, final
 
@@ -95,6 +96,10 @@ class Corrupted:
         return None
 
 
+UnitLengths = Callable[[str], Sequence[float]]
+TokenClasses = Callable[[Any], Any]
+
+
 class MaskedUnits(Protocol):
     """Units of hidden tokens that may be filled in any order; `UnitMasking` is one."""
 
@@ -120,9 +125,23 @@ class Corruption(ABC):
 
     Attributes:
         network: Kind of network that restores it (`hdiff.factory.NETWORKS`).
+        takes_joint_heads: Whether a head may predict several tokens jointly; else it is a product.
+        can_be_planned: Whether a planner can say what is filled next.
+        sees_whole_rows: Whether every token of its network sees all others.
+        keeps_documents_apart: Whether its states say which document a token belongs to.
+        is_cascade: Whether types are generated beside the tokens, stream by stream.
+        predicted: Which tokens its network predicts, for people.
+        block_size: Tokens of a block, where blocks are filled one after another.
     """
 
     network: ClassVar[str] = "denoiser"
+    takes_joint_heads: ClassVar[bool] = True
+    can_be_planned: ClassVar[bool] = True
+    sees_whole_rows: ClassVar[bool] = True
+    keeps_documents_apart: ClassVar[bool] = False
+    is_cascade: ClassVar[bool] = False
+    predicted: ClassVar[str] = "hidden tokens, given the visible ones"
+    block_size: int | None = None
 
     def __init__(self, *, mask_id: int | None = None, schedule: Schedule | None = None) -> None:
         self.mask_id = mask_id
@@ -180,6 +199,48 @@ class Corruption(ABC):
     def flag_levels(self) -> tuple[str, ...]:
         """Levels whose units the state tells from random ones, by the flags 1, 2 ... at hidden tokens."""
         return ()
+
+    def network_options(self, vocab_size: int) -> dict[str, Any]:
+        """Arguments of its network besides trunk, head, type heads and planner.
+
+        Args:
+            vocab_size: Vocabulary V.
+        """
+        return {"predicts_speed": self.predicts_speed, "num_flags": len(self.flag_levels)}
+
+    def with_statistics(
+        self, *, unit_lengths: UnitLengths | None = None, token_classes: TokenClasses | None = None
+    ) -> Corruption:
+        """This corruption with what it takes from the training split filled in.
+
+        Args:
+            unit_lengths: Gives the distribution of unit lengths of a level; None: not at hand.
+            token_classes: Gives the class of each token id for the corruption that asks; None: not at hand.
+
+        Returns:
+            The corruption itself where it takes nothing.
+        """
+        return self
+
+    def for_toy_language(self, vocab_size: int, length: int) -> Corruption:
+        """This corruption as an audit sees it: one that texts of a few tokens can tell from simpler ones.
+
+        Args:
+            vocab_size: Vocabulary V.
+            length: Tokens of a text.
+
+        Returns:
+            The corruption itself where nothing has to be chosen.
+        """
+        return self
+
+    def token_speeds(self, batch: Batch) -> Tensor | None:
+        """Hidden masking speed of every token, float64 (B, L); None where speeds are equal or visible.
+
+        Args:
+            batch: The clean batch.
+        """
+        return None
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         """Its sampler, as a recipe names it.

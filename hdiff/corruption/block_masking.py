@@ -5,6 +5,7 @@ Dimensions: B batch, L tokens, K blocks of a row.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -60,6 +61,9 @@ class BlockMasking(Corruption):
     """
 
     network = "block_denoiser"
+    can_be_planned = False
+    sees_whole_rows = False
+    block_size: int
 
     def __init__(
         self,
@@ -105,6 +109,16 @@ class BlockMasking(Corruption):
     @property
     def conditional_on_structure(self) -> bool:
         return False
+
+    def network_options(self, vocab_size: int) -> dict[str, Any]:
+        return {"block_size": self.block_size}
+
+    def for_toy_language(self, vocab_size: int, length: int) -> BlockMasking:
+        if self.block_size < length:
+            return self
+        blocks = copy(self)
+        blocks.block_size = 2  # a single block would be flat masking
+        return blocks
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         return {"kind": "blocks"}

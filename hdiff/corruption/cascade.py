@@ -59,6 +59,9 @@ class Cascade(Corruption):
         count: `exact`, or `bernoulli` (each unit by its own time).
     """
 
+    is_cascade = True
+    predicted = "hidden tokens whose types are visible, given all that is visible"
+
     def __init__(
         self, *, mask_id: int | None = None, schedule: Schedule | None = None, count: Count = "exact"
     ) -> None:

@@ -74,6 +74,9 @@ class Gaussian(Corruption):
     """
 
     network = "gaussian_denoiser"
+    takes_joint_heads = False
+    can_be_planned = False
+    predicted = "every token, given noisy embeddings"
 
     def __init__(
         self,
@@ -112,6 +115,9 @@ class Gaussian(Corruption):
 
     def required_levels(self) -> tuple[str, ...]:
         return self.speeds.required_levels
+
+    def network_options(self, vocab_size: int) -> dict[str, Any]:
+        return {"embedding_width": self.embedding_width}
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         return {"kind": "gaussian"}

@@ -5,9 +5,9 @@ Dimensions: B batch, L tokens, V vocabulary.
 
 from __future__ import annotations
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class LearnedRates(Corruption):
         count: `exact` (the chain of states without its times) or `bernoulli` (each token by its own time).
     """
 
+    takes_joint_heads = False  # learned speeds weigh the scores of single tokens
+
     def __init__(
         self,
         *,
@@ -59,6 +61,20 @@ class LearnedRates(Corruption):
     @property
     def predicts_speed(self) -> bool:
         return True
+
+    def network_options(self, vocab_size: int) -> dict[str, Any]:
+        rates = self.new_rates(vocab_size) if self.rates is None else deepcopy(self.rates).requires_grad_()
+        return {**super().network_options(vocab_size), "token_rates": rates}
+
+    def for_toy_language(self, vocab_size: int, length: int) -> LearnedRates:
+        if self.rates is not None:
+            return self
+        rates = self.new_rates(vocab_size)  # equal ones would hide most errors
+        rates.set_speeds(self.max_ratio ** torch.tensor([0.2, -0.2, 0.0]).repeat(vocab_size)[:vocab_size])
+        return self.with_rates(rates.requires_grad_(False))
+
+    def token_speeds(self, batch: Batch) -> Tensor:
+        return self.log_speed(batch).exp()
 
     def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
         return [single_stream(is_masked, 1.0, None)]  # the model predicts the speeds

@@ -82,6 +82,9 @@ class RateMatched(Corruption):
     def predicts_speed(self) -> bool:
         return True
 
+    def token_speeds(self, batch: Batch) -> Tensor:
+        return self.speeds.per_token(batch)
+
     def masked_units(self) -> TokenMasking:
         return TokenMasking(mask_id=self.mask_id)  # its denoiser fills tokens in any order
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Count, check_k
+from hdiff.corruption.base import Count, TokenClasses, UnitLengths, check_k
 from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.corruption.type_code import TypeCode
 from hdiff.corruption.visible_streams import VisibleStream, single_stream
@@ -125,6 +125,18 @@ class SoftMasking(Cascade):
 
     def unconditional(self) -> SoftMasking:
         return self
+
+    def network_options(self, vocab_size: int) -> dict[str, Any]:
+        classes = None if self.table is None or not self.is_lexical else torch.tensor(self.table)
+        options = super().network_options(vocab_size)
+        return {**options, "token_classes": classes, "class_parents": self.parents}
+
+    def with_statistics(
+        self, *, unit_lengths: UnitLengths | None = None, token_classes: TokenClasses | None = None
+    ) -> SoftMasking:
+        if not self.is_lexical or self.tables or token_classes is None:
+            return self
+        return self.with_table(token_classes(self))
 
     def with_table(self, table: Tables) -> SoftMasking:
         """The same corruption with the class of each token id filled in."""

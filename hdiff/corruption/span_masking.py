@@ -12,7 +12,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Count
+from hdiff.corruption.base import Count, TokenClasses, UnitLengths
 from hdiff.corruption.row_noise import categorical, rand
 from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
@@ -115,6 +115,13 @@ class SpanMasking(UnitMasking):
     def with_lengths(self, lengths: Sequence[float]) -> SpanMasking:
         """The same corruption with a given distribution of random span lengths."""
         return self._replace(lengths=_length_distribution(lengths))
+
+    def with_statistics(
+        self, *, unit_lengths: UnitLengths | None = None, token_classes: TokenClasses | None = None
+    ) -> SpanMasking:
+        if self.lengths != "corpus" or unit_lengths is None:
+            return self
+        return self.with_lengths(unit_lengths(self.level))
 
     def unconditional(self) -> SpanMasking:
         if self.segmentation == "random":

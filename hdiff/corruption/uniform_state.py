@@ -62,6 +62,9 @@ class UniformState(Corruption):
     """
 
     network = "uniform_denoiser"
+    takes_joint_heads = False
+    can_be_planned = False
+    predicted = "every token, given a text in which some were replaced"
 
     def __init__(
         self,
@@ -84,6 +87,9 @@ class UniformState(Corruption):
 
     def unconditional(self) -> UniformState:
         return UniformState(mask_id=self.mask_id, schedule=self.schedule)
+
+    def network_options(self, vocab_size: int) -> dict[str, Any]:
+        return {}
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         return {"kind": "replacement"}

@@ -44,6 +44,8 @@ class UnitMasking(Corruption):
         super().__init__(mask_id=mask_id, schedule=schedule)
         self.count = check_count(count, schedule)
 
+    keeps_documents_apart = True
+
     def masked_units(self) -> UnitMasking:
         return self
 

@@ -6,7 +6,7 @@ Dimensions: B rows, L tokens, D width, V vocabulary, N pairs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
@@ -110,18 +110,18 @@ def subject_of_run(run: RunFolder) -> Subject:
             generates.
     """
     denoiser, kind = run.denoiser, run.recipe.corruption["kind"]
-    if not isinstance(denoiser, Denoiser):
+    if run.corruption.network != "denoiser":
         raise DataError(
             f"{run.path} was trained with corruption '{kind}', whose model fills no masks from text on both "
             f"sides; diagnose a run of token_masking, span_masking or rate_matched"
         )
-    if len(denoiser.type_heads):
+    if run.corruption.type_sizes:
         raise DataError(
             f"{run.path} was trained with corruption '{kind}' and predicts a token only after its type is "
             f"generated, so that no single pass has a marginal of it; diagnose a run of token_masking, "
             f"span_masking or rate_matched"
         )
-    model, ends = RunModel(denoiser), (run.tokenizer.eos_id,)
+    model, ends = RunModel(cast(Denoiser, denoiser)), (run.tokenizer.eos_id,)
     return Subject(
         name=str(run.path),
         model=model,

@@ -12,16 +12,15 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from hdiff.corruption import Corruption, RateMatched, TokenMasking, UnitMasking
+from hdiff.corruption import Corruption
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.factory import DiffusionModel
 from hdiff.heads.sampling import GREEDY
-from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
+from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.models.wrapped import unwrapped
 from hdiff.objectives import nelbo
-from hdiff.samplers import AncestralSampler
+from hdiff.samplers import AncestralSampler, FillsMasks
 from hdiff.seeds import derive_seed
 
 
@@ -92,8 +91,7 @@ class ContinuationScorer:
         if self.num_steps is not None and self.num_steps < 1:
             raise DataError(f"num_steps is {self.num_steps}; give at least 1, or None to fill unit by unit")
         object.__setattr__(self, "model", unwrapped(self.model))
-        units = self._units()
-        if self.num_steps is not None and not isinstance(units, UnitMasking):
+        if not self._fills_units and self.num_steps is not None:
             raise DataError(
                 "steps are for models of masked units; an exact or continuous-time likelihood has none, so "
                 "leave steps out"
@@ -102,9 +100,9 @@ class ContinuationScorer:
     @property
     def likelihood(self) -> str:
         """What the figures are, for people."""
-        if isinstance(self.model, Autoregressive):
+        if as_autoregressive(self.model) is not None:
             return "exact -log p(continuation | context)"
-        if isinstance(self._units(), UnitMasking):
+        if self._fills_units:
             steps = "unit by unit" if self.num_steps is None else f"in {self.num_steps} steps"
             return (
                 f"upper bound on -log p(continuation | context, end of text), filled {steps}, mean of "
@@ -133,16 +131,17 @@ class ContinuationScorer:
             found.update(zip(places, self._score(chosen, noise), strict=True))
         return [found[place] for place in range(len(continuations))]
 
-    def _units(self) -> Corruption | None:
-        """What is filled, where no text was parsed."""
-        if isinstance(self.model, Autoregressive):
-            return None
+    @property
+    def _fills_units(self) -> bool:
+        """Whether words may be given to it on all sides."""
+        return as_autoregressive(self.model) is None and self._legal().masked_units() is not None
+
+    def _legal(self) -> Corruption:
+        """What a diffusion model fills, where no text was parsed."""
         if self.corruption is None:
             raise DataError("a diffusion model is scored with a corruption; give the one it was trained with")
         corruption = self.corruption.unconditional()
-        if isinstance(corruption, RateMatched):  # its denoiser fills masked tokens in any order
-            return TokenMasking(mask_id=corruption.mask_id)
-        if corruption.required_levels() and not isinstance(corruption, UnitMasking):
+        if corruption.required_levels() and corruption.masked_units() is None:
             raise DataError(
                 f"{type(corruption).__name__} generates units of level '{corruption.required_levels()[0]}', "
                 f"and texts that nobody parsed have none; evaluate a model of masked units, or hdiff eval"
@@ -155,7 +154,7 @@ class ContinuationScorer:
                 f"of {len(one.tokens)} tokens, {one.first} to {one.last} are to be scored; give at least "
                 f"one, after a first token that is given"
             )
-        can_be_given = isinstance(self.model, Autoregressive) or isinstance(self._units(), UnitMasking)
+        can_be_given = as_autoregressive(self.model) is not None or self._fills_units
         if one.num_given and not can_be_given:
             raise DataError(
                 f"{type(self.corruption).__name__} scores whole texts and cannot be given a context: the "
@@ -186,37 +185,35 @@ class ContinuationScorer:
         tokens = torch.tensor([one.tokens for one in chosen], device=device)
         places = torch.arange(tokens.shape[1], device=device)
         is_scored = torch.stack([(places >= one.first) & (places < one.last) for one in chosen])
-        if isinstance(self.model, Autoregressive):
-            nats, is_greedy = _exact(self.model, tokens, is_scored)
+        left_to_right = as_autoregressive(self.model)
+        if left_to_right is not None:
+            nats, is_greedy = _exact(left_to_right, tokens, is_scored)
         else:
-            units = self._units()
             generator = torch.Generator(device).manual_seed(
                 derive_seed(self.seed, "continuations", *is_scored[0].shape, int(is_scored[0].sum()), noise)
             )
-            if isinstance(units, UnitMasking):
-                nats, is_greedy = self._by_orders(units, tokens, is_scored, generator)
+            if self._fills_units:
+                nats, is_greedy = self._by_orders(self._legal(), tokens, is_scored, generator)
             else:
-                assert units is not None, "only autoregressive models have none"
-                nats, is_greedy = self._by_states(units, tokens, generator), is_scored.new_zeros(len(chosen))
+                nats = self._by_states(self._legal(), tokens, generator)
+                is_greedy = is_scored.new_zeros(len(chosen))
         return [
             ContinuationScore(*pair) for pair in zip(nats.tolist(), is_greedy.bool().tolist(), strict=True)
         ]
 
     def _by_orders(
-        self, units: UnitMasking, tokens: Tensor, is_scored: Tensor, generator: torch.Generator
+        self, units: Corruption, tokens: Tensor, is_scored: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        assert isinstance(self.model, Denoiser), "models of masked units are denoisers"
+        model = cast(FillsMasks, self.model)
         steps = self.num_steps or tokens.shape[1]
         sampler = AncestralSampler(steps)
         nats = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
         for _ in range(self.draws):
-            score = sampler.score(
-                self.model, units, Batch.of(tokens), is_hidden=is_scored, generator=generator
-            )
+            score = sampler.score(model, units, Batch.of(tokens), is_hidden=is_scored, generator=generator)
             nats += score.nats / self.draws
         greedy = AncestralSampler(steps, sampling=GREEDY)
-        text = tokens.masked_fill(is_scored, self.model.mask_id)
-        filled = greedy.sample(self.model, units, text, generator=generator).tokens
+        text = tokens.masked_fill(is_scored, model.mask_id)
+        filled = greedy.sample(model, units, text, generator=generator).tokens
         return nats, (filled == tokens).all(1)
 
     def _by_states(self, corruption: Corruption, tokens: Tensor, generator: torch.Generator) -> Tensor:

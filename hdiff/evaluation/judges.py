@@ -81,9 +81,9 @@ def _load_judge(run: RunFolder, path: str | None) -> Autoregressive | None:
     if path is None:
         return None
     judge = RunFolder.load(path)
-    if not isinstance(judge.model, Autoregressive):
+    if judge.autoregressive is None:
         raise CheckpointError(
             f"{path} holds a {judge.recipe.model.kind}; a judge is a run of recipes/judge.yaml"
         )
     check_same_vocabulary(run.tokenizer.sha256, judge.tokenizer.sha256)
-    return judge.model
+    return judge.autoregressive

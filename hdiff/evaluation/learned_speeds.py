@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hdiff.models.denoiser import Denoiser
 from hdiff.runs.folder import RunFolder
 
 
@@ -19,7 +18,7 @@ def learned_speeds(run: RunFolder, *, num_tokens: int = 20) -> dict[str, Any] | 
         `ratio` (fastest over slowest speed), `earliest` and `latest`: lists of {`token`, `k`}, the extreme
         first. k has the geometric mean 1 over the vocabulary. None if the run learns no speeds.
     """
-    rates = run.model.token_rates if isinstance(run.model, Denoiser) else None
+    rates = getattr(run.model, "token_rates", None)
     if rates is None:
         return None
     k = rates.log_speed.detach().exp()

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.corruption import Corruption, UnitMasking
+from hdiff.corruption import Corruption
 from hdiff.data.batch import Batch
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
+from hdiff.factory import DiffusionModel
 from hdiff.languages.list_operations import (
     LIST_LENGTH,
     OPERATIONS,
@@ -27,7 +28,6 @@ from hdiff.languages.list_operations import (
     factorised_floor,
     is_valid,
 )
-from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import Sampler
@@ -61,7 +61,7 @@ def evaluate_list_operations(
         DataError: If the run was trained on other text or by a corruption without masked units.
     """
     denoiser, corruption = run.denoiser, run.corruption.unconditional()
-    if not isinstance(denoiser, Denoiser) or not isinstance(corruption, UnitMasking):
+    if corruption.masked_units() is None:
         raise DataError(
             f"{run.path} was trained with {type(corruption).__name__}; answers are filled by models of "
             f"masked units, such as recipes/list_operations.yaml"
@@ -72,7 +72,7 @@ def evaluate_list_operations(
 
 
 def evaluate_answers(
-    denoiser: Denoiser,
+    denoiser: DiffusionModel,
     corruption: Corruption,
     tokenizer: Tokenizer,
     *,

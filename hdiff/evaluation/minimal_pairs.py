@@ -9,19 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from hdiff.corruption import Corruption, RateMatched, TokenMasking, UnitMasking
+from hdiff.corruption import Corruption
 from hdiff.data.batch import Batch
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.evaluation.minimal_pair_files import MinimalPair, PairScores, spread_pairs
 from hdiff.factory import DiffusionModel
-from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
+from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.models.wrapped import unwrapped
 from hdiff.objectives import nelbo
 from hdiff.runs.folder import RunFolder
@@ -132,17 +131,18 @@ class _Scorer:
 def _scorer(
     model: DiffusionModel | Autoregressive, corruption: Corruption | None, draws: int, sampler: Sampler | None
 ) -> _Scorer:
-    if isinstance(model, Autoregressive):
+    left_to_right = as_autoregressive(model)
+    if left_to_right is not None:
         if sampler is not None:
             raise DataError(
                 f"an autoregressive model has no use for {type(sampler).__name__}; give sampler=None"
             )
-        return _Scorer(lambda batch, _: -model(batch)[:, 1:].sum(1), lambda _: 1, 1, "exact -log p")
+        return _Scorer(lambda batch, _: -left_to_right(batch)[:, 1:].sum(1), lambda _: 1, 1, "exact -log p")
     _check(corruption)
     assert corruption is not None, "checked above"
-    if sampler is None and not isinstance(corruption, UnitMasking):
-        return _by_states(model, corruption, draws)
-    if not isinstance(model, Denoiser):
+    if corruption.masked_units() is None and sampler is None:
+        return _by_states(cast(DiffusionModel, model), corruption, draws)
+    if not hasattr(model, "hidden"):
         raise DataError(
             f"samplers score masked units; {type(model).__name__} has none, so give sampler=None and the "
             f"corruption it was trained with"
@@ -186,12 +186,7 @@ def _check(corruption: Corruption | None) -> None:
             f"{name} is conditional on structure and gives no bound on -log p(x_0); use "
             f"corruption.unconditional()"
         )
-    if isinstance(corruption, RateMatched):
-        raise DataError(
-            f"{name} sets speeds by salience, which pairs do not have; its model fills masked tokens in any "
-            f"order, so score it with TokenMasking(mask_id=model.mask_id)"
-        )
-    if not isinstance(corruption, UnitMasking) and corruption.required_levels():
+    if corruption.masked_units() is None and corruption.required_levels():
         raise DataError(
             f"{name} generates units of level '{corruption.required_levels()[0]}', and minimal pairs are not "
             f"parsed; score a model of another corruption"
@@ -228,11 +223,7 @@ def evaluate_minimal_pairs(
     Raises:
         DataError: As `score_pairs`.
     """
-    corruption: Corruption | None = None
-    if not isinstance(run.model, Autoregressive):
-        corruption = run.corruption.unconditional()
-        if isinstance(corruption, RateMatched):
-            corruption = TokenMasking(mask_id=corruption.mask_id)
+    corruption = None if run.autoregressive is not None else run.corruption.unconditional()
     scores = score_pairs(
         run.model,
         corruption,

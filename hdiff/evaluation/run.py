@@ -28,7 +28,6 @@ from hdiff.evaluation.sampler_bound import evaluate_sampler
 from hdiff.factory import build_sampler
 from hdiff.languages.list_operations import LIST_LENGTH
 from hdiff.languages.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
-from hdiff.models.autoregressive import Autoregressive
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import Sampler
 from hdiff.seeds import derive_seed
@@ -80,8 +79,8 @@ def evaluate_run(
             f"trained with; prepare it anew:",
             f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(run.path / 'tokenizer.json'))}",
         )
-    if isinstance(run.model, Autoregressive):
-        exact = evaluate_exact(run.model, _blocks(run, prepared, ()), config)
+    if run.autoregressive is not None:
+        exact = evaluate_exact(run.autoregressive, _blocks(run, prepared, ()), config)
         return {
             "step": run.step,
             "bound": _bound_entry("exact", exact, False, run),

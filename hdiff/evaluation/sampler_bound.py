@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from hdiff.config import EvaluationConfig
-from hdiff.corruption import Cascade, Corruption
+from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
 from hdiff.evaluation.bounds import Estimate, evaluation_rows, full_rows, ratio_estimate
@@ -34,7 +34,7 @@ def evaluate_sampler(
 
     Args:
         denoiser: The model.
-        blocks: Held-out rows; rows with padding are left out for cascades.
+        blocks: Held-out rows; rows with padding are left out for samplers that take none.
         corruption: Says what the units are; made unconditional here.
         config: How many rows and draws.
         sampler: The sampler; it must have a bound.
@@ -50,7 +50,7 @@ def evaluate_sampler(
     device = denoiser.head.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     rows = evaluation_rows(blocks, config)
-    if isinstance(corruption, Cascade):
+    if not sampler.scores_padding:
         rows = full_rows(blocks, rows)
     if not rows:
         raise DataError("no held-out row is full; prepare more text or lower data.sequence_length")

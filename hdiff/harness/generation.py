@@ -14,8 +14,8 @@ from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.harness.arguments import GenerationArguments
 from hdiff.heads.sampling import GREEDY, Sampling
-from hdiff.models.denoiser import Denoiser
 from hdiff.samplers import AncestralSampler
+from hdiff.samplers.base import HasHead
 from hdiff.seeds import derive_seed
 
 
@@ -32,7 +32,7 @@ class Writer:
         seed: Seed; every context has noise of its own.
     """
 
-    model: Denoiser
+    model: HasHead
     corruption: Corruption
     tokenizer: Tokenizer
     max_tokens: int

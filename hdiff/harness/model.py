@@ -12,14 +12,11 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import simple_parse_args_string
 
-from hdiff.corruption import UnitMasking
 from hdiff.errors import DataError
 from hdiff.evaluation.continuations import ContinuationScorer
 from hdiff.harness.arguments import GenerationArguments, ModelArguments, checked
 from hdiff.harness.generation import Writer
 from hdiff.harness.rows import rows_of
-from hdiff.models.autoregressive import Autoregressive
-from hdiff.models.denoiser import Denoiser
 from hdiff.sharing import PretrainedModel
 
 NUM_ENDS = 2
@@ -52,7 +49,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         self.pretrained = PretrainedModel.from_pretrained(given.run, revision=given.revision)
         self.steps, self.seed = given.steps, given.seed
         self.pretrained.model.to(self._device)
-        is_chain = isinstance(self.pretrained.model, Autoregressive)
+        is_chain = self.pretrained.autoregressive is not None
         self.score = ContinuationScorer(
             self.pretrained.model,
             None if is_chain else self.pretrained.corruption,
@@ -181,16 +178,20 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         Raises:
             DataError: If the model cannot be given words, or an argument has no meaning for it.
         """
-        model, corruption = self.pretrained.model, self.pretrained.corruption
-        if not isinstance(model, Denoiser) or not isinstance(corruption, UnitMasking):
-            is_chain = isinstance(model, Autoregressive)
+        is_chain, corruption = self.pretrained.autoregressive is not None, self.pretrained.corruption
+        if is_chain or corruption.masked_units() is None:
             what = "An autoregressive model" if is_chain else type(corruption).__name__
             raise DataError(
                 f"{what} of hdiff does not continue given words; generate_until needs one of masked units "
                 f"(token_masking, span_masking)"
             )
         generate = Writer(
-            model, corruption, self.pretrained.tokenizer, self.max_tokens, steps=self.steps, seed=self.seed
+            self.pretrained.denoiser,
+            corruption,
+            self.pretrained.tokenizer,
+            self.max_tokens,
+            steps=self.steps,
+            seed=self.seed,
         )
         asked = [
             (context, checked(GenerationArguments, values))
@@ -215,7 +216,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
                 continuation,
                 eos_id=eos,
                 max_tokens=self.max_tokens,
-                is_end_given=not isinstance(self.pretrained.model, Autoregressive),
+                is_end_given=self.pretrained.autoregressive is None,
             )
             for context, (_, continuation) in zip(contexts, pairs, strict=True)
         ]

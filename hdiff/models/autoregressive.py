@@ -16,6 +16,11 @@ from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import padding_mask
 
 
+def as_autoregressive(model: object) -> Autoregressive | None:
+    """The model if it is autoregressive, so that it has an exact likelihood and no corruption; else None."""
+    return model if isinstance(model, Autoregressive) else None
+
+
 @final
 class Autoregressive(nn.Module):
     """p(x_0) = prod_i p(x_i | x_<i), an exact likelihood.

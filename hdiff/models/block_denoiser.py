@@ -107,6 +107,20 @@ class BlockDenoiser(Headed):
         )
         return both[:, :length]  # type: ignore[no-any-return]
 
+    def read(self, corrupted: BlockCorrupted) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the heads read of a state.
+
+        Args:
+            corrupted: The state.
+
+        Returns:
+            Trunk output of all positions, float (B, L, D), and of the packed ones, float (P, D); tokens that
+            visible classes leave possible, bool (P, V), or None.
+        """
+        real = padding_mask(corrupted.token_mask)
+        hidden = self.noised_hidden(corrupted.x_t, corrupted.context, real)
+        return hidden, corrupted.spans.gather(hidden), None
+
     def forward(self, corrupted: BlockCorrupted) -> DenoiserOutput:
         """Scores the clean tokens of the spans to predict.
 

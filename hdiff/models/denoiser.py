@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +69,9 @@ class Denoiser(Headed):
     """
 
     token_classes: Tensor | None
+
+    reads_parts: ClassVar[bool] = True
+    """Whether some positions can be read against kept keys and values, and documents apart."""
 
     def __init__(
         self,
@@ -230,6 +233,26 @@ class Denoiser(Headed):
             plan=None if self.planner is None else self.planner(hidden),
             hidden=hidden,
         )
+
+    def read(self, corrupted: Corrupted) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the heads read of a state.
+
+        Args:
+            corrupted: The state.
+
+        Returns:
+            Trunk output of all positions, float (B, L, D), and of the packed ones, float (P, D); tokens that
+            visible classes leave possible, bool (P, V), or None.
+        """
+        hidden = self.hidden(
+            corrupted.x_t,
+            padding_mask(corrupted.token_mask),
+            types_t=corrupted.types_t,
+            document_ids=corrupted.document_ids,
+            flags=corrupted.flags,
+        )
+        spans = corrupted.spans
+        return hidden, spans.gather(hidden), self.support(corrupted.types_t, spans)
 
     def support(self, types_t: Tensor | None, spans: PackedSpans) -> Tensor | None:
         """Tokens that the visible classes leave possible at packed positions.

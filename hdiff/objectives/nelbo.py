@@ -5,8 +5,9 @@ Dimensions: B batch, S spans.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,16 @@ class Loss:
         return self.nats.sum() / self.num_tokens.sum()
 
 
+OWN_OBJECTIVES: dict[type, tuple[type[Corrupted], Callable[[Any, Any], Tensor]]] = {
+    UniformOutput: (
+        UniformCorrupted,
+        lambda output, corrupted: uniform_state_nelbo(output.log_probs, corrupted),
+    ),
+    GaussianOutput: (GaussianCorrupted, gaussian_nelbo),
+}
+"""Output of a network -> states it belongs to and its objective, where that is no sum over hidden spans."""
+
+
 def nelbo(
     output: DenoiserOutput | UniformOutput | GaussianOutput,
     batch: Batch,
@@ -80,11 +91,9 @@ def nelbo(
         DataError: If the model was built for another family of corruptions.
     """
     num_tokens = batch.token_mask.sum(1)
-    if isinstance(corrupted, UniformCorrupted) and isinstance(output, UniformOutput):
-        nats = uniform_state_nelbo(output.log_probs, corrupted)
-        return Loss(nats=nats, num_tokens=num_tokens, structure=torch.zeros_like(nats))
-    if isinstance(corrupted, GaussianCorrupted) and isinstance(output, GaussianOutput):
-        nats = gaussian_nelbo(output, corrupted)
+    own = OWN_OBJECTIVES.get(type(output))
+    if own is not None and type(corrupted) is own[0]:
+        nats = own[1](output, corrupted)
         return Loss(nats=nats, num_tokens=num_tokens, structure=torch.zeros_like(nats))
     if not isinstance(output, DenoiserOutput):
         raise DataError(

@@ -9,7 +9,6 @@ import torch
 
 from hdiff.corruption import Corruption
 from hdiff.data.prepared import PreparedData
-from hdiff.models.autoregressive import Autoregressive
 from hdiff.pages.corrupted_words import corrupt_words
 from hdiff.pages.inspection import explore, inspect_sentence
 from hdiff.parsers.buckets import Buckets
@@ -40,7 +39,7 @@ def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0
     """
     prepared = PreparedData.load(run.recipe.data.path)
     buckets = _buckets(run, prepared)
-    corruption = None if isinstance(run.model, Autoregressive) else run.corruption
+    corruption = None if run.autoregressive is not None else run.corruption
     found: list[dict[str, Any]] = []
     number = 0
     split = prepared.split("validation")

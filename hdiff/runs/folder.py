@@ -7,7 +7,7 @@ import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,7 +16,7 @@ from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
-from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.models.wrapped import unwrapped
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_step
@@ -99,19 +99,24 @@ class RunFolder:
         return cls(path, recipe, record, tokenizer, checkpoint.step, model.eval())
 
     @property
+    def autoregressive(self) -> Autoregressive | None:
+        """The model if it is an autoregressive one."""
+        return as_autoregressive(self.model)
+
+    @property
     def denoiser(self) -> DiffusionModel:
         """The model if it is a diffusion model.
 
         Raises:
             CheckpointError: If it is an autoregressive one.
         """
-        if isinstance(self.model, Autoregressive):
+        if self.autoregressive is not None:
             raise CheckpointError(
                 f"{self.path} holds an autoregressive model, which judges samples; give a run of "
                 f"model.kind denoiser, or judge one:",
                 f"hdiff eval RUN --judge {shlex.quote(str(self.path))}",
             )
-        return self.model
+        return cast(DiffusionModel, self.model)
 
     @property
     def corruption(self) -> Corruption:

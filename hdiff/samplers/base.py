@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -102,7 +102,12 @@ class Sampler(ABC):
 
     Args:
         sampling: Temperature and truncation of every draw.
+
+    Attributes:
+        scores_padding: Whether `score` takes rows with padding.
     """
+
+    scores_padding: ClassVar[bool] = True
 
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
         self.sampling = sampling

@@ -5,13 +5,13 @@ Dimensions: B rows, L tokens, K blocks of a row.
 
 from __future__ import annotations
 
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corruption, MaskedUnits
-from hdiff.corruption.block_masking import BlockMasking, blocks_of, count_in_blocks, ranks_in_blocks
+from hdiff.corruption.block_masking import blocks_of, count_in_blocks, ranks_in_blocks
 from hdiff.corruption.token_masking import TokenMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -67,7 +67,7 @@ class BlockSampler(Sampler):
         return filling.score(denoiser, units, batch, is_hidden=is_hidden, generator=generator)
 
     def _filling(self, denoiser: FillsMasks, corruption: Corruption) -> tuple[_LeftToRight, TokenMasking]:
-        if not isinstance(corruption, BlockMasking):
+        if corruption.block_size is None:
             raise DataError(
                 f"BlockSampler fills blocks of tokens; {type(corruption).__name__} has a sampler of its own, "
                 f"'{corruption.plain_sampler()['kind']}'"
@@ -88,8 +88,8 @@ class _LeftToRight(MaskedSampler):
     def _reader(
         self, denoiser: FillsMasks, token_mask: Tensor | None = None, document_ids: Tensor | None = None
     ) -> Reader:
-        if isinstance(denoiser, BlockDenoiser) and document_ids is None:
-            return _BlockReader(denoiser, token_mask)
+        if getattr(denoiser, "block_size", None) is not None and document_ids is None:
+            return _BlockReader(cast(BlockDenoiser, denoiser), token_mask)
         return super()._reader(denoiser, token_mask, document_ids)
 
     def begin(

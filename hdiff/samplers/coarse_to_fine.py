@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
 from hdiff.corruption.base import Corruption
-from hdiff.corruption.cascade import Cascade
 from hdiff.corruption.unit_masking import random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -42,6 +41,8 @@ class CoarseToFineSampler(Sampler):
         num_steps: Steps T.
         sampling: Temperature and truncation of every draw, of types too.
     """
+
+    scores_padding = False
 
     def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
         super().__init__(sampling=sampling)
@@ -131,7 +132,7 @@ class CoarseToFineSampler(Sampler):
     def _run(
         self,
         denoiser: Denoiser,
-        cascade: Cascade,
+        cascade: Corruption,
         tokens: Tensor,
         types: Tensor,
         values: Values,
@@ -184,13 +185,13 @@ class CoarseToFineSampler(Sampler):
         return Samples(tokens, steps, units, nfe=call, calls=calls, passes=passes)
 
 
-def _check(corruption: Corruption, denoiser: HasHead) -> tuple[Cascade, Denoiser]:
-    if not isinstance(corruption, Cascade):
+def _check(corruption: Corruption, denoiser: Any) -> tuple[Corruption, Denoiser]:
+    if not corruption.is_cascade:
         raise DataError(
             f"CoarseToFineSampler generates the types of a cascade first; {type(corruption).__name__} has "
             f"none"
         )
-    if not isinstance(denoiser, Denoiser):
+    if not hasattr(denoiser, "type_heads"):
         raise DataError(
             f"{type(denoiser).__name__} has no type heads; build the model for the cascade "
             f"(hdiff.factory.build_model)"

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor
@@ -261,7 +261,7 @@ class Reader:
             raise DataError(
                 f"refresh is {refresh} and the rows hold documents apart; a cache mixes them, use refresh: 1"
             )
-        if (document_ids is not None or refresh > 1) and not isinstance(denoiser, Denoiser):
+        if (document_ids is not None or refresh > 1) and not getattr(denoiser, "reads_parts", False):
             raise DataError(
                 f"{type(denoiser).__name__} reads whole rows, every time; use refresh: 1 and rows without "
                 f"document_ids"
@@ -287,8 +287,8 @@ class Reader:
             # What was hidden at the last call has a new input now, or is hidden still.
             changed = is_masked if self.was_masked is None else self.was_masked
             cache = None if step % self.refresh == 0 else self.cache
-            assert isinstance(self.denoiser, Denoiser)
-            hidden, self.cache = self.denoiser.cached_hidden(tokens, self.token_mask, cache, changed)
+            model = cast(Denoiser, self.denoiser)
+            hidden, self.cache = model.cached_hidden(tokens, self.token_mask, cache, changed)
             self.was_masked = is_masked
             return hidden
         if bool(active.all()):
@@ -303,5 +303,4 @@ class Reader:
     def _hidden(self, tokens: Tensor, mask: Tensor | None, documents: Tensor | None) -> Tensor:
         if documents is None:
             return self.denoiser.hidden(tokens, mask)
-        assert isinstance(self.denoiser, Denoiser)
-        return self.denoiser.hidden(tokens, mask, document_ids=documents)
+        return cast(Denoiser, self.denoiser).hidden(tokens, mask, document_ids=documents)

@@ -14,7 +14,6 @@ from hdiff.config import Recipe
 from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, UserError
-from hdiff.models.autoregressive import Autoregressive
 from hdiff.runs.folder import RECORD_FILE, RunFolder
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class ServedRun:
     @property
     def is_autoregressive(self) -> bool:
         """Whether it judges text left to right and corrupts nothing."""
-        return isinstance(self.folder.model, Autoregressive)
+        return self.folder.autoregressive is not None
 
     @cached_property
     def corruption(self) -> Corruption:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from hdiff.models.autoregressive import Autoregressive
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import RunRecord
 from hdiff.sharing.card import CardOptions, model_card
@@ -46,7 +45,7 @@ def export_run(
     check_folder_to_write(folder)
     pretrained = PretrainedModel.of_run(RunFolder.load(run))
     samples: tuple[str, ...] = ()
-    if not isinstance(pretrained.model, Autoregressive):
+    if pretrained.autoregressive is None:
         generator = torch.Generator().manual_seed(0)
         samples = TextDiffusionPipeline.of(pretrained)(NUM_SAMPLES, generator=generator).texts
     card = model_card(pretrained.description, RunRecord.read(run), samples, options or CardOptions())

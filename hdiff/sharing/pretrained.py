@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save
@@ -18,7 +18,7 @@ from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
-from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.runs.folder import RECORD_FILE, RunFolder
 from hdiff.sharing import folder as files
 from hdiff.sharing.description import (
@@ -128,18 +128,23 @@ class PretrainedModel:
         return cls(description, tokenizer, model.eval(), corruption.of_model(model))
 
     @property
+    def autoregressive(self) -> Autoregressive | None:
+        """The model if it is an autoregressive one."""
+        return as_autoregressive(self.model)
+
+    @property
     def denoiser(self) -> DiffusionModel:
         """The model if it is a diffusion model.
 
         Raises:
             CheckpointError: If it is an autoregressive one.
         """
-        if isinstance(self.model, Autoregressive):
+        if self.autoregressive is not None:
             raise CheckpointError(
                 f"'{self.description.name}' is an autoregressive model, which scores text and does not "
                 f"generate; give one of model.kind: denoiser"
             )
-        return self.model
+        return cast(DiffusionModel, self.model)
 
     def save_pretrained(
         self,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,6 @@ from transformers import (
 from transformers.modeling_outputs import MaskedLMOutput
 
 from hdiff.errors import CheckpointError, DataError
-from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser, padding_mask
 from hdiff.packed_spans import PackedSpans
 from hdiff.sharing.description import MODEL_TYPE
@@ -241,16 +240,15 @@ class HdiffForMaskedLM(PreTrainedModel):
 
 def _masked_denoiser(pretrained: PretrainedModel) -> Denoiser:
     name, kind = pretrained.description.name, pretrained.description.corruption["kind"]
-    if isinstance(pretrained.model, Autoregressive):
+    if pretrained.autoregressive is not None:
         raise CheckpointError(
             f"'{name}' is an autoregressive model, which predicts from left to right and fills no masks; "
             f"score text with hdiff.sharing.PretrainedModel, or give a model of model.kind: denoiser"
         )
-    model = pretrained.model
-    if not isinstance(model, Denoiser) or len(model.type_heads):
+    if pretrained.corruption.network != "denoiser" or pretrained.corruption.type_sizes:
         raise CheckpointError(
             f"'{name}' was trained with corruption '{kind}', whose model gives no marginals of masked tokens "
             f"from one pass over the text; use hdiff.sharing.pipeline.TextDiffusionPipeline, or give a model "
             f"of token_masking, span_masking, rate_matched or learned_rates"
         )
-    return model
+    return cast(Denoiser, pretrained.model)

@@ -5,7 +5,7 @@ Dimensions: B batch, L tokens, D width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,25 @@ from torch import Tensor, nn
 from hdiff.corruption import Corruption, sample_times
 from hdiff.data.batch import Batch
 from hdiff.factory import DiffusionModel
-from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.objectives import nelbo, planner_loss
 from hdiff.supervision import Supervision
+
+
+def training_loss(model: DiffusionModel | Autoregressive, corruption: Corruption) -> nn.Module:
+    """The training step of a model.
+
+    Args:
+        model: The model.
+        corruption: What a diffusion model is trained with.
+
+    Returns:
+        The step, a module with the model in it.
+    """
+    left_to_right = as_autoregressive(model)
+    if left_to_right is not None:
+        return AutoregressiveLoss(left_to_right)
+    return DiffusionLoss(cast(DiffusionModel, model), corruption.of_model(model))
 
 
 class DiffusionLoss(nn.Module):

@@ -32,7 +32,7 @@ from hdiff.runs.lock import run_lock
 from hdiff.runs.record import read_run
 from hdiff.seeds import derive_seed
 from hdiff.supervision import without_supervision
-from hdiff.training.losses import AutoregressiveLoss, DiffusionLoss
+from hdiff.training.losses import training_loss
 from hdiff.training.metrics import MetricsLog
 from hdiff.training.optimisation import Average, make_optimizer, rate_factor
 from hdiff.training.out_of_memory import memory_errors
@@ -85,11 +85,7 @@ class Trainer:
         )
         self.average = Average(self.model, self.config.ema_decay)
         self.optimizer = make_optimizer(self.model, self.config)
-        loss = (
-            AutoregressiveLoss(self.model)
-            if isinstance(self.model, Autoregressive)
-            else DiffusionLoss(self.model, self.corruption.of_model(self.model))
-        )
+        loss = training_loss(self.model, self.corruption)
         shard_layers(self.accelerator, self.model.trunk)
         self.loss, self.prepared_optimizer = self.accelerator.prepare(loss, self.optimizer)
         self.average.shard(self.model)

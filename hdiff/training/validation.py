@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.evaluation.bounds import Estimate, evaluate_bound, evaluate_exact, ratio_estimate
 from hdiff.factory import DiffusionModel
-from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.seeds import derive_seed
 
 NOISE = 2.0
@@ -40,10 +40,13 @@ def validate(
         measured by the states it was chosen on.
     """
     config = EvaluationConfig(blocks=recipe.train.validation_blocks, draws=recipe.train.validation_draws)
-    if isinstance(model, Autoregressive):
-        return evaluate_exact(model, blocks, config)
+    left_to_right = as_autoregressive(model)
+    if left_to_right is not None:
+        return evaluate_exact(left_to_right, blocks, config)
     legal = corruption.unconditional().of_model(model)
-    return evaluate_bound(model, blocks, legal, config, seed=derive_seed(recipe.seed, "validation"))
+    return evaluate_bound(
+        cast(DiffusionModel, model), blocks, legal, config, seed=derive_seed(recipe.seed, "validation")
+    )
 
 
 class BestStep:
