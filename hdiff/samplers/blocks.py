@@ -88,7 +88,7 @@ class _LeftToRight(MaskedSampler):
     def _reader(
         self, denoiser: FillsMasks, token_mask: Tensor | None = None, document_ids: Tensor | None = None
     ) -> Reader:
-        if getattr(denoiser, "block_size", None) is not None and document_ids is None:
+        if hasattr(denoiser, "cached_hidden") and document_ids is None:
             return _BlockReader(cast(BlockDenoiser, denoiser), token_mask)
         return super()._reader(denoiser, token_mask, document_ids)
 
