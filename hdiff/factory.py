@@ -112,7 +112,7 @@ def _check_sees_row(recipe: Recipe, corruption: Corruption | None) -> None:
     for section, head in (("head", recipe.head), ("type_head", recipe.type_head)):
         if not head.get("sees_row"):
             continue
-        if isinstance(corruption, BlockMasking):
+        if corruption is not None and not corruption.sees_whole_rows:
             raise RecipeError(
                 f"{section}.sees_row with block_masking: the row holds later blocks; leave it out"
             )

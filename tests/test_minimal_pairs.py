@@ -288,6 +288,13 @@ def test_a_model_of_word_frequencies_is_right_in_half_of_the_pairs(words):
 # --- what does not fit ----------------------------------------------------------------------------
 
 
+def test_hidden_speeds_are_scored_as_tokens_filled_in_any_order(words):
+    size = words.vocab_size
+    model, tokens = model_and_corruption("token_masking", size)
+    one, other = (score_pairs(model, c, words, PAIRS[:4]) for c in (RateMatched(mask_id=size), tokens))
+    assert one == other
+
+
 def test_what_has_no_legal_likelihood_is_refused_with_a_remedy(words):
     size = words.vocab_size
     model, corruption = model_and_corruption("token_masking", size)
@@ -298,7 +305,6 @@ def test_what_has_no_legal_likelihood_is_refused_with_a_remedy(words):
             score_pairs(model, corruption, words, pairs, **options)
 
     refuses("use corruption.unconditional", model, SpanMasking(mask_id=size))
-    refuses("score it with TokenMasking", model, RateMatched(mask_id=size))
     refuses("minimal pairs are not parsed", model, TreeCascade(levels=["phrase"], mask_id=size))
     refuses("with a corruption", model, None)
     refuses("no pairs", model, corruption, [])
