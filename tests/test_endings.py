@@ -82,7 +82,7 @@ def test_the_last_good_checkpoint_is_kept(file: Path, tmp_path: Path) -> None:
 
 
 def test_skipped_updates_are_told_beside_the_success(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert hdiff(["train", str(file), "train.learning_rate=1e30", "train.steps=2", "-q"]) == 0
+    assert hdiff(["train", str(file), "train.learning_rate=1e30", "train.steps=2"]) == 0
     assert (
         "trained 2 steps, 1 of them skipped as their loss or gradient was not finite"
         in capsys.readouterr().out
@@ -90,9 +90,9 @@ def test_skipped_updates_are_told_beside_the_success(file: Path, capsys: pytest.
 
 
 def test_a_finished_run_that_is_resumed_says_so(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert hdiff(["train", str(file), "-q"]) == 0
+    assert hdiff(["train", str(file)]) == 0
     assert "trained 4 steps; next" in capsys.readouterr().out
-    assert hdiff(["train", str(file), "resume=auto", "-q"]) == 0
+    assert hdiff(["train", str(file), "resume=auto"]) == 0
     assert "was trained to step 4 before, nothing was left to do" in capsys.readouterr().out
     for steps in (2, 8):
         assert hdiff(["train", str(file), "resume=auto", f"train.steps={steps}", "-q"]) == 2

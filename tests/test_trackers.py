@@ -175,7 +175,7 @@ def test_runs_have_names_of_their_own_and_are_gone_on_with(prepared_folder: Path
     ("trackers", "message"),
     [
         ("[tensorbord]", "no tracker 'tensorbord' in train.trackers; did you mean 'tensorboard'?"),
-        ("[comet_ml]", "train.trackers names 'comet_ml', which is not installed; pip install comet-ml"),
+        ("[comet_ml]", "train.trackers names 'comet_ml', which is not installed"),
     ],
 )
 def test_a_tracker_that_cannot_be_opened_is_refused_before_training(

@@ -329,7 +329,9 @@ def test_exploding_loss_stops_the_run(recipe_file: Path, tmp_path: Path) -> None
     trainer = Trainer(
         recipe_of(recipe_file, "train.learning_rate=3", "train.steps=60", "train.schedule=constant")
     )
-    with pytest.raises(DataError, match=r"the loss is \d+.*, the last 3 updates were skipped; lower"):
+    with pytest.raises(
+        DataError, match=r"the loss is \d+.*, the last 3 updates were skipped; .*smaller learning"
+    ):
         trainer.run()
     assert len(list((tmp_path / "run" / "skipped").iterdir())) == 3
 

@@ -200,7 +200,7 @@ def test_learned_speeds_need_a_product_head(prepared_folder: Path, tmp_path: Pat
 def test_buckets_that_do_not_fit_are_refused(prepared_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
-    with pytest.raises(DataError, match=r"give as many as data\.salience_buckets"):
+    with pytest.raises(DataError, match=r"give as many speeds, or use data\.salience_buckets=2"):
         Trainer(load_recipe(file, ["corruption={kind: rate_matched, num_buckets: 2}"])).run()
     with pytest.raises(DataError, match=r"hdiff prepare .*--levels sentence"):
         Trainer(load_recipe(file, ["corruption={kind: tree_cascade, levels: [sentence]}"]))

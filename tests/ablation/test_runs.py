@@ -140,7 +140,7 @@ def test_runs_of_another_recipe_are_not_mixed_in(unchanged: Path, capsys: pytest
         ):
             check_folders(load_ablation(unchanged))
         assert hdiff(["ablate", str(unchanged), "--table"]) == 2
-    assert "give the ablation another output" in capsys.readouterr().err
+    assert "delete that folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow

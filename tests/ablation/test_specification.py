@@ -218,5 +218,7 @@ def test_a_missing_file_number_of_jobs_or_launcher_says_what_to_do(
     ablation = load_ablation(write(tmp_path))
     with pytest.raises(RecipeError, match="at least 1"):
         run_ablation(ablation, jobs=0)
-    with pytest.raises(RecipeError, match=r"'no-such-command --fast' is not installed; pip install"):
+    with pytest.raises(
+        RecipeError, match=r"'no-such-command --fast' is not installed; leave it out, or run: pip"
+    ):
         run_ablation(ablation, launcher="no-such-command --fast")

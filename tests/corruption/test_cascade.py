@@ -226,5 +226,5 @@ def test_missing_labels_and_buckets_are_named() -> None:
     ):
         with pytest.raises(DataError, match=message):
             corruption.corrupt(batch, t)
-    with pytest.raises(DataError, match=r"give as many as data\.salience_buckets"):
+    with pytest.raises(DataError, match=r"give as many speeds, or use data\.salience_buckets=2"):
         RateMatched(num_buckets=2, mask_id=99).corrupt(tree_batch(2), t)

@@ -144,7 +144,8 @@ def test_conditional_bounds_are_labelled(generator: torch.Generator) -> None:
 def test_missing_level_is_an_error_and_no_fall_back() -> None:
     corruption = SpanMasking(level="clause", mask_id=99)
     with pytest.raises(
-        DataError, match=r"needs level 'clause', keeps \['phrase'\]; prepare it .*--levels phrase,clause"
+        DataError,
+        match=r"needs level 'clause', the data set keeps .*--levels phrase,clause",
     ):
         corruption.corrupt(parsed_batch(), torch.full((64,), 0.5))
 

@@ -222,7 +222,7 @@ def test_impossible_options_are_refused(options, message: str) -> None:
 def test_speeds_per_bucket_need_the_buckets() -> None:
     batch = Batch.of(torch.zeros(2, 3, dtype=torch.long))
     corruption = UniformState(mask_id=V, k=[1.0, 2.0])
-    with pytest.raises(DataError, match=r"data\.salience_buckets to 2"):
+    with pytest.raises(DataError, match=r"use data\.salience_buckets=2"):
         corruption.corrupt(batch, torch.ones(2))
     batch = replace(batch, salience_buckets=torch.full((2, 3), 2))
     with pytest.raises(DataError, match=r"bucket 2, k has 2 speeds; .*data\.salience_buckets"):

@@ -153,7 +153,7 @@ def test_levels_that_were_not_kept_are_refused(prepared: PreparedData) -> None:
     ):
         PackedBlocks.build(prepared, "train", sequence_length=8, levels=("sentence",))
     blocks = PackedBlocks.build(prepared, "train", sequence_length=8, levels=("word",))
-    with pytest.raises(DataError, match=r"needs level 'phrase', the data set keeps .*--levels phrase"):
+    with pytest.raises(DataError, match=r"needs level 'phrase', the data set keeps .*--levels word,phrase"):
         blocks.batch([0]).units("phrase")
     assert blocks.batch([0]).units("token").tolist() == [list(range(8))]
     with pytest.raises(DataError, match="sequence length is 0"):

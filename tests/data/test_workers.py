@@ -274,7 +274,7 @@ def test_the_command_plans_parses_shares_and_finishes(
     texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["prepare", write(tmp_path, texts), "--out", str(tmp_path / "out"), "--parser", "plain"]
-    command += ["--levels", "sentence", "--tokenizer", "words", "--quiet"]
+    command += ["--levels", "sentence", "--tokenizer", "words"]
     assert main([*command, "--shard-index", "0"]) == 2
     assert "run the same command once without --shard-index and with --plan" in capsys.readouterr().err
     assert main([*command, "--plan"]) == 0

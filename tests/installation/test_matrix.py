@@ -127,7 +127,8 @@ def test_the_local_page_is_served(outcomes: object, kind: str, request: pytest.F
         assert served.stdout is not None
         first = next((line for line in served.stdout if "http" in line or "pip" in line), "")
         if kind == "light":
-            assert "pip install '.[serve]'" in first
+            assert "run: pip install" in first
+            assert "starlette" in first
             assert served.wait(60) == 2
             return
         address = re.search(r"http://\S+", first)

@@ -245,7 +245,7 @@ def test_another_tokenizer_is_refused_with_the_command_that_helps(
     tmp_path: Path, prepared_folder: Path
 ) -> None:
     checkpoint("bert", tmp_path, words())
-    with pytest.raises(RecipeError, match=f"hdiff prepare SOURCE --tokenizer {tmp_path}"):
+    with pytest.raises(RecipeError, match=f"hdiff prepare SOURCE --out DATA --tokenizer {tmp_path}"):
         build_model(recipe(tmp_path, prepared_folder), 512)
     theirs = Tokenizer.load(prepared_folder)  # as many tokens, in another order
     swapped = json.loads(theirs.backend.to_str())
@@ -264,7 +264,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     tokenizer = words()
     size = tokenizer.vocab_size
     checkpoint("bert", tmp_path, tokenizer)
-    with pytest.raises(RecipeError, match="write width: 32, depth: 2, num_heads: 4"):
+    with pytest.raises(RecipeError, match=r"use model\.width=32 model\.depth=2 model\.num_heads=4"):
         build_model(recipe(tmp_path, width=64), size)
     with pytest.raises(RecipeError, match=r"'autoregressive' with model\.pretrained"):
         build_model(recipe(tmp_path, kind="autoregressive"), size)

@@ -30,8 +30,8 @@ class RowTerms:
         blocks: Its packed training split.
         levels: Levels whose units are needed.
         uses_salience: Whether training reads the salience of words.
-        targets: What supervision predicts of each token; None for nothing.
         process: Number of this process, and how many there are.
+        targets: What supervision predicts of each token; None for nothing.
     """
 
     data: DataConfig
@@ -39,8 +39,8 @@ class RowTerms:
     blocks: PackedBlocks
     levels: Sequence[str]
     uses_salience: bool
-    targets: TargetSpec | None = None
     process: tuple[int, int] = (0, 1)
+    targets: TargetSpec | None = None
 
 
 class TrainingRows(ABC):
