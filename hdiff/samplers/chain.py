@@ -22,7 +22,7 @@ from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import OnStep, Sampler, Samples, Score, check_rows_to_fill, each_token_alone
+from hdiff.samplers.base import OnStep, Sampler, Samples, Score, check_rows_to_fill, passes_of
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,10 @@ class ChainSampler(Sampler):
         denoiser = unwrapped(denoiser)
         tokens = tokens.to(denoiser.head.embedding.weight.device)
         chain = chain_sample(reader_of(denoiser), corruption, tokens, generator=generator, on_step=on_step)
-        return each_token_alone(chain.tokens, chain.steps, chain.nfe)
+        units = _units_of(chain.steps, chain.nfe)
+        calls = torch.full_like(tokens[:, 0], chain.nfe)
+        passes = passes_of(denoiser.head, chain.steps, units, calls)
+        return Samples(chain.tokens, chain.steps, units, nfe=chain.nfe, calls=calls, passes=passes)
 
     def score(
         self,
@@ -219,3 +222,13 @@ def reader_of(denoiser: Denoiser) -> Reader:
         return _DenoiserReading(denoiser, denoiser.hidden(x_t, types_t=types_t), types_t)
 
     return read
+
+
+def _units_of(steps: Tensor, nfe: int) -> Tensor:
+    """Unit of each token as its first position: a step fills one of a row; given ones are alone."""
+    length = steps.shape[1]
+    place = torch.arange(length, device=steps.device).expand_as(steps)
+    is_filled, step = steps >= 0, steps.clamp(min=0)
+    first = place.new_full((len(steps), nfe), length)
+    first = first.scatter_reduce(1, step, place.where(is_filled, length), "amin")
+    return torch.where(is_filled, first.gather(1, step), place)

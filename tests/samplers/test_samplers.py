@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 from toy_language import ToyDenoiser, ToyLanguage
 
-from hdiff.corruption import SoftMasking, SpanMasking, TokenMasking, TreeCascade
+from hdiff.corruption import RateMatched, SoftMasking, SpanMasking, TokenMasking, TreeCascade
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads import AutoregressiveHead, CRFHead, Head, MixtureHead, ProductHead, Sampling
@@ -20,6 +20,7 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.planner import Planner
 from hdiff.samplers import (
     AncestralSampler,
+    ChainSampler,
     CoarseToFineSampler,
     ConfidenceSampler,
     EntropyBoundedSampler,
@@ -258,6 +259,32 @@ def test_passes_of_the_head_are_those_that_ran(name: str, generator: torch.Gener
     draws_to_choose = any(word in name for word in ("confidence", "entropy"))
     assert passes < len(ran) if draws_to_choose else passes == len(ran) - scored
     assert int(samples.calls[0]) <= passes <= 12 * int(samples.calls[0])
+
+
+def test_the_chain_keeps_given_tokens_apart(generator: torch.Generator) -> None:
+    speeds = RateMatched(mask_id=VOCAB, num_buckets=1, ratio=1.0)
+    model = Denoiser(
+        Trunk(WIDTH, depth=1, num_heads=2), ProductHead(VOCAB, WIDTH), predicts_speed=True
+    ).eval()
+    text = torch.tensor([[0, VOCAB, VOCAB, 1, VOCAB, 2]])
+    samples = ChainSampler().sample(model, speeds, text, generator=generator)
+    assert samples.units.tolist() == [[0, 1, 2, 3, 4, 5]]
+    assert int(samples.passes[0]) == int(samples.calls[0]) == 3
+
+
+@pytest.mark.parametrize("unit", ["token", "node"])
+@pytest.mark.parametrize("sampler", [ChainSampler(), CoarseToFineSampler(6)])
+def test_passes_of_a_cascade_are_those_that_ran(
+    unit: Literal["token", "node"], sampler: Sampler, generator: torch.Generator
+) -> None:
+    tree = TreeCascade(mask_id=VOCAB, levels=["phrase"], unit=unit)
+    types = [ProductHead(size, WIDTH) for size in tree.type_sizes]
+    model = Denoiser(Trunk(WIDTH, depth=1, num_heads=2), AutoregressiveHead(VOCAB, WIDTH), type_heads=types)
+    ran: list[int] = []
+    model.head.norm.register_forward_hook(lambda *_: ran.append(1))
+    samples = sampler.sample(model.eval(), tree, hidden_rows(model, 1, 8), generator=generator)
+    num_token_calls = len(samples.steps.unique())
+    assert int(samples.passes[0]) == len(ran) + int(samples.calls[0]) - num_token_calls
 
 
 @pytest.mark.parametrize("head", [ProductHead, MixtureHead, CRFHead])
