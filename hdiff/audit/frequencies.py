@@ -230,6 +230,9 @@ class _ForAncestral(nn.Module):
     def hidden(self, x_t: Tensor, token_mask: Tensor | None = None) -> Tensor:
         return x_t[:, None, :].expand(-1, x_t.shape[1], -1)
 
+    def sequential_passes(self, lengths: Tensor) -> Tensor:
+        return torch.ones_like(lengths)
+
     def sample(
         self, hidden: Tensor, spans: PackedSpans, *, generator: torch.Generator, sampling: Sampling
     ) -> Tensor:
