@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 
 def main() -> None:
     """Runs the command line; exit code 0 done, 2 the user's input, 1 ours, 128 + n stopped by signal n."""
+    _set_encodings()
+    _check_current_folder()
     from hdiff.cli import run
 
-    _set_encodings()
     _leave(run(sys.argv[1:]))
 
 
@@ -51,6 +52,15 @@ def _set_encodings() -> None:
             stream.reconfigure(encoding=encoding, errors="replace")
 
 
+def _check_current_folder() -> None:
+    """Ends where the current folder is gone: libraries print a line of their own there and abort."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        print(f"hdiff: there is no current folder ({error.strerror}); go to one: cd FOLDER", file=sys.stderr)
+        sys.exit(2)
+
+
 def _import_as_the_parent() -> None:
     """Makes this file's folder the hdiff that is imported; all else is found where the parent finds it.
 
@@ -71,5 +81,6 @@ def _import_as_the_parent() -> None:
 
 if __name__ == "__main__":
     if not __package__:  # run as a file and not by `-m`
+        _check_current_folder()
         _import_as_the_parent()
     main()
