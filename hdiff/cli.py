@@ -163,6 +163,11 @@ def _of_the_system(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         place = error.filename2 or error.filename or "a file or device"
         return f"the system refuses {place} ({error.strerror}); see to it that it can be read and written"
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        part = error.object[max(0, error.start - 20) : error.end]
+        return f"{part!r} holds bytes that are no UTF-8; give texts and names in UTF-8"
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop from "):  # of Path.resolve
+        return f"a link leads to itself ({error}); give another file or folder"
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if is_memory or CPU_ALLOCATOR in str(error):
         return "out of memory; ask for fewer or shorter texts, or use a machine with more memory"

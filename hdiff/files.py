@@ -6,10 +6,11 @@ import errno
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from hdiff.errors import CheckpointError
 
@@ -100,6 +101,29 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         except OSError:
             aside.unlink(missing_ok=True)
             raise
+
+
+def lock(file: IO[Any], folder: Path, *, shared: bool = False) -> None:
+    """Takes a lock that the kernel gives back when the process ends, however it ends.
+
+    Args:
+        file: An open file in the folder.
+        folder: What it keeps others out of; warned of where platform or file system have no locks.
+        shared: Let others in that share it too.
+
+    Raises:
+        BlockingIOError: If another process has it.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError) as error:  # some network file systems have none: work must go on there
+        warnings.warn(
+            f"{folder} cannot be locked ({error}); see to it that nothing else writes there", stacklevel=4
+        )
 
 
 def open_device(path: Path) -> BinaryIO:

@@ -29,7 +29,7 @@ from hdiff.ablation.results import (
 from hdiff.ablation.specification import Ablation, Run
 from hdiff.children import child_command, child_environment
 from hdiff.errors import DataError, RecipeError
-from hdiff.files import write_atomically
+from hdiff.files import lock, write_atomically
 from hdiff.plugins import install_command
 from hdiff.recipe import load_recipe, to_yaml
 from hdiff.runs.places import at_places_of
@@ -85,8 +85,8 @@ def run_ablation(
             f"--launcher '{launcher}' is not installed; leave it out, or run:", install_command("train")
         )
     (ablation.output / "recipes").mkdir(parents=True, exist_ok=True)
-    with _claimed(ablation.output) as lock:
-        runner = _Runner(ablation.output, lock, say)
+    with _claimed(ablation.output) as claim:
+        runner = _Runner(ablation.output, claim, say)
         with runner.catching_signals():
             training = [_training(run, ablation, words) for run in ablation.all_runs if not is_trained(run)]
             runner.work(training, at_a_time=jobs, threads=max(1, cores() // jobs))
@@ -186,7 +186,7 @@ class _Runner:
                 env=child_environment(**{THREADS: str(threads)}),
                 # A session of its own: Ctrl-C reaches it through us, and once.
                 start_new_session=True,
-                pass_fds=() if self.lock is None else (self.lock.fileno(),),
+                pass_fds=(self.lock.fileno(),) if os.name == "posix" else (),
             )
 
     def _ended(self, job: Job, code: int, seconds: float, judge: str | None) -> None:
@@ -215,10 +215,9 @@ class _Runner:
 
     def _name_processes(self, live: Iterable[subprocess.Popen[bytes]]) -> None:
         """Writes the process ids into the lock, for whoever finds it taken."""
-        if self.lock is not None:
-            self.lock.truncate(0)
-            self.lock.write(" ".join(str(process.pid) for process in live))
-            self.lock.flush()
+        self.lock.truncate(0)
+        self.lock.write(" ".join(str(process.pid) for process in live))
+        self.lock.flush()
 
     def _log(self, job: Job) -> Path:
         return self.output / f"{job.run.name}.{job.stage}.log"
@@ -250,19 +249,14 @@ def _stopping_signals() -> list[signal.Signals]:
 
 @contextmanager
 def _claimed(output: Path) -> Iterator[Any]:
-    """Keeps others out of the folder, where the platform has such locks; the processes share the lock."""
-    try:
-        import fcntl
-    except ImportError:
-        yield None
-        return
-    with (output / "lock").open("a+") as lock:
+    """Keeps others out of the folder; the processes share the lock."""
+    with (output / "lock").open("a+") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, output)
         except BlockingIOError:
-            lock.seek(0)
+            file.seek(0)
             raise DataError(
                 f"runs of an earlier hdiff ablate still work in {output}; wait until they end, or stop them "
-                f"(process ids: {lock.read().strip() or 'not known'})"
+                f"(process ids: {file.read().strip() or 'not known'})"
             ) from None
-        yield lock
+        yield file

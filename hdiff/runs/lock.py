@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hdiff.errors import CheckpointError
+from hdiff.files import lock
 
 LOCK_FILE = ".lock"
 
@@ -29,28 +29,15 @@ def run_lock(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
-        _take(file.fileno(), folder)
+        try:
+            lock(file, folder)
+        except BlockingIOError:
+            owner = (folder / LOCK_FILE).read_text(encoding="utf-8") or "another process"
+            raise CheckpointError(
+                f"{folder} is being trained by {owner}; wait for it, stop it, or make another run:",
+                "output=DIR",
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
-
-
-def _take(descriptor: int, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this platform
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = (folder / LOCK_FILE).read_text(encoding="utf-8") or "another process"
-        raise CheckpointError(
-            f"{folder} is being trained by {owner}; wait for it, stop it, or make another run:",
-            "output=DIR",
-        ) from None
-    except OSError as error:  # some network file systems have no locks: training must go on there
-        warnings.warn(
-            f"{folder} cannot be locked ({error.strerror}); see to it that nothing else trains there",
-            stacklevel=4,
-        )

@@ -12,7 +12,7 @@ from typing import Any
 
 from hdiff.data.manifest import MANIFEST, read_manifest
 from hdiff.errors import DataError
-from hdiff.files import NO_ROOM, write_atomically
+from hdiff.files import NO_ROOM, lock, write_atomically
 
 BYTES_PER_CHARACTER = 40
 """Peak disk use of a prepare, per character of text (measured: 30 with spaCy and all levels; 9 remain)."""
@@ -62,13 +62,19 @@ class OutputFolder:
         """
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
-            lock = (self.staging / "lock").open("w")
+            file = (self.staging / "lock").open("w")
         except OSError as error:
             raise DataError(
                 f"cannot write {self.path}: {error.strerror}; give another folder:", "--out FOLDER"
             ) from error
-        with lock:
-            _lock(lock, self.path, shared=shared)
+        with file:
+            try:
+                lock(file, self.path, shared=shared)
+            except BlockingIOError:
+                raise DataError(
+                    f"another process prepares into {self.path}; wait for it, or give another folder:",
+                    "--out FOLDER",
+                ) from None
             yield
 
     def finish(self, names: list[str], manifest: dict[str, Any]) -> None:
@@ -113,17 +119,3 @@ class OutputFolder:
                 "--out FOLDER",
                 "--limit NUMBER",
             ) from error
-
-
-def _lock(lock: Any, path: Path, *, shared: bool) -> None:
-    """Takes a lock that goes away with the process, where the platform has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(
-            f"another process prepares into {path}; wait for it, or give another folder:", "--out FOLDER"
-        ) from None
