@@ -193,6 +193,8 @@ def values_for(name: str, parameter: str, kinds: dict[str, str]) -> list[str]:
         return ["maybe"]
     if kind in (int, float):
         return NUMBERS
+    if (name, parameter) == ("diagnose", "text"):  # a pipe may be read from, and waits for its writer
+        kinds = {kind: place for kind, place in kinds.items() if "pipe" not in kind}
     values = list(kinds.values()) if kind is Path else [*TEXTS, *kinds.values()]
     return values[PARAMETERS.index((name, parameter)) % EVERY :: EVERY]
 
