@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -122,11 +122,11 @@ def bounded(seconds: float = MOST_SECONDS) -> Iterator[None]:
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     old = signal.signal(signal.SIGALRM, interrupt)
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, before[1]))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
@@ -197,6 +197,30 @@ def values_for(name: str, parameter: str, kinds: dict[str, str]) -> list[str]:
         kinds = {kind: place for kind, place in kinds.items() if "pipe" not in kind}
     values = list(kinds.values()) if kind is Path else [*TEXTS, *kinds.values()]
     return values[PARAMETERS.index((name, parameter)) % EVERY :: EVERY]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_interrupt_ends_a_command_and_spoils_nothing(
+    name: str, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def words_into(run: Path) -> list[str]:
+        changes = {"overrides": f"output={run}"} if name == "train" else {}
+        return words_of(name, changes, work, run)
+
+    with bounded(1 if name == "serve" else MOST_SECONDS):  # an interrupted import would stay half done here
+        hdiff(words_into(tmp_path / "before"))
+    words = words_into(tmp_path / "run")
+    again = [*words, "resume=auto"] if name == "train" else words
+    codes = set()
+    for seconds in (0.003, 0.03, 0.1, 0.3):
+        code = 130
+        with suppress(KeyboardInterrupt), bounded(seconds):  # it may come when the command has ended
+            code = hdiff(words if not (tmp_path / "run").exists() else again)
+        codes.add(code)
+    assert codes <= {130, 2 if name == "audit" else 0}, capsys.readouterr().err
+    with bounded(1 if name == "serve" else MOST_SECONDS):
+        code = hdiff(again)
+    assert code == (2 if name == "audit" else 0), capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
