@@ -1,6 +1,6 @@
 """Value types: what a key of a recipe or of another strict file may hold. No torch.
 
-A truth value is no number, a number is no text and a text is no number; numbers are finite.
+Truth values, numbers and texts are never converted into each other; numbers are finite.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from .benepar_repairs import import_benepar
 from .benepar_settings import TrainingSettings
 
 STATE = "training_state.pt"
-"""What a killed training goes on from."""
+"""What a killed training resumes from."""
 
 _BUCKET = 50
 """Batches whose sentences are sorted by length together, so that little is padding."""
@@ -45,7 +45,7 @@ def train(
     Args:
         trees: Gold trees of one sentence each.
         dev: Gold trees to choose the epoch by.
-        output: Folder for the model; a training that was killed there goes on with the same numbers.
+        output: Folder for the model; a training that was killed there resumes with the same numbers.
         settings: Sizes and schedule.
         report: Is called now and then with `step`, `steps`, `loss`, `seconds`, and at the end of an epoch
             with `epoch` and `f1`.
@@ -209,7 +209,7 @@ class _Run:
 
 
 def _identity(trees: Sequence[SpanTree], dev: Sequence[SpanTree], settings: TrainingSettings) -> str:
-    """What must be the same for a training to go on."""
+    """What must be the same for a training to resume."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     for tree in (*trees, *dev):
         digest.update(repr((tree.text, tree.spans)).encode())

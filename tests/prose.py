@@ -109,7 +109,8 @@ def read(text: str) -> Prose:
         for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z*`\[-])", " ".join(paragraph.split()))
         if sentence
     ]
-    running = " ".join(kept.split())
+    tables = (line for line in text.split("\n") if line.startswith("|"))
+    running = " ".join((*kept.split(), *tables))
     calques = [
         (found[0], remedy)
         for pattern, remedy in CALQUES.items()

@@ -114,7 +114,7 @@ def test_what_is_made_of_an_unfinished_run_says_so(
     ]
     assert hdiff(words) == 0
     said = capsys.readouterr().err
-    assert "is not trained to its end, its newest checkpoint is used; go on: hdiff train" in said
+    assert "is not trained to its end, its newest checkpoint is used; resume: hdiff train" in said
     assert hdiff(["train", str(run / "recipe.yaml"), f"output={run}", "resume=auto", "-q"]) == 0, "the remedy"
     capsys.readouterr()
     assert hdiff(["sample", str(run), "--num", "1"]) == 0

@@ -44,6 +44,7 @@ FAULTY = {
     "minus, calqued": "The loss is L_1 less the bound.",
     "a place, calqued": "It has the hash that stands there.",
     "again, calqued": "The file is written anew.",
+    "in a table": "| a | b |\n|---|---|\n| run | goes on |",
 }
 CLEAN = {
     "25 words": "\n".join(["word"] * 25),

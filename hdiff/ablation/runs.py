@@ -1,4 +1,4 @@
-"""Runs of an ablation: trains and evaluates in processes of their own, and goes on after any kill."""
+"""Runs of an ablation: trains and evaluates in processes of their own, and resumes after any kill."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class _Runner:
     def _last_words(self, job: Job, code: int) -> str:
         """The last line of a log; for a process that was killed, by what."""
         if code < 0:
-            return f"killed by signal {-code} ({signal.Signals(-code).name}); start again to go on"
+            return f"killed by signal {-code} ({signal.Signals(-code).name}); start again to resume"
         lines = self._log(job).read_text(encoding="utf-8", errors="replace").split("\n")
         return next(
             (line.strip() for line in reversed(lines) if line.strip()), f"exit code {code}, no message"
@@ -232,7 +232,7 @@ class _Runner:
         def stop(number: int, _frame: Any) -> None:
             if self.stopped_by is None:
                 self.stopped_by = number
-                self.say("stopping: runs save a checkpoint; start again to go on")
+                self.say("stopping: runs save a checkpoint; start again to resume")
 
         previous = {number: signal.signal(number, stop) for number in _stopping_signals()}
         try:

@@ -79,5 +79,5 @@ def ablate(
     is_all_there = not (summary.failed or summary.unfinished)
     has_results = any(summary.spreads.values())
     if not is_all_there and not (table and has_results and not summary.failed):
-        typer.echo(f"the tables are incomplete; go on: {ablation.command}", err=True)
+        typer.echo(f"the tables are incomplete; to resume: {ablation.command}", err=True)
         raise typer.Exit(1)

@@ -89,7 +89,7 @@ def say_if_unfinished(run: Path) -> None:
     if (run / "run.json").is_file() and not read_run(run)["steps"]:
         recipe = shlex.quote(str(run / "recipe.yaml"))
         say(
-            f"{run} is not trained to its end, its newest checkpoint is used; go on: hdiff train {recipe} "
+            f"{run} is not trained to its end, its newest checkpoint is used; resume: hdiff train {recipe} "
             f"output={shlex.quote(str(run))} resume=auto"
         )
 

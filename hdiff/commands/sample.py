@@ -63,7 +63,7 @@ def sample(
             help="Placements of the keywords, or texts drawn until a parse has the skeleton.", max=10_000
         ),
     ] = None,
-    rewrite: Annotated[str | None, typer.Option(help="Text of which --phrase is written anew.")] = None,
+    rewrite: Annotated[str | None, typer.Option(help="Text whose --phrase is written again.")] = None,
     phrase: Annotated[str | None, typer.Option(help="The phrase; it occurs in the text once.")] = None,
     phrase_length: Annotated[
         str | None, typer.Option(help="Tokens in its place, 3 or 2-5; default: as many as it has.")

@@ -41,7 +41,7 @@ def train(
     finally:
         display.close()
     if stopped_by is not None:
-        display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved, go on with resume=auto")
+        display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved; resume=auto resumes it")
         raise typer.Exit(128 + stopped_by)
     if trainer.accelerator.is_main_process:
         say(f"{resolved.output}: {_what_was_done(trainer)}; next: hdiff eval {resolved.output}", err=False)

@@ -17,7 +17,7 @@ class Request:
     Attributes:
         infill: Pattern with gaps, `The dog [4].`.
         keywords: Keywords, separated by commas; with `length`.
-        rewrite: Text of which `phrase` is written anew.
+        rewrite: Text whose `phrase` is written again.
         skeleton: Spans, `NP:2 VP:3`.
         phrase: Phrase of `rewrite`.
         phrase_length: Tokens in its place, `3` or `2-5`; None: as many as it has.

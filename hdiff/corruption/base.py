@@ -378,7 +378,7 @@ def check_count(count: Count, schedule: Schedule | None) -> Count:
 
 
 def check_k(k: float, what: str) -> float:
-    """Returns a speed `k`, or raises DataError if it is no number that times can be drawn with."""
+    """Returns a speed `k`, or raises DataError if times cannot be drawn with it."""
     if not SLOWEST <= k < float("inf"):
         raise DataError(
             f"k of {what} is {k}; a masking speed is a number > 0, at least {SLOWEST} (1: flat masking)"

@@ -125,7 +125,7 @@ class RunFolder:
 
     @staticmethod
     def has_checkpoint(path: Path | str) -> bool:
-        """Whether the folder holds a checkpoint to go on from."""
+        """Whether the folder holds a checkpoint to resume from."""
         return has_checkpoint(Path(path) / CHECKPOINTS)
 
 

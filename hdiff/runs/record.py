@@ -87,7 +87,7 @@ class RunRecord:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """Reads the `run.json` of a run that is gone on with or used.
+    """Reads the `run.json` of a run that is resumed or used.
 
     Args:
         path: The run folder.

@@ -216,7 +216,7 @@ def _buckets(run: ServedRun) -> Buckets | None:
             salience_buckets=wanted,
         )
         return packed.buckets
-    # Folders of before kept no borders, but the corruption tells how many classes there are.
+    # Older folders kept no borders, but the corruption tells how many classes there are.
     count = wanted or _num_buckets(run.corruption)
     return Buckets(tuple(number / count for number in range(1, count))) if count else None
 

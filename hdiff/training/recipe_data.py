@@ -121,7 +121,7 @@ class RecipeData:
         return self.token_classes
 
     def _of_run(self, name: str) -> list[Any]:
-        """Classes of the run that goes on, whose weights belong to them; empty if it begins."""
+        """Classes of the run that resumes, whose weights belong to them; empty if it begins."""
         run = Path(self.recipe.output)
         if not RunFolder.has_checkpoint(run):
             return []

@@ -1,4 +1,4 @@
-"""Resuming: a run is gone on with only if recipe, data and rows per update are those it was started with.
+"""Resuming: a run resumes only with the recipe, data and rows per update it began with.
 
 Where its folder and its data lie does not count.
 """
@@ -30,7 +30,7 @@ WITHOUT_EFFECT = ("data.stream.workers", "data.stream.timeout", "train.trackers"
 
 
 def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: TrainingRows) -> None:
-    """Refuses to go on with a run that was another one.
+    """Refuses to resume a run that was another one.
 
     Args:
         path: Its folder.
@@ -89,7 +89,7 @@ def check_same_statistics(path: Path, data: RecipeData, state: Mapping[str, Any]
     if expected is not None and data.statistics_digest() != expected:
         raise CheckpointError(
             f"{path} was trained with other unit_lengths or token_classes than this hdiff finds in the same "
-            f"data; go on with the version named in its run.json, or make a new run:",
+            f"data; resume with the version named in its run.json, or make a new run:",
             "output=DIR",
         )
 

@@ -1,7 +1,7 @@
 """Sharded weights (FSDP2): parts of tensors for a process, whole ones for checkpoints.
 
 A process holds a part of every parameter, of its optimiser state and of its average. Checkpoints hold whole
-tensors, so any number of processes, sharded or not, goes on from them.
+tensors, so any number of processes, sharded or not, resumes from them.
 """
 
 from __future__ import annotations

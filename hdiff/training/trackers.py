@@ -113,7 +113,7 @@ def _open(name: str, recipe: Recipe, path: Path, first_step: int) -> Any:
 
 
 def own_options(name: str, path: Path) -> dict[str, Any]:
-    """What a tracker needs to know to name a run by its folder, and to go on with it.
+    """What a tracker needs to know to name a run by its folder, and to resume it.
 
     Args:
         name: Name of the tracker.

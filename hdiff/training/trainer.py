@@ -317,7 +317,7 @@ class Trainer:
         if RunFolder.has_checkpoint(self.path):
             if self.recipe.resume != "auto":
                 raise CheckpointError(
-                    f"{self.path} already holds a run; go on with it, or give another folder:",
+                    f"{self.path} already holds a run; resume it, or give another folder:",
                     "resume=auto",
                     "output=DIR",
                 )

@@ -54,7 +54,7 @@ def run(command: list[str], log: Path | None = None) -> None:
 def train(
     name: str, recipe: Path, arguments: argparse.Namespace, *, data: Path, changes: Sequence[str] = ()
 ) -> tuple[Path, Path]:
-    """Trains OUT/NAME (`name` ends in the seed) or goes on with it; its folder and its log."""
+    """Trains OUT/NAME (`name` ends in the seed) or resumes it; its folder and its log."""
     out, log = arguments.out / name, arguments.out / f"{name}.log"
     out.parent.mkdir(parents=True, exist_ok=True)
     seed = name.rpartition("-")[2]

@@ -78,7 +78,7 @@ def is_finished(path: Path) -> bool:
 
 
 def train(each: Run) -> None:
-    """Trains a run, or goes on with it."""
+    """Trains a run, or resumes it."""
     if is_finished(each.path):
         return
     folder = each.path.parent / "recipes"

@@ -242,7 +242,7 @@ def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_noth
     os.kill(trainer, signal.SIGCONT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert b"start again to go on" in err
+    assert b"start again to resume" in err
     results = read_results(ablation)
     assert (results["crashing-0"].state, results["tokens-0"].state) == ("failed", "unfinished")
 

@@ -42,7 +42,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Prepares a data set, or returns at once if `out` holds it already.
 
-    A killed run goes on where it stopped: parsed shards are kept. `out` counts as a data set only
+    A killed run resumes where it stopped: parsed shards are kept. `out` counts as a data set only
     once its manifest is there, which is written last.
 
     Args:

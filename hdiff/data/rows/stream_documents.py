@@ -1,6 +1,6 @@
 """Documents of a stream: read and shuffled in chunks, given in groups that know their place. No torch.
 
-A place is small, JSON-able and enough to go on exactly there: a chunk is read again from where it begins, and
+A place is small, JSON-able and enough to resume at it: a chunk is read again from where it begins, and
 its order is a function of the seed, the epoch and its number. A rolling buffer would have to be saved, texts
 and all.
 """

@@ -2,7 +2,7 @@
 
 Rows are filled without gaps: what a group of documents leaves over begins the next row. The position is where
 the first group begins whose tokens are not all used, and how many are: enough to encode that group again and
-go on with the same rows. Dimensions: B batch, L tokens of a row, N tokens of a group.
+continue with the same rows. Dimensions: B batch, L tokens of a row, N tokens of a group.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class StreamedRows(CorpusRows):
         self._groups.clear()
         self._rows, self._used = state["rows"], state["tokens_used"]
         self._documents = state["documents"]
-        reasons = Counter[str](state.get("reasons", {}))  # checkpoints of before know the number alone
+        reasons = Counter[str](state.get("reasons", {}))  # older checkpoints know the number alone
         self._rejected = reasons + Counter({_UNKNOWN: state["rejected"] - reasons.total()})
         self._place = Place(**state["place"])
         self._epoch_of_text = self._place.epoch

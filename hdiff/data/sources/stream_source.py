@@ -49,7 +49,7 @@ class Source:
             The source.
 
         Raises:
-            DataError: If it names local text and there is none, or what cannot be streamed.
+            DataError: If it names local text and there is none, or something that cannot be streamed.
         """
         name = config.source
         if config.data_files is not None:
