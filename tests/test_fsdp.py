@@ -30,11 +30,11 @@ def say_what_is_held() -> None:
     def part(tensors: list[object]) -> float:
         return sum(t.to_local().numel() for t in tensors) / sum(t.numel() for t in tensors)
 
-    def changed(self: Trainer, step: int) -> None:
+    def changed(self: Trainer, step: int, *, is_last: bool) -> None:
         moments = [slots["exp_avg"] for slots in self.optimizer.state.values()]
         held = [part(list(x)) for x in (self.model.parameters(), moments, self.average.model.parameters())]
         print("holds", *(f"{value:.2f}" for value in held), flush=True)
-        save(self, step)
+        save(self, step, is_last=is_last)
 
     Trainer._save = changed  # type: ignore[method-assign]
 

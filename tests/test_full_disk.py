@@ -66,7 +66,7 @@ def test_no_room_anywhere_in_a_run_folder_is_said_in_a_sentence(
     monkeypatch.setattr(place, full)
     monkeypatch.setattr(SkippedSteps, "is_sound", lambda *_: False)
     assert run_command(["train", str(recipe_file), "-q"]) == 2
-    assert "(No space left on device); free some space and start again with" in capsys.readouterr().err
+    assert "(No space left on device); free some space and start again" in capsys.readouterr().err
 
 
 def test_a_full_disk_under_the_log_stops_the_run_and_leaves_the_checkpoint(

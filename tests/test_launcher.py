@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,6 @@ from hdiff.cli import run as hdiff
 from hdiff.config import TrainConfig
 from hdiff.errors import RecipeError
 from hdiff.training.launcher import check_launcher
-from hdiff.training.processes import make_accelerator
 
 REFUSED = [
     ("ACCELERATE_USE_DEEPSPEED", "true"),
@@ -61,10 +63,16 @@ def test_the_recipe_may_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     check_launcher(TrainConfig(steps=1, mixed_precision="bf16"))
 
 
-def test_an_environment_that_cannot_start_is_said_with_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "toaster")
-    with pytest.raises(RecipeError, match="ACCELERATE_TORCH_DEVICE=toaster"):
-        make_accelerator(TrainConfig(steps=1))
+def test_an_environment_that_cannot_start_is_said_with_its_variables() -> None:
+    """In a process of its own: Accelerate keeps what it found for all later accelerators of a process."""
+    code = (
+        "from hdiff.config import TrainConfig; from hdiff.training.processes import make_accelerator; "
+        "make_accelerator(TrainConfig(steps=1))"
+    )
+    environment = {**os.environ, "ACCELERATE_TORCH_DEVICE": "toaster"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "RecipeError" in done.stderr
+    assert "ACCELERATE_TORCH_DEVICE=toaster" in done.stderr
 
 
 def test_the_command_says_it(

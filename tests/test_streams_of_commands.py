@@ -174,7 +174,8 @@ def test_progress_goes_to_stderr(name: str, words) -> None:
         [sys.executable, "-m", "hdiff", *words(name)], capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stderr
-    assert "step" not in done.stdout.partition("trained")[0] or name == "diagnose"
+    before = done.stdout.partition("trained")[0]
+    assert not re.search(r"step \d+ of|left out:", before) or name == "diagnose"
 
 
 @pytest.mark.parametrize("name", ["diagnose", "ablate"])
@@ -182,6 +183,6 @@ def test_people_are_shown_no_markup(name: str, words, capfd: pytest.CaptureFixtu
     capfd.readouterr()
     assert hdiff(words(name)) == 0
     out = capfd.readouterr().out
-    for markup in ("&lt;", "&amp;", "|---", "![", "\n#", "| "):
+    for markup in ("&lt;", "&amp;", "|---", "![", "\n#", "\n| "):
         assert markup not in out
     assert not out.startswith("#")

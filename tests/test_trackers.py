@@ -128,7 +128,7 @@ def test_a_run_that_is_killed_twice_has_no_point_twice_and_none_is_missing(
     assert hdiff(words) == 130
     monkeypatch.setattr(Trainer, "_update", updating)
 
-    def killed(trainer: Trainer) -> float:
+    def killed(trainer: Trainer, *_: object) -> float:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Trainer, "_validate", killed)

@@ -59,7 +59,7 @@ def _report_run(run: Path, page: Path) -> None:
     record = RunRecord.read(run)
     say_if_unfinished(run)
     if record.evaluation is None:
-        typer.echo(f"no figures in the report; measure them: hdiff eval {shlex.quote(str(run))}", err=True)
+        say(f"no figures in the report; measure them: hdiff eval {shlex.quote(str(run))}")
     if has_checkpoint(run / "checkpoints"):
         explorations = _explore(run, record.explorations)
         record = replace(record, explorations=explorations, analysis=_analyse(run, record.analysis))

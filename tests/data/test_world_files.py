@@ -439,9 +439,7 @@ def test_small_corpora_get_two_splits(number: int, fraction: float, tmp_path: Pa
 
 def test_one_text_alone_cannot_be_split(tmp_path: Path) -> None:
     source = written(tmp_path / "a.txt", "One.\n\nOne.\n\n***")
-    with pytest.raises(
-        DataError, match=r"none of the 3 documents .*--validation SOURCE"
-    ):
+    with pytest.raises(DataError, match=r"none of the 3 documents .*--validation SOURCE"):
         prepare(str(source), tmp_path / "out", **PLAIN)
 
 
