@@ -177,7 +177,7 @@ def die() -> None:
 
 
 def die_before_the_first_update() -> None:
-    def dying(*_: Any) -> Any:
+    def dying(*_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if os.environ.get("RANK") == "1":

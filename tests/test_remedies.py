@@ -669,6 +669,7 @@ ONLY_READ = {
     ("hdiff/outputs.py", "{remedy}"): "an option of the command that says it: its own tests",
     ("hdiff/training/launcher.py", "accelerate config"): "accelerate's command: its own tests",
     ("hdiff/training/launcher.py", "accelerate launch -m hdiff train RECIPE.yaml"): "accelerate's command",
+    ("hdiff/training/processes.py", "accelerate launch -m hdiff train RECIPE.yaml"): "accelerate's command",
     ("hdiff/training/launcher.py", "train.gradient_accumulation=N"): "accelerate's command: its own tests",
     ("hdiff/training/launcher.py", "train.mixed_precision={}"): "accelerate's command: its own tests",
     (

@@ -412,7 +412,7 @@ def test_two_processes_really_are_two(recipe_file: Path, tmp_path: Path) -> None
         "29533",
     ]
     two = ["train.batch_size=2", "train.steps=2", "model.dropout=0.0", f"output={tmp_path / 'two'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
         [*command, "-m", "hdiff", "train", str(recipe_file), *two, "-q"],
         check=True,

@@ -42,8 +42,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             "train.mixed_precision is fp16, which Accelerate ignores on CPUs; use",
             "train.mixed_precision=no",
         )
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     with launch_errors():
         accelerator = Accelerator(
+            cpu=is_cpu and world_size > 1,  # else every process without a GPU would train for itself
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.gradient_accumulation,
             fsdp_plugin=plugin,
@@ -51,6 +53,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
                 InitProcessGroupKwargs(timeout=timedelta(seconds=config.process_timeout)),
                 DistributedDataParallelKwargs(gradient_as_bucket_view=True),  # gradients are not kept twice
             ],
+        )
+    if accelerator.num_processes != world_size:
+        raise RecipeError(
+            f"the launcher started {world_size} processes (WORLD_SIZE) and Accelerate connected "
+            f"{accelerator.num_processes}; start with:",
+            "accelerate launch -m hdiff train RECIPE.yaml",
         )
     if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
         # On CPUs Accelerate ignores the plugin, although its code for FSDP2 works there. These are the three

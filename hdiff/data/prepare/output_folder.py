@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.data.manifest import MANIFEST, read_manifest
-from hdiff.errors import DataError
+from hdiff.errors import CheckpointError, DataError
 from hdiff.files import NO_ROOM, lock, write_atomically
 
 BYTES_PER_CHARACTER = 40
@@ -104,8 +104,9 @@ class OutputFolder:
         """
         try:
             yield
-        except OSError as error:
-            if error.errno not in NO_ROOM:
+        except (OSError, CheckpointError) as error:
+            reason = error.__cause__ if isinstance(error, CheckpointError) else error
+            if not isinstance(reason, OSError) or reason.errno not in NO_ROOM:
                 raise
             free = shutil.disk_usage(self.path).free / 1e6
             needed = f"{BYTES_PER_CHARACTER} bytes are needed per character of text"
@@ -113,7 +114,7 @@ class OutputFolder:
                 megabytes = num_characters * BYTES_PER_CHARACTER / 1e6
                 needed = f"{num_characters:,} characters need about {megabytes:,.0f} MB"
             raise DataError(
-                f"cannot write {self.path}: {error.strerror or error}; {needed}, {free:,.0f} MB are free: "
+                f"cannot write {self.path}: {reason.strerror or reason}; {needed}, {free:,.0f} MB are free: "
                 "make room (or raise the quota) and run again, finished shards are kept; "
                 "or give another folder or fewer documents:",
                 "--out FOLDER",
