@@ -414,12 +414,6 @@ CASES = [
         written("one.txt", "one document"),
     ),
     Case(
-        "hdiff/data/prepare/documents.py",
-        "--validation-fraction 0.5",
-        "prepare TEXT --out NEW --parser plain --levels sentence --validation-fraction 0.00001 -q",
-        number=1,
-    ),
-    Case(
         "hdiff/data/prepare/output_folder.py",
         "--out FOLDER",
         PREPARE.replace("NEW", "one.txt"),

@@ -196,7 +196,7 @@ def test_every_file_of_a_run_folder_has_an_owner_in_the_docs(run: Path, tmp_path
         ["report"],
     ):
         assert hdiff([words[0], str(run), *words[1:], "-q"]) == 0, words
-    page = (CHECKOUT / "docs" / "report.md").read_text(encoding="utf-8")
+    page = (CHECKOUT / "docs" / "evaluate.md").read_text(encoding="utf-8")
     table = page.partition("## Files of a run folder")[2]
     patterns = re.findall(
         r"`([\w.*/-]+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "|" in line)

@@ -164,7 +164,7 @@ def test_bad_rows_are_listed_and_the_others_are_prepared(line: bytes, reason: st
     result = CliRunner().invoke(
         app,
         ["prepare", str(source), "--out", str(tmp_path / "out"), "--parser", "plain", "--levels", "sentence",
-         "--tokenizer", "words", "--quiet"],
+         "--tokenizer", "words"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "2 documents rejected (6.2%" in result.output

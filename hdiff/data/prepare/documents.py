@@ -193,10 +193,9 @@ def _check_not_empty(selection: Selection, writers: dict[str, _SplitWriter]) -> 
         total = sum(writer.num_documents for writer in writers.values())
         raise DataError(
             f"split '{empty[0]}' gets none of the {total} documents of {selection.source} "
-            f"(validation fraction {selection.validation_fraction}); "
-            "give held-out text, or another share of it:",
+            f"(validation fraction {selection.validation_fraction}), as equal texts stay together; "
+            "give held-out text:",
             "--validation SOURCE",
-            "--validation-fraction 0.5",
         )
 
 
