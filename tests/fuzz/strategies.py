@@ -97,6 +97,11 @@ def _jsonl() -> st.SearchStrategy[bytes]:
     return _lines(st.one_of(row, st.binary(max_size=5)))
 
 
+def _json_array() -> st.SearchStrategy[bytes]:
+    row = st.one_of(st.fixed_dictionaries({"text": _JSON}), _JSON)
+    return st.one_of(st.lists(row, max_size=4), row).map(_dumped)
+
+
 def _csv() -> st.SearchStrategy[bytes]:
     cell = st.one_of(
         st.text(max_size=6).map(_encoded), st.sampled_from([b'"', b'""', b'"a\nb"', b"text", b""])
@@ -391,6 +396,7 @@ def _parquet() -> st.SearchStrategy[bytes]:
 
 _GRAMMARS = {
     "txt": _txt,
+    "json": _json_array,
     "jsonl": _jsonl,
     "csv": _csv,
     "parquet": _parquet,

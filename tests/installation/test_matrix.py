@@ -82,7 +82,7 @@ def test_a_light_installation_works_or_names_the_extra(
     extra = EXTRAS.get(name)
     assert outcome.code == (2 if extra else 0), outcome.err
     if extra:
-        assert re.search(rf"pip install ['\"]\.\[{extra}\]", outcome.err), outcome.err
+        assert re.search(rf"pip install .*{extra}", outcome.err), outcome.err
 
 
 def test_every_command_of_the_help_has_a_line() -> None:
