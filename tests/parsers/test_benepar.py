@@ -340,8 +340,8 @@ def test_the_commands_train_evaluate_and_say_how_to_go_on(
         "8",
     ]
     assert run(["parser", "train", str(gold), "--dev", str(dev), "--out", str(out), *options]) == 0
-    printed = capsys.readouterr().out
-    assert "epoch 4: loss" in printed
+    printed, told = capsys.readouterr()
+    assert "epoch 4: loss" in told
     assert f"use it with --parser benepar:{out / 'model.pt'}" in printed
     assert run(["parser", "eval", str(dev), "--parser", f"benepar:{out / 'model.pt'}", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
