@@ -121,13 +121,15 @@ def bounded(seconds: float = MOST_SECONDS) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     old = signal.signal(signal.SIGALRM, interrupt)
+    old_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, before[1]))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 20)  # again, where a server has swallowed it
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
+        signal.signal(signal.SIGINT, old_interrupt)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
