@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, final
 
 import torch
 from torch import Tensor
@@ -110,7 +110,11 @@ class Sampler(ABC):
     scores_padding: ClassVar[bool] = True
 
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
-        self.sampling = sampling
+        self.sampling = self.check_sampling(sampling)
+
+    def check_sampling(self, sampling: Sampling) -> Sampling:
+        """Returns `sampling`, or raises DataError if this sampler cannot draw so."""
+        return sampling
 
     def with_sampling(self, sampling: Sampling) -> Self:
         """The same sampler with another way to draw.
@@ -122,7 +126,7 @@ class Sampler(ABC):
             A copy.
         """
         changed = copy(self)
-        changed.sampling = sampling
+        changed.sampling = self.check_sampling(sampling)
         return changed
 
     def banning(self, tokens: Sequence[int]) -> Self:
@@ -248,6 +252,32 @@ def each_token_alone(tokens: Tensor, steps: Tensor, nfe: int) -> Samples:
     units = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
     calls = torch.full_like(tokens[:, 0], nfe)
     return Samples(tokens, steps, units, nfe=nfe, calls=calls, passes=calls)
+
+
+class UnscoredSampler(Sampler):
+    """A sampler whose way of drawing has no likelihood bound.
+
+    Attributes:
+        why_no_score: What `score` says, with what to do instead.
+    """
+
+    why_no_score: ClassVar[str]
+
+    @property
+    def has_bound(self) -> bool:
+        return False
+
+    @final
+    def score(
+        self,
+        denoiser: Any,
+        corruption: Corruption,
+        batch: Batch,
+        *,
+        is_hidden: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Score:
+        raise DataError(self.why_no_score)
 
 
 def hidden_rows(denoiser: HasHead, num_rows: int, length: int) -> Tensor:

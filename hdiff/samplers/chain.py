@@ -15,14 +15,19 @@ from torch import Tensor
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.cascade import is_first
 from hdiff.corruption.visible_streams import VisibleStream
-from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import OnStep, Sampler, Samples, Score, check_rows_to_fill, passes_of
+from hdiff.samplers.base import (
+    OnStep,
+    Samples,
+    UnscoredSampler,
+    check_rows_to_fill,
+    passes_of,
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def chain_sample(
 
 
 @final
-class ChainSampler(Sampler):
+class ChainSampler(UnscoredSampler):
     """The reverse chain of cascades and hidden speeds, one unit per step, as many steps as units.
 
     What it draws from is what `evaluate_bound` scores with exact counts; it knows no other temperature.
@@ -125,12 +130,10 @@ class ChainSampler(Sampler):
         sampling: The model as it is.
     """
 
+    why_no_score = "ChainSampler runs no scores; its bound is `evaluate_bound` with count: exact"
+
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
         super().__init__(sampling=sampling)
-
-    @property
-    def has_bound(self) -> bool:
-        return False
 
     def sample(
         self,
@@ -152,17 +155,6 @@ class ChainSampler(Sampler):
         calls = torch.full_like(tokens[:, 0], chain.nfe)
         passes = passes_of(denoiser.head, chain.steps, units, calls)
         return Samples(chain.tokens, chain.steps, units, nfe=chain.nfe, calls=calls, passes=passes)
-
-    def score(
-        self,
-        denoiser: Any,
-        corruption: Corruption,
-        batch: Batch,
-        *,
-        is_hidden: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Score:
-        raise DataError("ChainSampler runs no scores; its bound is `evaluate_bound` with count: exact")
 
 
 def _next_units(

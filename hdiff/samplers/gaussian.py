@@ -13,7 +13,6 @@ from torch import Tensor
 
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.gaussian import Gaussian
-from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.gaussian_denoiser import expected_embedding, token_log_likelihood
@@ -21,9 +20,8 @@ from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.base import (
     OnStep,
-    Sampler,
     Samples,
-    Score,
+    UnscoredSampler,
     check_free_rows,
     check_temperature_only,
     each_token_alone,
@@ -64,7 +62,7 @@ def reverse_step(z_t: Tensor, x_hat: Tensor, log_snr_t: float, log_snr_s: float)
 
 
 @final
-class GaussianSampler(Sampler):
+class GaussianSampler(UnscoredSampler):
     """T ancestral steps over equal intervals of time, from z_1 ~ N(0, I); each step refines all tokens.
 
     The last state z_0 is read out by p(x_0 | z_0), as in the bound. With the exact posterior mean the law of
@@ -75,13 +73,14 @@ class GaussianSampler(Sampler):
         sampling: A temperature, which divides the predicted log-probabilities of every step.
     """
 
+    why_no_score = "GaussianSampler has no likelihood bound; the bound of its model is `evaluate_bound`"
+
     def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
-        super().__init__(sampling=check_temperature_only(sampling, "noisy embeddings"))
+        super().__init__(sampling=sampling)
         self.num_steps = check_num_steps(num_steps)
 
-    @property
-    def has_bound(self) -> bool:
-        return False
+    def check_sampling(self, sampling: Sampling) -> Sampling:
+        return check_temperature_only(sampling, "noisy embeddings")
 
     @torch.no_grad()
     def sample(
@@ -115,17 +114,6 @@ class GaussianSampler(Sampler):
         at_zero = torch.full(shape[:2], noise.log_snr_max, dtype=torch.float64, device=table.device)
         drawn = AS_IT_IS.draw(token_log_likelihood(z, at_zero, table), generator=generator)
         return each_token_alone(drawn, torch.full_like(drawn, self.num_steps - 1), self.num_steps)
-
-    def score(
-        self,
-        denoiser: PredictsTokens,
-        corruption: Corruption,
-        batch: Batch,
-        *,
-        is_hidden: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Score:
-        raise DataError("GaussianSampler has no likelihood bound; the bound of its model is `evaluate_bound`")
 
 
 def _check(corruption: Corruption, table: Tensor) -> Gaussian:

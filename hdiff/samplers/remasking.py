@@ -18,12 +18,12 @@ from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, passes_of
+from hdiff.samplers.base import FillsMasks, OnStep, Samples, UnscoredSampler, passes_of
 from hdiff.samplers.selection import cut, first_positions, spread, take_first
 
 
 @final
-class RemaskingSampler(Sampler):
+class RemaskingSampler(UnscoredSampler):
     """Ancestral filling, then rounds in which a random half of the spans is hidden and its worst redrawn.
 
     A round hides a share of the spans, scores what stood there given the rest (one trunk call), puts the
@@ -38,6 +38,11 @@ class RemaskingSampler(Sampler):
         redrawn: Share of those that are redrawn, the least likely per token, in (0, 1].
         sampling: Temperature and truncation of every draw.
     """
+
+    why_no_score = (
+        "RemaskingSampler has no likelihood bound: what it keeps depends on what it drew; score with "
+        "AncestralSampler at the same number of steps"
+    )
 
     def __init__(
         self,
@@ -58,10 +63,6 @@ class RemaskingSampler(Sampler):
             if not 0 < share <= 1:
                 raise DataError(f"{name} is {share}; it is a share in (0, 1]")
         self.rounds, self.checked, self.redrawn = rounds, checked, redrawn
-
-    @property
-    def has_bound(self) -> bool:
-        return False
 
     @torch.no_grad()
     def sample(
@@ -101,20 +102,6 @@ class RemaskingSampler(Sampler):
                 on_step(first.nfe + number, tokens)
         calls = first.calls + self.rounds
         return Samples(tokens, steps, units, nfe=first.nfe + self.rounds, calls=calls, passes=passes)
-
-    def score(
-        self,
-        denoiser: FillsMasks,
-        corruption: Corruption,
-        batch: Batch,
-        *,
-        is_hidden: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Score:
-        raise DataError(
-            "RemaskingSampler has no likelihood bound: what it keeps depends on what it drew; score with "
-            "AncestralSampler at the same number of steps"
-        )
 
 
 def _share(spans: PackedSpans, priority: Tensor, share: float, num_rows: int) -> Tensor:

@@ -12,16 +12,14 @@ from torch import Tensor
 
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.uniform_state import UniformState
-from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.base import (
     OnStep,
-    Sampler,
     Samples,
-    Score,
+    UnscoredSampler,
     check_free_rows,
     check_temperature_only,
     each_token_alone,
@@ -55,7 +53,7 @@ def reverse_posterior(probs: Tensor, x_t: Tensor, p_t: Tensor, p_s: Tensor) -> T
 
 
 @final
-class ReplacementSampler(Sampler):
+class ReplacementSampler(UnscoredSampler):
     """T ancestral steps over equal intervals of time, from uniformly random tokens; no step is final.
 
     The tokens of a step are drawn independently given x_t, so with the best predictions the law of the
@@ -66,13 +64,14 @@ class ReplacementSampler(Sampler):
         sampling: A temperature, which divides the predicted log-probabilities.
     """
 
+    why_no_score = "ReplacementSampler has no likelihood bound; the bound of its model is `evaluate_bound`"
+
     def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:
-        super().__init__(sampling=check_temperature_only(sampling, "replaced tokens"))
+        super().__init__(sampling=sampling)
         self.num_steps = check_num_steps(num_steps)
 
-    @property
-    def has_bound(self) -> bool:
-        return False
+    def check_sampling(self, sampling: Sampling) -> Sampling:
+        return check_temperature_only(sampling, "replaced tokens")
 
     @torch.no_grad()
     def sample(
@@ -105,19 +104,6 @@ class ReplacementSampler(Sampler):
             if on_step is not None:
                 on_step(step, tokens)
         return each_token_alone(tokens, torch.full_like(tokens, self.num_steps - 1), self.num_steps)
-
-    def score(
-        self,
-        denoiser: Any,
-        corruption: Corruption,
-        batch: Batch,
-        *,
-        is_hidden: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Score:
-        raise DataError(
-            "ReplacementSampler has no likelihood bound; the bound of its model is `evaluate_bound`"
-        )
 
 
 def _check(corruption: Corruption) -> UniformState:

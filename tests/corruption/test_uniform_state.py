@@ -20,6 +20,7 @@ from hdiff.corruption.times import sample_times
 from hdiff.corruption.uniform_state import UniformCorrupted, UniformState
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
+from hdiff.factory import text_sampler
 from hdiff.heads.sampling import Sampling
 from hdiff.objectives.uniform_state import prior_term, uniform_state_nelbo
 from hdiff.samplers import Samples
@@ -545,6 +546,8 @@ def test_sampler_needs_a_corruption_that_knows_nothing_of_the_text(generator: to
         sample(plain, hidden[:0])
     with pytest.raises(DataError, match="have a temperature"):
         ReplacementSampler(4, sampling=Sampling(top_k=2))
+    with pytest.raises(DataError, match="have a temperature"):
+        text_sampler(None, plain, num_steps=4, default=4, sampling=Sampling(top_k=2))
 
 
 def test_low_temperature_draws_the_most_likely_tokens(generator: torch.Generator) -> None:
