@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -13,10 +12,9 @@ from hdiff.components import build, component_class
 from hdiff.config import Recipe
 from hdiff.corruption import CORRUPTIONS, Corruption
 from hdiff.corruption.base import TokenClasses
-from hdiff.data.token_classes import CLASSES
-from hdiff.errors import DataError, RecipeError
+from hdiff.data.token_classes.of_head import head_classes_spec
+from hdiff.errors import RecipeError
 from hdiff.heads import HEADS, Head, ProductHead
-from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.layers.trunk import Trunk
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.block_denoiser import BlockDenoiser
@@ -25,7 +23,6 @@ from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.planner import Planner
 from hdiff.models.pretrained_checkpoint import TokenTable, build_trunk, load_trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
-from hdiff.samplers import SAMPLERS, Sampler
 from hdiff.schedules import SCHEDULES
 from hdiff.seeds import derive_seed
 from hdiff.supervision import SUPERVISIONS, LabelSupervision, Supervision, without_supervision
@@ -204,46 +201,6 @@ def _planner(recipe: Recipe) -> Planner | None:
     return planner
 
 
-def head_classes_spec(head: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Which classes of token ids a head of a recipe factors its output by.
-
-    Args:
-        head: `{kind: name, classes: name or {kind: name, ...}, ...}`.
-
-    Returns:
-        `{kind: name, ...}` of `hdiff.data.token_classes.CLASSES`; None for none.
-    """
-    classes = head.get("classes")
-    return {"kind": classes} if isinstance(classes, str) else classes
-
-
-def stand_in_classes(head: Mapping[str, Any], vocab_size: int) -> list[list[int]]:
-    """Classes of about the sizes that a head of a recipe asks for, where only shapes count: no text is read.
-
-    Args:
-        head: `{kind: name, ...}`.
-        vocab_size: Vocabulary V.
-
-    Returns:
-        Class of each token id, one table per level, coarse to fine; empty for a head without classes.
-
-    Raises:
-        RecipeError: If the head's section `classes` is wrong.
-    """
-    spec = head_classes_spec(head)
-    if spec is None:
-        return []
-    sizes = list(build(spec, CLASSES, section="head.classes").sizes or (20,))
-    tables: list[list[int]] = []
-    finer, of = vocab_size, list(range(vocab_size))
-    for size in reversed(sizes):
-        size = max(1, min(size, finer - 1))
-        of = [number * size // finer for number in of]
-        tables.insert(0, of)
-        finer = size
-    return tables
-
-
 def build_supervision(recipe: Recipe, table: Callable[[str, int], Sequence[int]]) -> Supervision | None:
     """What the trunk also predicts while a recipe is trained.
 
@@ -303,65 +260,6 @@ def required_levels(corruption: Corruption, model: nn.Module) -> tuple[str, ...]
     planner = getattr(model, "planner", None)
     levels = (*corruption.required_levels(), *(() if planner is None else (planner.level,)))
     return tuple(dict.fromkeys(levels))
-
-
-def steps_parameter(spec: Mapping[str, Any]) -> inspect.Parameter | None:
-    """The parameter of a sampler's class that takes the steps T; None if it finds its number itself."""
-    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section="sampler")
-    return inspect.signature(cls).parameters.get("num_steps")
-
-
-def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> Sampler:
-    """The sampler of a recipe or command line.
-
-    Args:
-        spec: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`.
-        num_steps: Steps T, for samplers that take them and whose `spec` does not set them.
-
-    Returns:
-        The sampler.
-
-    Raises:
-        RecipeError: If the kind or a key is unknown.
-    """
-    if steps_parameter(spec) is not None and num_steps is not None:
-        spec = {"num_steps": num_steps, **spec}
-    sampler: Sampler = build(spec, SAMPLERS, section="sampler")
-    return sampler
-
-
-def text_sampler(
-    spec: Mapping[str, Any] | None,
-    corruption: Corruption,
-    *,
-    num_steps: int | None,
-    default: int,
-    sampling: Sampling = AS_IT_IS,
-) -> Sampler:
-    """The sampler that writes a text, with its steps: one rule for commands, pipelines and served models.
-
-    Args:
-        spec: `{kind: name, ...}` that was asked for; None: the plain one of the corruption.
-        corruption: That of the model.
-        num_steps: Steps T that were asked for; the plain sampler of some families has no use for them.
-        default: Steps T where a sampler needs them and none were asked for.
-        sampling: Temperature and truncation.
-
-    Returns:
-        The sampler.
-
-    Raises:
-        DataError: If steps are asked of a sampler that finds their number itself.
-        RecipeError: If the kind or a key is unknown.
-    """
-    chosen = spec or corruption.plain_sampler(default if num_steps is None else num_steps)
-    parameter = steps_parameter(chosen)
-    if spec is not None and num_steps is not None and (parameter is None or "num_steps" in spec):
-        reason = "finds its number of steps itself" if parameter is None else "is given num_steps"
-        raise DataError(f"sampler '{spec['kind']}' {reason}; leave --steps (num_inference_steps) out")
-    if num_steps is None and parameter is not None and parameter.default is parameter.empty:
-        num_steps = default
-    return build_sampler(chosen, num_steps=num_steps).with_sampling(sampling)
 
 
 def count_parameters(model: DiffusionModel | Autoregressive) -> dict[str, int]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.stops import stop_at
 from test_processes import train
 
 from hdiff.ablation.results import is_trained
@@ -26,8 +25,9 @@ from hdiff.runs.checkpoint import load_checkpoint, load_step
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.weights import newest_checkpoint, used_step
 from hdiff.sharing.pretrained import PretrainedModel
+from hdiff.training.build import Training, build_training
 from hdiff.training.metrics import read_metrics
-from hdiff.training.trainer import Trainer
+from hdiff.training.trainer import fit
 from hdiff.training.validation import BestStep, validate
 
 RECIPE = """
@@ -64,10 +64,12 @@ def recipe_file(tmp_path: Path, prepared_folder: Path) -> Path:
     return file
 
 
-def trained(file: Path, *overrides: str) -> Trainer:
-    trainer = Trainer(load_recipe(file, overrides))
-    assert trainer.run() is None
-    return trainer
+def trained(file: Path, *overrides: str) -> tuple[Training, int]:
+    """The training, and the last step that it did."""
+    training = build_training(load_recipe(file, overrides))
+    outcome = fit(training)
+    assert outcome.stopped_by is None
+    return training, outcome.last_step
 
 
 def bounds_of(run: Path) -> dict[int, float]:
@@ -79,17 +81,17 @@ def bounds_of(run: Path) -> dict[int, float]:
 def test_the_step_with_the_lowest_bound_is_kept_and_used(
     recipe_file: Path, tmp_path: Path, system: str
 ) -> None:
-    trainer = trained(recipe_file, *SYSTEMS[system])
+    training, last_step = trained(recipe_file, *SYSTEMS[system])
     path = tmp_path / "run"
     bounds, record = bounds_of(path), json.loads((path / "run.json").read_text())
     lowest = min(bounds, key=bounds.__getitem__)
-    assert record["steps"] == trainer.last_step == max(bounds) < 60  # it ended by itself
-    assert record["best_step"] == lowest < trainer.last_step
+    assert record["steps"] == last_step == max(bounds) < 60  # it ended by itself
+    assert record["best_step"] == lowest < last_step
     assert record["best_bound"] == bounds[lowest]
     assert record["finished"] == "4 validations without a gain beyond noise"
     run = RunFolder.load(path)
     assert run.step == lowest == used_step(newest_checkpoint(path) or path)
-    blocks = trainer.data.blocks("validation", run.corruption.unconditional().required_levels())
+    blocks = training.data.blocks("validation", run.corruption.unconditional().required_levels())
     again = validate(run.model, blocks, run.corruption, run.recipe)
     assert again.nats_per_token == pytest.approx(bounds[lowest], rel=1e-12)
     assert evaluate_run(run)["step"] == PretrainedModel.of_run(run).description.step == lowest
@@ -99,7 +101,7 @@ def test_the_step_with_the_lowest_bound_is_kept_and_used(
 def test_a_finished_run_is_not_trained_further(recipe_file: Path, tmp_path: Path) -> None:
     trained(recipe_file)
     files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.json*")}
-    assert trained(recipe_file, "resume=auto").last_step < 60
+    assert trained(recipe_file, "resume=auto")[1] < 60
     assert files == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.json*")}
     with pytest.raises(RecipeError, match=r"train\.patience"):  # more patience would be another run
         trained(recipe_file, "resume=auto", "train.patience=9")
@@ -112,16 +114,8 @@ def test_a_run_stopped_anywhere_finds_the_same_best_step(
     trained(recipe_file, f"output={tmp_path / 'whole'}")
     parts = tmp_path / "parts"
     for stop in stops:
-        trainer = Trainer(load_recipe(recipe_file, [f"output={parts}", "resume=auto"]))
-        update = trainer._update
-
-        def stopping(step: int, stop: int = stop, update: object = update) -> dict[str, float]:
-            if step == stop:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return update(step)  # type: ignore[operator, no-any-return]
-
-        trainer._update = stopping  # type: ignore[method-assign, assignment]
-        trainer.run()
+        trainer = build_training(load_recipe(recipe_file, [f"output={parts}", "resume=auto"]))
+        fit(trainer, before_update=stop_at(stop))
     trained(recipe_file, f"output={parts}", "resume=auto")
     assert_same_end(tmp_path / "whole", parts)
 
@@ -129,10 +123,12 @@ def test_a_run_stopped_anywhere_finds_the_same_best_step(
 KILL = """
 import os, sys
 from pathlib import Path
-from hdiff.training import trainer as training
 from hdiff.recipe import load_recipe
+from hdiff.training import saving
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 saves = 0
-save = training.save_checkpoint
+save = saving.save_checkpoint
 def killing(*args, **options):
     global saves
     saves += 1
@@ -141,8 +137,8 @@ def killing(*args, **options):
     save(*args, **options)
     if saves == int(sys.argv[1]):
         os._exit(9)
-training.save_checkpoint = killing
-training.Trainer(load_recipe(Path(sys.argv[3]), sys.argv[4:])).run()
+saving.save_checkpoint = killing
+fit(build_training(load_recipe(Path(sys.argv[3]), sys.argv[4:])))
 """
 
 
@@ -181,29 +177,29 @@ def assert_same_end(one: Path, other: Path) -> None:
 def test_a_damaged_best_checkpoint_falls_back_to_the_newest(
     recipe_file: Path, tmp_path: Path, file: str
 ) -> None:
-    trainer = trained(recipe_file)
-    folder = tmp_path / "run" / "best" / f"step-{trainer.best.step:08d}"
+    training, last_step = trained(recipe_file)
+    folder = tmp_path / "run" / "best" / f"step-{training.state.best.step:08d}"
     if file == "gone":
         shutil.rmtree(folder)
     else:
         content = bytearray((folder / file).read_bytes())
         content[len(content) // 2] ^= 1
         (folder / file).write_bytes(content)
-    with pytest.warns(UserWarning, match=f"step {trainer.last_step}, the newest, is used instead"):
-        assert RunFolder.load(tmp_path / "run").step == trainer.last_step
+    with pytest.warns(UserWarning, match=f"step {last_step}, the newest, is used instead"):
+        assert RunFolder.load(tmp_path / "run").step == last_step
 
 
 def test_without_keep_best_the_newest_step_is_used(recipe_file: Path, tmp_path: Path) -> None:
-    trainer = trained(recipe_file, "train.keep_best=false")
+    _, last_step = trained(recipe_file, "train.keep_best=false")
     assert not (tmp_path / "run" / "best").exists()
-    assert RunFolder.load(tmp_path / "run").step == trainer.last_step
+    assert RunFolder.load(tmp_path / "run").step == last_step
 
 
 def test_without_patience_all_updates_are_done(recipe_file: Path, tmp_path: Path) -> None:
-    trainer = trained(recipe_file, "train.patience=0", "train.steps=20")
-    assert trainer.last_step == 20
+    training, last_step = trained(recipe_file, "train.patience=0", "train.steps=20")
+    assert last_step == 20
     assert "finished" not in json.loads((tmp_path / "run" / "run.json").read_text())
-    assert RunFolder.load(tmp_path / "run").step == trainer.best.step
+    assert RunFolder.load(tmp_path / "run").step == training.state.best.step
 
 
 @pytest.mark.parametrize("option", ["train.keep_best=true", "train.patience=3"])
@@ -286,15 +282,17 @@ def text_of_documents(blocks: PackedBlocks) -> list[tuple[int, ...]]:
 
 
 def test_runs_of_other_seeds_see_the_same_subset(recipe_file: Path, tmp_path: Path) -> None:
-    trainers = [Trainer(load_recipe(recipe_file, [f"seed={seed}", "data.subset_seed=5"])) for seed in (0, 1)]
+    trainers = [
+        build_training(load_recipe(recipe_file, [f"seed={seed}", "data.subset_seed=5"])) for seed in (0, 1)
+    ]
     assert (trainers[0].blocks.tokens == trainers[1].blocks.tokens).all()
-    assert trainers[0].rows.num_tokens == 400
+    assert trainers[0].state.rows.num_tokens == 400
     assert trainers[0].data.blocks("validation", ()).num_tokens != 400
 
 
 def test_more_training_tokens_than_there_are_is_refused(recipe_file: Path, prepared_folder: Path) -> None:
     with pytest.raises(DataError, match=r"data\.train_tokens=\d+$") as caught:
-        Trainer(load_recipe(recipe_file, ["data.train_tokens=9000000"]))
-    Trainer(load_recipe(recipe_file, [str(caught.value.remedies[0])]))
+        build_training(load_recipe(recipe_file, ["data.train_tokens=9000000"]))
+    build_training(load_recipe(recipe_file, [str(caught.value.remedies[0])]))
     with pytest.raises(RecipeError, match=r"train_tokens limits the text of data\.path"):
         load_recipe(recipe_file, [f"data.mixture=[{{path: {prepared_folder}}}]"])

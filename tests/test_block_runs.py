@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from hdiff.cli import run as hdiff
-from hdiff.control.free_samples import sample_run
+from hdiff.control.request import Request
+from hdiff.control.samples import controlled_samples
 from hdiff.errors import DataError, RecipeError
 from hdiff.evaluation.run import evaluate_run
 from hdiff.progress import Progress
 from hdiff.recipe import load_recipe
 from hdiff.runs.folder import RunFolder
 from hdiff.sharing.pipeline import TextDiffusionPipeline
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 RECIPE = """
 name: blocks
@@ -41,7 +43,7 @@ def recipe_file(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def run(recipe_file: Path) -> RunFolder:
     recipe = load_recipe(recipe_file)
-    Trainer(recipe).run()
+    fit(build_training(recipe))
     return RunFolder.load(recipe.output)
 
 
@@ -61,7 +63,7 @@ def test_evaluation_has_the_steps_that_four_blocks_allow(
 
 
 def test_samples_say_what_is_missing(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    sampled = sample_run(run, num_samples=2, num_steps=5)
+    sampled = controlled_samples(run, Request(), num_samples=2, num_steps=5)
     assert sampled["nfe"] == sampled["num_steps"] == 5
     assert [len(sample["pieces"]) for sample in sampled["samples"]] == [32, 32]
     assert hdiff(["sample", str(run.path), "--num", "1"]) == 0
@@ -76,7 +78,7 @@ def test_samples_say_what_is_missing(run: RunFolder, capsys: pytest.CaptureFixtu
 def many_blocks(recipe_file: Path) -> Path:
     """A run of 32 blocks, more than the 16 steps of other models."""
     folder = recipe_file.parent / "many"
-    Trainer(load_recipe(recipe_file, ["corruption.block_size=1", f"output={folder}"])).run()
+    fit(build_training(load_recipe(recipe_file, ["corruption.block_size=1", f"output={folder}"])))
     return folder
 
 
@@ -125,7 +127,7 @@ def test_samplers_of_whole_rows_are_refused(run: RunFolder) -> None:
 
 def test_a_planner_is_refused(recipe_file: Path) -> None:
     with pytest.raises(RecipeError, match="use planner=null"):
-        Trainer(load_recipe(recipe_file, ["planner={}", f"output={recipe_file.parent / 'other'}"]))
+        build_training(load_recipe(recipe_file, ["planner={}", f"output={recipe_file.parent / 'other'}"]))
 
 
 def test_minimal_pairs_are_scored_by_states(run: RunFolder) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from ablation_files import write as write_ablation
+from support.stops import stop_at
 
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 RECIPE = """
 name: ending
@@ -38,16 +40,8 @@ def unfinished(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A run that was stopped by a signal after its second update."""
     folder = tmp_path_factory.mktemp("unfinished")
     (folder / "recipe.yaml").write_text(RECIPE.format(output=folder / "run", data=prepared_folder))
-    trainer = Trainer(load_recipe(folder / "recipe.yaml"))
-    update = trainer._update
-
-    def stopped(step: int) -> dict[str, float]:
-        if step == 2:
-            trainer._stop(15)
-        return update(step)
-
-    trainer._update = stopped  # type: ignore[method-assign]
-    assert trainer.run() == 15
+    trainer = build_training(load_recipe(folder / "recipe.yaml"))
+    assert fit(trainer, before_update=stop_at(2)).stopped_by == 15
     return folder / "run"
 
 
@@ -64,20 +58,17 @@ def test_weights_that_are_not_finite_at_the_end_are_no_success(
 
 
 def test_the_last_good_checkpoint_is_kept(file: Path, tmp_path: Path) -> None:
-    trainer = Trainer(load_recipe(file))
-    update = trainer._update
+    trainer = build_training(load_recipe(file))
 
-    def poison(step: int) -> dict[str, float]:
+    def poison(step: int) -> None:
         if step == 4:
             with torch.no_grad():
                 trainer.model.head.output_bias[0] = float("nan")
-        return update(step)
 
-    trainer._update = poison  # type: ignore[method-assign]
     with pytest.raises(
         DataError, match=r"no checkpoint of step 4 was saved.*the last 1 updates were skipped"
     ):
-        trainer.run()
+        fit(trainer, before_update=poison)
     assert load_checkpoint(tmp_path / "run" / "checkpoints").step == 3
 
 

@@ -17,7 +17,7 @@ from hdiff.config import TrainConfig
 from hdiff.errors import RecipeError
 from hdiff.runs.metrics_file import read_metrics
 from hdiff.training.processes import make_accelerator
-from hdiff.training.trainer import Trainer
+from hdiff.training.saving import RunWriter
 
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 """What `accelerate launch --use_fsdp --fsdp_version 2` sets."""
@@ -25,18 +25,19 @@ SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 
 def say_what_is_held() -> None:
     """Prints which part of the parameters, moments and averages this process holds at a checkpoint."""
-    save = Trainer._save
+    save = RunWriter.save
 
     def part(tensors: list[object]) -> float:
         return sum(t.to_local().numel() for t in tensors) / sum(t.numel() for t in tensors)
 
-    def changed(self: Trainer, step: int, *, is_last: bool) -> None:
-        moments = [slots["exp_avg"] for slots in self.optimizer.state.values()]
-        held = [part(list(x)) for x in (self.model.parameters(), moments, self.average.model.parameters())]
+    def changed(self: RunWriter, step: int, *, is_last: bool) -> None:
+        state = self.training.state
+        moments = [slots["exp_avg"] for slots in state.optimizer.state.values()]
+        held = [part(list(x)) for x in (state.model.parameters(), moments, state.average.model.parameters())]
         print("holds", *(f"{value:.2f}" for value in held), flush=True)
         save(self, step, is_last=is_last)
 
-    Trainer._save = changed  # type: ignore[method-assign]
+    RunWriter.save = changed  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from hdiff.cli import run as run_command
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.metrics_file import read_metrics
+from hdiff.training.build import build_training
 from hdiff.training.skipped_steps import SkippedSteps
-from hdiff.training.trainer import Trainer
+from hdiff.training.trainer import fit
 
 RECIPE = """
 name: small
@@ -81,7 +82,7 @@ def test_a_full_disk_under_the_log_stops_the_run_and_leaves_the_checkpoint(
     run = tmp_path / "full"
     assert load_checkpoint(run / "checkpoints").step == 4
     assert read_metrics(run / "metrics.jsonl")[-1]["step"] == 6, "the line that did not fit was cut off"
-    Trainer(load_recipe(recipe_file, ["resume=auto", "train.steps=40"])).run()
+    fit(build_training(load_recipe(recipe_file, ["resume=auto", "train.steps=40"])))
     assert json.loads((run / "run.json").read_text())["steps"] == 40
     assert [line["step"] for line in read_metrics(run / "metrics.jsonl") if "loss" in line] == list(
         range(1, 41)

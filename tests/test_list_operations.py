@@ -47,7 +47,8 @@ from hdiff.recipe import differences, load_recipe
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, ConfidenceSampler, RemaskingSampler
 from hdiff.samplers.selection import cut
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 PROMPT = ("vopo", "tine", "libu", "supa")
@@ -360,7 +361,7 @@ def trained(folder: Path, data: Path, corruption: str, *overrides: str) -> RunFo
     folder.mkdir()
     file = folder / "recipe.yaml"
     file.write_text(RECIPE.format(output=folder / "run", data=data, corruption=corruption))
-    Trainer(load_recipe(file, overrides)).run()
+    fit(build_training(load_recipe(file, overrides)))
     return RunFolder.load(folder / "run")
 
 

@@ -38,7 +38,8 @@ from hdiff.objectives import nelbo
 from hdiff.recipe import load_recipe
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler, ConfidenceSampler
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 FIXTURES = Path(__file__).parent / "fixtures" / "blimp"
 SCRIPT = Path(__file__).resolve().parents[1] / "recipes" / "benchmarks" / "blimp.py"
@@ -305,7 +306,7 @@ def test_what_has_no_legal_likelihood_is_refused_with_a_remedy(words):
             score_pairs(model, corruption, words, pairs, **options)
 
     refuses("use corruption.unconditional", model, SpanMasking(mask_id=size))
-    refuses("minimal pairs are not parsed", model, TreeCascade(levels=["phrase"], mask_id=size))
+    refuses("texts that nobody parsed have none", model, TreeCascade(levels=["phrase"], mask_id=size))
     refuses("with a corruption", model, None)
     refuses("no pairs", model, corruption, [])
     refuses("draws is 0", model, corruption, draws=0)
@@ -336,7 +337,7 @@ def runs(tmp_path_factory, prepared_folder):
     def make(name: str, *overrides: str) -> Path:
         out = folder / name
         if not out.exists():
-            Trainer(load_recipe(folder / "small.yaml", [f"output={out}", *overrides])).run()
+            fit(build_training(load_recipe(folder / "small.yaml", [f"output={out}", *overrides])))
         return out
 
     return make
@@ -383,4 +384,4 @@ def test_the_benchmark_prints_a_line_per_system_and_says_what_it_left_out(runs, 
     assert cells[1] == "2"
     assert cells[3].startswith(f"{mean:.1f} ± ")
     assert "Not scored" in printed
-    assert "minimal pairs are not parsed" in printed
+    assert "texts that nobody parsed have none" in printed

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hdiff.cli import run
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.metrics_file import read_metrics
-from hdiff.training import trainer as training
+from hdiff.training import build as training
 from hdiff.training.losses import DiffusionLoss
 
 RECIPE = """

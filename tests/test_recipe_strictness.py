@@ -15,11 +15,12 @@ from hdiff.components import build
 from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe, StreamConfig, TrainConfig
 from hdiff.corruption import CORRUPTIONS
 from hdiff.errors import RecipeError, UserError
-from hdiff.factory import build_corruption, build_sampler
+from hdiff.factory import build_corruption
 from hdiff.heads import HEADS
 from hdiff.models.planner import Planner
 from hdiff.recipe import load_recipe
 from hdiff.samplers import SAMPLERS
+from hdiff.samplers.build import build_sampler
 from hdiff.schedules import SCHEDULES
 
 MINIMAL = "name: mine\noutput: runs/mine\ndata: {path: data/mine, stream: {source: a.txt}}\n"

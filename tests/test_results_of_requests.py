@@ -15,7 +15,8 @@ from hdiff.cli import run as hdiff
 from hdiff.pages.report import build_report
 from hdiff.recipe import resolve
 from hdiff.runs.results import request_digest, request_text
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +71,7 @@ def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         "train": {"steps": 2, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 2},
         "evaluation": {"steps": [1], "blocks": 2, "draws": 1, "samples": 2},
     }
-    Trainer(resolve(values, where="test")).run()
+    fit(build_training(resolve(values, where="test")))
     return output
 
 

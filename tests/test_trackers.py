@@ -14,7 +14,8 @@ from shared_models import CHECKOUT, TINY
 
 from hdiff.cli import run as hdiff
 from hdiff.training.trackers import TOLD_FILE, own_options
-from hdiff.training.trainer import Trainer
+from hdiff.training.trainer import _Loop
+from hdiff.training.update import Updates
 
 event_accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="needs pip install '.[train]'"
@@ -112,28 +113,28 @@ def test_a_run_that_is_killed_twice_has_no_point_twice_and_none_is_missing(
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "file", FileTracker)
     changes = ["train.log_every=1", "train.checkpoint_every=3", "train.steps=6", "train.evaluate_every=2"]
     words = command(prepared_folder, tmp_path / "run", *changes, "train.trackers=[file]", "resume=auto")
-    updating, validating = Trainer._update, Trainer._validate
+    updating, validating = Updates.__call__, _Loop._validate
 
     def killed_at(step: int) -> None:
-        def update(trainer: Trainer, number: int) -> dict[str, float]:
+        def update(updates: Updates, number: int) -> dict[str, float]:
             if number == step:
                 raise KeyboardInterrupt
-            return updating(trainer, number)
+            return updating(updates, number)
 
-        monkeypatch.setattr(Trainer, "_update", update)
+        monkeypatch.setattr(Updates, "__call__", update)
 
     killed_at(6)
     assert hdiff(words) == 130
     killed_at(5)
     assert hdiff(words) == 130
-    monkeypatch.setattr(Trainer, "_update", updating)
+    monkeypatch.setattr(Updates, "__call__", updating)
 
-    def killed(trainer: Trainer, *_: object) -> float:
+    def killed(loop: _Loop, *_: object) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_validate", killed)
+    monkeypatch.setattr(_Loop, "_validate", killed)
     assert hdiff(words) == 130
-    monkeypatch.setattr(Trainer, "_validate", validating)
+    monkeypatch.setattr(_Loop, "_validate", validating)
     assert hdiff(words) == 0
     found = [json.loads(line) for line in (tmp_path / "run" / "tracked.jsonl").read_text().splitlines()]
     told = [(line["step"], "validation_bound" in line) for line in found]

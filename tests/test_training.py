@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from support.stops import stop_at
 
 from hdiff.config import Recipe, TrainConfig
 from hdiff.data.rows.data_order import DataOrder
@@ -25,10 +26,12 @@ from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.metrics_file import read_metrics
-from hdiff.training import trainer as training
+from hdiff.training import build as training
+from hdiff.training.build import build_training
 from hdiff.training.processes import make_accelerator
 from hdiff.training.skipped_steps import SkippedSteps, largest_sound_loss
-from hdiff.training.trainer import Trainer
+from hdiff.training.trainer import fit
+from hdiff.training.update import Updates
 
 RECIPE = """
 name: small
@@ -67,7 +70,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 def test_run_folder_holds_what_is_needed_and_loads(recipe_file: Path, tmp_path: Path) -> None:
-    assert Trainer(recipe_of(recipe_file)).run() is None
+    assert fit(build_training(recipe_of(recipe_file))).stopped_by is None
     run = RunFolder.load(tmp_path / "run")
     assert run.step == 8
     assert run.record["steps"] == 8
@@ -86,22 +89,16 @@ def test_stopped_and_resumed_run_equals_the_uninterrupted_one(
 
     SIGUSR1 is what Slurm sends before the time of a job is over. Launchers send signals again: no matter.
     """
-    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")).run()
-    interrupted = Trainer(recipe_of(recipe_file, f"output={tmp_path / 'parts'}"))
-    interrupted.stop_signal = None
-    original = interrupted._update
-
-    def stop_after_five(step: int) -> dict[str, float]:
-        if step == 5:
-            os.kill(os.getpid(), sent)
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(step)
-
-    interrupted._update = stop_after_five  # type: ignore[method-assign]
-    assert interrupted.run() == sent
+    fit(build_training(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")))
+    interrupted = build_training(recipe_of(recipe_file, f"output={tmp_path / 'parts'}"))
+    stopping = stop_at(5, sent, signal.SIGTERM)
+    assert fit(interrupted, before_update=stopping).stopped_by == sent
     stopped = load_checkpoint(tmp_path / "parts" / "checkpoints")
     assert stopped.step == 5
-    assert Trainer(recipe_of(recipe_file, f"output={tmp_path / 'parts'}", "resume=auto")).run() is None
+    assert (
+        fit(build_training(recipe_of(recipe_file, f"output={tmp_path / 'parts'}", "resume=auto"))).stopped_by
+        is None
+    )
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     seconds = json.loads((tmp_path / "parts" / "run.json").read_text())["train_seconds"]
     assert seconds >= stopped.state["train_seconds"] > 0  # what was trained before the stop counts
@@ -111,7 +108,7 @@ def test_stopped_and_resumed_run_equals_the_uninterrupted_one(
 def test_killed_run_goes_on_with_the_same_numbers(recipe_file: Path, tmp_path: Path) -> None:
     """SIGKILL at an arbitrary moment, from outside, then resume=auto."""
     longer = ["train.steps=60", "train.checkpoint_every=5"]
-    Trainer(recipe_of(recipe_file, *longer, f"output={tmp_path / 'whole'}")).run()
+    fit(build_training(recipe_of(recipe_file, *longer, f"output={tmp_path / 'whole'}")))
     command = [
         sys.executable,
         "-m",
@@ -133,22 +130,22 @@ def test_killed_run_goes_on_with_the_same_numbers(recipe_file: Path, tmp_path: P
 
 
 def test_finished_run_is_left_as_it_is(recipe_file: Path, tmp_path: Path) -> None:
-    Trainer(recipe_of(recipe_file)).run()
+    fit(build_training(recipe_of(recipe_file)))
     record = (tmp_path / "run" / "run.json").read_text()
-    assert Trainer(recipe_of(recipe_file, "resume=auto")).run() is None
+    assert fit(build_training(recipe_of(recipe_file, "resume=auto"))).stopped_by is None
     assert (tmp_path / "run" / "run.json").read_text() == record
     with pytest.raises(CheckpointError, match=r"already holds a run; .* resume=auto or output=DIR"):
-        Trainer(recipe_of(recipe_file)).run()
+        fit(build_training(recipe_of(recipe_file)))
 
 
 def test_run_killed_between_its_last_checkpoint_and_its_record_is_recorded(
     recipe_file: Path, tmp_path: Path
 ) -> None:
-    Trainer(recipe_of(recipe_file)).run()
+    fit(build_training(recipe_of(recipe_file)))
     file = tmp_path / "run" / "run.json"
     whole = json.loads(file.read_text())
     file.write_text(json.dumps({**whole, "steps": 0, "tokens_seen": 0}))  # as it is before the end
-    Trainer(recipe_of(recipe_file, "resume=auto")).run()
+    fit(build_training(recipe_of(recipe_file, "resume=auto")))
     record = json.loads(file.read_text())
     assert (record["steps"], record["tokens_seen"]) == (whole["steps"], whole["tokens_seen"])
 
@@ -159,25 +156,25 @@ def test_run_killed_between_its_last_checkpoint_and_its_record_is_recorded(
 def test_lost_or_damaged_record_is_named_with_what_to_do(
     recipe_file: Path, tmp_path: Path, content: str | None
 ) -> None:
-    Trainer(recipe_of(recipe_file, "train.steps=1")).run()
+    fit(build_training(recipe_of(recipe_file, "train.steps=1")))
     file = tmp_path / "run" / "run.json"
     file.unlink()
     if content is not None:
         file.write_bytes(content.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"run\.json is (missing|damaged).*; put back a copy"):
-        Trainer(recipe_of(recipe_file, "train.steps=1", "resume=auto")).run()
+        fit(build_training(recipe_of(recipe_file, "train.steps=1", "resume=auto")))
 
 
 def test_damaged_checkpoint_costs_time_and_nothing_else(recipe_file: Path, tmp_path: Path) -> None:
     for name in ("whole", "damaged"):
-        Trainer(recipe_of(recipe_file, f"output={tmp_path / name}")).run()
+        fit(build_training(recipe_of(recipe_file, f"output={tmp_path / name}")))
     (tmp_path / "damaged" / "checkpoints" / "step-00000008" / "ema.safetensors").write_bytes(b"")
     checkpoints = tmp_path / "damaged" / "checkpoints"
     with pytest.warns(UserWarning, match="step-00000008: ema.safetensors .* step-00000004 is used instead"):
         RunFolder.load(tmp_path / "damaged")
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step-00000004", "step-00000008"]
     with pytest.warns(UserWarning, match="step-00000008: ema.safetensors .* step-00000004 is used instead"):
-        Trainer(recipe_of(recipe_file, f"output={tmp_path / 'damaged'}", "resume=auto")).run()
+        fit(build_training(recipe_of(recipe_file, f"output={tmp_path / 'damaged'}", "resume=auto")))
     assert_equal_runs(tmp_path / "whole", tmp_path / "damaged")
     names = sorted(path.name for path in checkpoints.iterdir())
     assert names == [".damaged-step-00000008", "step-00000004", "step-00000008"]
@@ -192,16 +189,15 @@ sys.exit(run(sys.argv[1:]))
 
 
 def test_full_disk_stops_the_run_and_room_lets_it_go_on(recipe_file: Path, tmp_path: Path) -> None:
-    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")).run()
+    fit(build_training(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")))
     words = ["train", str(recipe_file), f"output={tmp_path / 'full'}", "resume=auto", "-q"]
-    trainer = Trainer(recipe_of(recipe_file, f"output={tmp_path / 'full'}"))
-    trainer.stop_signal = signal.SIGTERM
-    trainer.run()
+    trainer = build_training(recipe_of(recipe_file, f"output={tmp_path / 'full'}"))
+    fit(trainer, before_update=stop_at(1))
     full = subprocess.run([sys.executable, "-c", FULL_DISK, *words], capture_output=True, text=True)
     assert full.returncode == 2, full.stderr
     assert "no room on the disk" in full.stderr
     assert load_checkpoint(tmp_path / "full" / "checkpoints").step == 1
-    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'full'}", "resume=auto")).run()
+    fit(build_training(recipe_of(recipe_file, f"output={tmp_path / 'full'}", "resume=auto")))
     assert_equal_runs(tmp_path / "whole", tmp_path / "full")
 
 
@@ -213,15 +209,17 @@ def test_damaged_data_is_not_trained_on(recipe_file: Path, tmp_path: Path, prepa
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(DataError, match="has changed since it was prepared"):
-        Trainer(recipe_of(recipe_file, f"data.path={data}"))
+        build_training(recipe_of(recipe_file, f"data.path={data}"))
 
 
 def test_gradient_accumulation_sees_the_same_rows(recipe_file: Path, tmp_path: Path) -> None:
-    accumulating = Trainer(recipe_of(recipe_file, "train.batch_size=2", "train.gradient_accumulation=2"))
-    plain = Trainer(recipe_of(recipe_file))
-    rows = [row for _, batch in accumulating._batches(3) for row in batch.sample_ids.tolist()]
-    assert rows == [row for _, batch in plain._batches(3) for row in batch.sample_ids.tolist()]
-    assert accumulating.run() is None
+    accumulating = build_training(
+        recipe_of(recipe_file, "train.batch_size=2", "train.gradient_accumulation=2")
+    )
+    plain = build_training(recipe_of(recipe_file))
+    rows = [row for _, batch in Updates(accumulating).batches(3) for row in batch.sample_ids.tolist()]
+    assert rows == [row for _, batch in Updates(plain).batches(3) for row in batch.sample_ids.tolist()]
+    assert fit(accumulating).stopped_by is None
 
 
 def test_every_epoch_visits_every_row_once() -> None:
@@ -234,27 +232,26 @@ def test_every_epoch_visits_every_row_once() -> None:
 
 
 def test_other_recipe_or_data_is_not_resumed(recipe_file: Path, tmp_path: Path) -> None:
-    Trainer(recipe_of(recipe_file)).run()
+    fit(build_training(recipe_of(recipe_file)))
     with pytest.raises(RecipeError, match=r"another recipe \(different: train.learning_rate\)"):
-        Trainer(recipe_of(recipe_file, "resume=auto", "train.learning_rate=0.5")).run()
+        fit(build_training(recipe_of(recipe_file, "resume=auto", "train.learning_rate=0.5")))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     record["data"]["sha256"] = "0" * 64
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match="trained on another data set"):
-        Trainer(recipe_of(recipe_file, "resume=auto")).run()
+        fit(build_training(recipe_of(recipe_file, "resume=auto")))
 
 
 def test_run_and_data_that_were_moved_go_on_with_the_same_numbers(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:
-    Trainer(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")).run()
-    stopped = Trainer(recipe_of(recipe_file))
-    stopped.stop_signal = signal.SIGTERM
-    stopped.run()
+    fit(build_training(recipe_of(recipe_file, f"output={tmp_path / 'whole'}")))
+    stopped = build_training(recipe_of(recipe_file))
+    fit(stopped, before_update=stop_at(1))
     shutil.copytree(tmp_path / "run", tmp_path / "moved")
     shutil.copytree(prepared_folder, tmp_path / "data")
     places = [f"output={tmp_path / 'moved'}/", f"data.path={tmp_path / 'data'}"]
-    assert Trainer(recipe_of(recipe_file, *places, "resume=auto")).run() is None
+    assert fit(build_training(recipe_of(recipe_file, *places, "resume=auto"))).stopped_by is None
     assert_equal_runs(tmp_path / "whole", tmp_path / "moved")
     renewed = load_recipe(tmp_path / "moved" / "recipe.yaml")
     assert renewed == recipe_of(recipe_file, *places), "recipe.yaml says where they lie now, and no more"
@@ -264,36 +261,38 @@ def test_run_and_data_that_were_moved_go_on_with_the_same_numbers(
 def test_other_data_is_not_resumed_wherever_it_lies(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:
-    Trainer(recipe_of(recipe_file, "train.steps=1")).run()
+    fit(build_training(recipe_of(recipe_file, "train.steps=1")))
     shutil.copytree(prepared_folder, tmp_path / "data")
     file = tmp_path / "data" / "manifest.json"
     manifest = json.loads(file.read_text())
     file.write_text(json.dumps({**manifest, "levels": [*manifest["levels"], "sentence"]}))
     with pytest.raises(DataError, match="trained on another data set"):
-        Trainer(
-            recipe_of(recipe_file, "train.steps=1", f"data.path={tmp_path / 'data'}", "resume=auto")
-        ).run()
+        fit(
+            build_training(
+                recipe_of(recipe_file, "train.steps=1", f"data.path={tmp_path / 'data'}", "resume=auto")
+            )
+        )
     assert load_recipe(tmp_path / "run" / "recipe.yaml").data.path == str(prepared_folder)
 
 
 def test_level_that_was_not_prepared_is_refused(recipe_file: Path) -> None:
     with pytest.raises(DataError, match=r"needs level 'sentence', the data set keeps .*--levels sentence"):
-        Trainer(recipe_of(recipe_file, "corruption.level=sentence"))
+        build_training(recipe_of(recipe_file, "corruption.level=sentence"))
 
 
 def test_too_little_text_for_a_batch_is_refused(recipe_file: Path) -> None:
     with pytest.raises(DataError, match=r"prepare more text, or lower train\.batch_size"):
-        Trainer(recipe_of(recipe_file, "train.batch_size=100000"))
+        build_training(recipe_of(recipe_file, "train.batch_size=100000"))
 
 
 def test_update_that_is_not_a_number_is_skipped_counted_and_kept(recipe_file: Path, tmp_path: Path) -> None:
     every_step = ("train.checkpoint_every=1", "train.keep_checkpoints=8")
-    trainer = Trainer(recipe_of(recipe_file, *every_step))
+    trainer = build_training(recipe_of(recipe_file, *every_step))
     gradients = iter(range(1, 9))
     trainer.model.head.output_bias.register_hook(
         lambda gradient: gradient * (float("nan") if next(gradients) == 3 else 1.0)
     )
-    assert trainer.run() is None
+    assert fit(trainer).stopped_by is None
     checkpoints = [tmp_path / "run" / "checkpoints" / f"step-{step:08d}" for step in (2, 3, 4)]
     before, skipped, after = ((path / "model.safetensors").read_bytes() for path in checkpoints)
     assert before == skipped != after
@@ -301,38 +300,35 @@ def test_update_that_is_not_a_number_is_skipped_counted_and_kept(recipe_file: Pa
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [line for line in lines if "loss" not in line] == [{"step": 3, "skipped_steps": 1}]
     kept = load_file(tmp_path / "run" / "skipped" / "step-00000003-process-0.safetensors")
-    ((_, batch),) = trainer._batches(3)
+    ((_, batch),) = Updates(trainer).batches(3)
     assert torch.equal(kept["input_ids"], batch.input_ids)
     assert batch.sample_ids is not None
     assert torch.equal(kept["sample_ids"], batch.sample_ids)
 
 
 def test_three_updates_that_are_not_numbers_stop_the_run(recipe_file: Path, tmp_path: Path) -> None:
-    trainer = Trainer(recipe_of(recipe_file, "train.checkpoint_every=1"))
-    original = trainer._update
+    trainer = build_training(recipe_of(recipe_file, "train.checkpoint_every=1"))
 
-    def poison(step: int) -> dict[str, float]:
+    def poison(step: int) -> None:
         if step == 3:
             with torch.no_grad():
                 trainer.model.head.output_bias[0] = float("nan")
-        return original(step)
 
-    trainer._update = poison  # type: ignore[method-assign]
     with pytest.raises(DataError, match=r"the loss is nan .* at step 5, .* output=DIR train.learning_rate="):
-        trainer.run()
+        fit(trainer, before_update=poison)
     assert load_checkpoint(tmp_path / "run" / "checkpoints").step == 2
     assert len(list((tmp_path / "run" / "skipped").iterdir())) == 3
 
 
 def test_exploding_loss_stops_the_run(recipe_file: Path, tmp_path: Path) -> None:
     """Finite all the way, but beyond what any sound model needs."""
-    trainer = Trainer(
+    trainer = build_training(
         recipe_of(recipe_file, "train.learning_rate=3", "train.steps=60", "train.schedule=constant")
     )
     with pytest.raises(
         DataError, match=r"the loss is \d+.*, the last 3 updates were skipped; .*smaller learning"
     ):
-        trainer.run()
+        fit(trainer)
     assert len(list((tmp_path / "run" / "skipped").iterdir())) == 3
 
 
@@ -381,15 +377,17 @@ def test_scaling_of_fp16_is_saved_and_its_skipped_updates_are_counted(
 ) -> None:
     """A resumed run goes on at the scale that was found, bit for bit."""
     steps = ("train.steps=24", "train.checkpoint_every=8", "train.keep_checkpoints=9")
-    whole = Trainer(recipe_of(recipe_file, *steps))
-    whole.run()
-    assert 0 < whole.skipped.total < 20
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == whole.skipped.total
+    whole = build_training(recipe_of(recipe_file, *steps))
+    fit(whole)
+    assert 0 < whole.state.skipped.total < 20
+    assert (
+        json.loads((tmp_path / "run" / "run.json").read_text())["skipped_steps"] == whole.state.skipped.total
+    )
     shutil.copytree(tmp_path / "run", tmp_path / "whole")
     for step in (16, 24):
         shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
-    again = Trainer(recipe_of(recipe_file, *steps, "resume=auto"))
-    again.run()
+    again = build_training(recipe_of(recipe_file, *steps, "resume=auto"))
+    fit(again)
     assert again.accelerator.scaler is not None
     assert whole.accelerator.scaler is not None
     assert again.accelerator.scaler.state_dict() == whole.accelerator.scaler.state_dict()
@@ -401,7 +399,7 @@ def test_scaling_of_fp16_is_saved_and_its_skipped_updates_are_counted(
 def test_two_processes_really_are_two(recipe_file: Path, tmp_path: Path) -> None:
     """torchrun with gloo: world size 2, half the rows each, one set of files."""
     one = ["train.batch_size=4", "train.steps=2", "model.dropout=0.0", f"output={tmp_path / 'one'}"]
-    Trainer(recipe_of(recipe_file, *one)).run()
+    fit(build_training(recipe_of(recipe_file, *one)))
     command = [
         sys.executable,
         "-m",

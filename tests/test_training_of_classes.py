@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.stops import stop_at
 
 from hdiff.cli import run as hdiff
 from hdiff.errors import CheckpointError, DataError, RecipeError, UserError
@@ -15,7 +16,8 @@ from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.folder import RunFolder
 from hdiff.sharing import PretrainedModel
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 RECIPE = """
 name: small
@@ -60,20 +62,16 @@ def recipe(folder: Path, data: Path, *overrides: str):
 
 @pytest.mark.parametrize("system", list(SYSTEMS))
 def test_trains_resumes_evaluates_and_is_exported(system: str, prepared_folder: Path, tmp_path: Path) -> None:
-    Trainer(recipe(tmp_path, prepared_folder, *SYSTEMS[system])).run()
-    trainer = Trainer(recipe(tmp_path, prepared_folder, *SYSTEMS[system], f"output={tmp_path / 'other'}"))
-    update = trainer._update
-
-    def stop_after_two(step: int) -> dict[str, float]:
-        found = update(step)
-        trainer.stop_signal = 15 if step == 2 else None
-        return found
-
-    trainer._update = stop_after_two  # type: ignore[method-assign]
-    assert trainer.run() == 15
-    Trainer(
-        recipe(tmp_path, prepared_folder, *SYSTEMS[system], f"output={tmp_path / 'other'}", "resume=auto")
-    ).run()
+    fit(build_training(recipe(tmp_path, prepared_folder, *SYSTEMS[system])))
+    trainer = build_training(
+        recipe(tmp_path, prepared_folder, *SYSTEMS[system], f"output={tmp_path / 'other'}")
+    )
+    assert fit(trainer, before_update=stop_at(2)).stopped_by == 15
+    fit(
+        build_training(
+            recipe(tmp_path, prepared_folder, *SYSTEMS[system], f"output={tmp_path / 'other'}", "resume=auto")
+        )
+    )
     one, other = (
         load_checkpoint(tmp_path / name / "checkpoints").tensors["model"] for name in ("run", "other")
     )
@@ -93,7 +91,7 @@ def test_trains_resumes_evaluates_and_is_exported(system: str, prepared_folder: 
 
 
 def test_samples_are_drawn_from_the_command_line(prepared_folder: Path, tmp_path: Path, capsys) -> None:
-    Trainer(recipe(tmp_path, prepared_folder, *SYSTEMS["spans"])).run()
+    fit(build_training(recipe(tmp_path, prepared_folder, *SYSTEMS["spans"])))
     run = str(tmp_path / "run")
     for options in (["--steps", "4"], ["--temperature", "0.8", "--top-k", "20"], ["--infill", "The [3] is"]):
         assert hdiff(["sample", run, "--num", "2", *options]) == 0, capsys.readouterr().err
@@ -102,7 +100,7 @@ def test_samples_are_drawn_from_the_command_line(prepared_folder: Path, tmp_path
 
 
 def test_altered_classes_are_neither_trained_on_nor_evaluated(prepared_folder: Path, tmp_path: Path) -> None:
-    Trainer(recipe(tmp_path, prepared_folder, "train.steps=2")).run()
+    fit(build_training(recipe(tmp_path, prepared_folder, "train.steps=2")))
     file = tmp_path / "run" / "run.json"
     whole = file.read_text()
     record = json.loads(whole)
@@ -111,13 +109,13 @@ def test_altered_classes_are_neither_trained_on_nor_evaluated(prepared_folder: P
     file.write_text(json.dumps(record))
     for attempt in (
         lambda: RunFolder.load(tmp_path / "run"),
-        lambda: Trainer(recipe(tmp_path, prepared_folder, "train.steps=2", "resume=auto")).run(),
+        lambda: fit(build_training(recipe(tmp_path, prepared_folder, "train.steps=2", "resume=auto"))),
     ):
         with pytest.raises(UserError, match=r"run\.json is damaged"):
             attempt()
     file.write_text(json.dumps({**json.loads(whole), "head_classes": "7"}))
     with pytest.raises(CheckpointError, match="head_classes are no list of numbers"):
-        Trainer(recipe(tmp_path, prepared_folder, "train.steps=2", "resume=auto"))
+        build_training(recipe(tmp_path, prepared_folder, "train.steps=2", "resume=auto"))
 
 
 WRONG = {
@@ -139,5 +137,5 @@ WRONG = {
 def test_a_wrong_section_is_refused(override: str, prepared_folder: Path, tmp_path: Path) -> None:
     cascade = "corruption={kind: tree_cascade, levels: [phrase]}"
     with pytest.raises((RecipeError, DataError)) as error:
-        Trainer(recipe(tmp_path, prepared_folder, cascade, override))
+        build_training(recipe(tmp_path, prepared_folder, cascade, override))
     assert WRONG[override] in str(error.value)

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.stops import stop_at
 
 from hdiff.cli import run as hdiff
-from hdiff.control.free_samples import sample_run
+from hdiff.control.request import Request
+from hdiff.control.samples import controlled_samples
 from hdiff.corruption import LearnedRates
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare.run import prepare
@@ -22,7 +24,8 @@ from hdiff.evaluation.run import evaluate_run
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint, save_checkpoint
 from hdiff.runs.folder import RunFolder
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 RECIPE = """
 name: small
@@ -72,19 +75,11 @@ SYSTEMS = {
 def test_trains_resumes_and_gives_a_bound(system: str, prepared_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
-    Trainer(load_recipe(file, SYSTEMS[system])).run()
+    fit(build_training(load_recipe(file, SYSTEMS[system])))
 
-    trainer = Trainer(load_recipe(file, [*SYSTEMS[system], f"output={tmp_path / 'other'}"]))
-    update = trainer._update
-
-    def stop_after_two(step: int) -> dict[str, float]:
-        found = update(step)
-        trainer.stop_signal = 15 if step == 2 else None
-        return found
-
-    trainer._update = stop_after_two  # type: ignore[method-assign]
-    assert trainer.run() == 15
-    Trainer(load_recipe(file, [*SYSTEMS[system], f"output={tmp_path / 'other'}", "resume=auto"])).run()
+    trainer = build_training(load_recipe(file, [*SYSTEMS[system], f"output={tmp_path / 'other'}"]))
+    assert fit(trainer, before_update=stop_at(2)).stopped_by == 15
+    fit(build_training(load_recipe(file, [*SYSTEMS[system], f"output={tmp_path / 'other'}", "resume=auto"])))
     one, other = (
         load_checkpoint(tmp_path / name / "checkpoints").tensors["model"] for name in ("run", "other")
     )
@@ -93,7 +88,8 @@ def test_trains_resumes_and_gives_a_bound(system: str, prepared_folder: Path, tm
     bound = evaluate_run(RunFolder.load(tmp_path / "run"))["bound"]
     assert not bound["conditional_on_structure"]
     assert math.isfinite(bound["nats_per_token"])
-    sampled = sample_run(RunFolder.load(tmp_path / "run"), num_samples=2, num_steps=4, length=6)
+    run = RunFolder.load(tmp_path / "run")
+    sampled = controlled_samples(run, Request(length=6), num_samples=2, num_steps=4)
     assert [len(sample["pieces"]) for sample in sampled["samples"]] == [6, 6]
     assert sampled["nfe"] == sampled["num_steps"] >= 4
     if system in ("uniform", "gaussian", "blocks"):
@@ -107,7 +103,7 @@ def test_altered_token_classes_are_neither_trained_on_nor_evaluated(
 ) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
-    Trainer(load_recipe(file, SYSTEMS["soft"])).run()
+    fit(build_training(load_recipe(file, SYSTEMS["soft"])))
     resumed = load_recipe(file, [*SYSTEMS["soft"], "resume=auto"])
     record_file = tmp_path / "run" / "run.json"
     whole = record_file.read_text()
@@ -118,15 +114,15 @@ def test_altered_token_classes_are_neither_trained_on_nor_evaluated(
         r"run\.json is damaged \(unit_lengths and token_classes are not those of the checkpoint\); put back"
     )
     with pytest.raises(CheckpointError, match=said):
-        Trainer(resumed).run()
+        fit(build_training(resumed))
     with pytest.raises(CheckpointError, match=said):
         RunFolder.load(tmp_path / "run")
     record_file.write_text(whole.replace('"token_classes"', '"uoken_classes"'))
     with pytest.raises(CheckpointError, match=said):
-        Trainer(resumed).run()
+        fit(build_training(resumed))
     record_file.write_text(json.dumps({**record, "token_classes": "7"}))
     with pytest.raises(CheckpointError, match="token_classes are no list of numbers"):
-        Trainer(resumed)
+        build_training(resumed)
 
     record_file.write_text(whole)
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -134,10 +130,10 @@ def test_altered_token_classes_are_neither_trained_on_nor_evaluated(
     other = {**saved.state, "statistics_sha256": "0" * 64}
     save_checkpoint(checkpoints, saved.step, saved.tensors, other, keep=2)
     with pytest.raises(CheckpointError, match=said):
-        Trainer(resumed).run()
+        fit(build_training(resumed))
     del other["statistics_sha256"]  # as checkpoints of before have none
     save_checkpoint(checkpoints, saved.step, saved.tensors, other, keep=2)
-    assert Trainer(resumed).run() is None
+    assert fit(build_training(resumed)).stopped_by is None
     assert RunFolder.load(tmp_path / "run").step == saved.step
 
 
@@ -148,11 +144,11 @@ def test_unit_lengths_that_are_counted_otherwise_are_not_gone_on_with(
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
     recipe = load_recipe(file, SPANS)
-    Trainer(recipe).run()
-    trainer = Trainer(load_recipe(file, [*SPANS, "resume=auto"]))
+    fit(build_training(recipe))
+    trainer = build_training(load_recipe(file, [*SPANS, "resume=auto"]))
     trainer.data.unit_lengths["phrase"][0] += 0.5
     with pytest.raises(CheckpointError, match="was trained with other unit_lengths or token_classes"):
-        trainer.run()
+        fit(trainer)
 
 
 @pytest.mark.parametrize("kind", ["uniform_state", "gaussian"])
@@ -162,14 +158,14 @@ def test_heads_over_several_tokens_are_refused_where_tokens_change_one_by_one(
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
     with pytest.raises(RecipeError, match=r"use 'head=\{kind: product\}'"):
-        Trainer(load_recipe(file, [f"corruption={{kind: {kind}}}", f"head={AUTOREGRESSIVE}"]))
+        build_training(load_recipe(file, [f"corruption={{kind: {kind}}}", f"head={AUTOREGRESSIVE}"]))
 
 
 def test_learned_speeds_are_saved_averaged_and_used(prepared_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
     options = ["corruption={kind: learned_rates}", "train.learning_rate=0.3"]
-    Trainer(load_recipe(file, options)).run()
+    fit(build_training(load_recipe(file, options)))
     saved = load_checkpoint(tmp_path / "run" / "checkpoints").tensors
     theta = {part: saved[part]["token_rates.theta"] for part in ("model", "ema")}
     assert not torch.equal(theta["model"], theta["ema"])
@@ -194,16 +190,16 @@ def test_learned_speeds_need_a_product_head(prepared_folder: Path, tmp_path: Pat
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
     with pytest.raises(RecipeError, match=r"use 'head=\{kind: product\}'"):
-        Trainer(load_recipe(file, ["corruption={kind: learned_rates}", f"head={AUTOREGRESSIVE}"]))
+        build_training(load_recipe(file, ["corruption={kind: learned_rates}", f"head={AUTOREGRESSIVE}"]))
 
 
 def test_buckets_that_do_not_fit_are_refused(prepared_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
     with pytest.raises(DataError, match=r"give as many speeds, or use data\.salience_buckets=2"):
-        Trainer(load_recipe(file, ["corruption={kind: rate_matched, num_buckets: 2}"])).run()
+        fit(build_training(load_recipe(file, ["corruption={kind: rate_matched, num_buckets: 2}"])))
     with pytest.raises(DataError, match=r"hdiff prepare .*--levels sentence"):
-        Trainer(load_recipe(file, ["corruption={kind: tree_cascade, levels: [sentence]}"]))
+        build_training(load_recipe(file, ["corruption={kind: tree_cascade, levels: [sentence]}"]))
 
 
 def test_labels_belong_to_the_units_they_stand_at(prepared_folder: Path) -> None:
@@ -247,7 +243,7 @@ def test_report_of_a_run_whose_salience_needs_a_parse(tmp_path: Path) -> None:
             salience="combined")  # fmt: skip
     file = tmp_path / "small.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=tmp_path / "data"))
-    Trainer(load_recipe(file, SYSTEMS["soft"])).run()
+    fit(build_training(load_recipe(file, SYSTEMS["soft"])))
     assert hdiff(["report", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "exploration.json").is_file()
     assert "Corruption" in (tmp_path / "run" / "report.html").read_text()

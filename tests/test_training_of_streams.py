@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.stops import stop_at
 
 from hdiff.config import Recipe
 from hdiff.data.prepared import PreparedData
@@ -20,7 +21,8 @@ from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.metrics_file import read_metrics
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 RECIPE = """
 name: streamed
@@ -65,18 +67,6 @@ def mixing(file: Path, data: Path, output: Path, *overrides: str) -> Recipe:
     return load_recipe(file, [members, f"output={output}", *overrides])
 
 
-def stop_at(trainer: Trainer, step: int) -> None:
-    """A signal during an update, as a cluster sends it."""
-    original = trainer._update
-
-    def update(number: int) -> dict[str, float]:
-        if number == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(number)
-
-    trainer._update = update  # type: ignore[method-assign, assignment]
-
-
 def assert_equal_runs(one: Path, other: Path) -> None:
     whole, parts = (load_checkpoint(run / "checkpoints") for run in (one, other))
     for name, tensor in whole.tensors["model"].items():
@@ -89,11 +79,13 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 def test_stopped_stream_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
-    assert Trainer(streaming(recipe_file, texts, tmp_path / "whole")).run() is None
-    interrupted = Trainer(streaming(recipe_file, texts, tmp_path / "parts"))
-    stop_at(interrupted, 5)
-    assert interrupted.run() == signal.SIGTERM
-    assert Trainer(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto")).run() is None
+    assert fit(build_training(streaming(recipe_file, texts, tmp_path / "whole"))).stopped_by is None
+    interrupted = build_training(streaming(recipe_file, texts, tmp_path / "parts"))
+    assert fit(interrupted, before_update=stop_at(5)).stopped_by == signal.SIGTERM
+    assert (
+        fit(build_training(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto"))).stopped_by
+        is None
+    )
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     record = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert record["data"]["stream"]["source"] == str(texts)
@@ -105,11 +97,10 @@ def test_stopped_stream_goes_on_bit_for_bit(recipe_file: Path, tmp_path: Path, t
 @pytest.mark.slow
 def test_workers_of_a_stream_change_no_number(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
     """Not even where a run with workers goes on with one that has none."""
-    Trainer(streaming(recipe_file, texts, tmp_path / "whole")).run()
-    helped = Trainer(streaming(recipe_file, texts, tmp_path / "helped", "data.stream.workers=2"))
-    stop_at(helped, 4)
-    helped.run()
-    Trainer(streaming(recipe_file, texts, tmp_path / "helped", "resume=auto")).run()
+    fit(build_training(streaming(recipe_file, texts, tmp_path / "whole")))
+    helped = build_training(streaming(recipe_file, texts, tmp_path / "helped", "data.stream.workers=2"))
+    fit(helped, before_update=stop_at(4))
+    fit(build_training(streaming(recipe_file, texts, tmp_path / "helped", "resume=auto")))
     assert_equal_runs(tmp_path / "whole", tmp_path / "helped")
 
 
@@ -127,11 +118,15 @@ def test_workers_leave_nothing_behind(recipe_file: Path, tmp_path: Path, texts: 
 def test_stopped_mixture_goes_on_bit_for_bit(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:
-    assert Trainer(mixing(recipe_file, prepared_folder, tmp_path / "whole")).run() is None
-    interrupted = Trainer(mixing(recipe_file, prepared_folder, tmp_path / "parts"))
-    stop_at(interrupted, 4)
-    assert interrupted.run() == signal.SIGTERM
-    assert Trainer(mixing(recipe_file, prepared_folder, tmp_path / "parts", "resume=auto")).run() is None
+    assert fit(build_training(mixing(recipe_file, prepared_folder, tmp_path / "whole"))).stopped_by is None
+    interrupted = build_training(mixing(recipe_file, prepared_folder, tmp_path / "parts"))
+    assert fit(interrupted, before_update=stop_at(4)).stopped_by == signal.SIGTERM
+    assert (
+        fit(
+            build_training(mixing(recipe_file, prepared_folder, tmp_path / "parts", "resume=auto"))
+        ).stopped_by
+        is None
+    )
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     members = json.loads((tmp_path / "whole" / "run.json").read_text())["data"]["mixture"]
     assert [member["weight"] for member in members] == [2.0, 1.0]
@@ -156,52 +151,48 @@ def test_stopped_mixture_with_a_stream_goes_on_bit_for_bit(
             recipe_file, prepared_folder, source, tmp_path / name, *overrides, workers=workers
         )
 
-    assert Trainer(recipe("whole")).run() is None
-    interrupted = Trainer(recipe("parts"))
-    stop_at(interrupted, 4)
-    assert interrupted.run() == signal.SIGTERM
-    assert Trainer(recipe("parts", "resume=auto", workers=1)).run() is None
+    assert fit(build_training(recipe("whole"))).stopped_by is None
+    interrupted = build_training(recipe("parts"))
+    assert fit(interrupted, before_update=stop_at(4)).stopped_by == signal.SIGTERM
+    assert fit(build_training(recipe("parts", "resume=auto", workers=1))).stopped_by is None
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     record = json.loads((tmp_path / "whole" / "run.json").read_text())["data"]
     assert record["train_tokens"] is None
     assert record["mixture"][1]["stream"]["source"] == str(texts)
     with pytest.raises(RecipeError, match=r"another recipe \(different: data\.mixture\)"):
-        Trainer(recipe("whole", "resume=auto", source=texts / "0.jsonl")).run()
+        fit(build_training(recipe("whole", "resume=auto", source=texts / "0.jsonl")))
 
 
 def test_other_text_is_not_resumed(recipe_file: Path, tmp_path: Path, texts: Path) -> None:
     run = tmp_path / "run"
-    trainer = Trainer(streaming(recipe_file, texts, run))
-    stop_at(trainer, 1)
-    trainer.run()
+    trainer = build_training(streaming(recipe_file, texts, run))
+    fit(trainer, before_update=stop_at(1))
     with pytest.raises(RecipeError, match=r"another recipe \(different: data\.stream\.shuffle_buffer\)"):
-        Trainer(streaming(recipe_file, texts, run, "resume=auto", "data.stream.shuffle_buffer=4")).run()
+        fit(build_training(streaming(recipe_file, texts, run, "resume=auto", "data.stream.shuffle_buffer=4")))
     file = texts / "0.jsonl"
     file.write_text(file.read_text() + '{"text": "One more."}\n')
     with pytest.raises(DataError, match=r"trained on another stream of texts than data\.stream names now"):
-        Trainer(streaming(recipe_file, texts, run, "resume=auto")).run()
+        fit(build_training(streaming(recipe_file, texts, run, "resume=auto")))
 
 
 def test_other_member_of_a_mixture_is_not_resumed(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:
-    trainer = Trainer(mixing(recipe_file, prepared_folder, tmp_path / "run"))
-    stop_at(trainer, 1)
-    trainer.run()
+    trainer = build_training(mixing(recipe_file, prepared_folder, tmp_path / "run"))
+    fit(trainer, before_update=stop_at(1))
     file = tmp_path / "copy" / "manifest.json"
     manifest = json.loads(file.read_text())
     file.write_text(json.dumps({**manifest, "levels": [*manifest["levels"], "sentence"]}))
     with pytest.raises(DataError, match=r"another mixture of texts than data\.mixture names now"):
-        Trainer(mixing(recipe_file, prepared_folder, tmp_path / "run", "resume=auto")).run()
+        fit(build_training(mixing(recipe_file, prepared_folder, tmp_path / "run", "resume=auto")))
 
 
 def test_mixture_whose_members_were_moved_goes_on(
     recipe_file: Path, tmp_path: Path, prepared_folder: Path
 ) -> None:
-    assert Trainer(mixing(recipe_file, prepared_folder, tmp_path / "whole")).run() is None
-    interrupted = Trainer(mixing(recipe_file, prepared_folder, tmp_path / "parts"))
-    stop_at(interrupted, 4)
-    interrupted.run()
+    assert fit(build_training(mixing(recipe_file, prepared_folder, tmp_path / "whole"))).stopped_by is None
+    interrupted = build_training(mixing(recipe_file, prepared_folder, tmp_path / "parts"))
+    fit(interrupted, before_update=stop_at(4))
     for name in ("one", "two"):
         shutil.copytree(prepared_folder, tmp_path / name)
 
@@ -214,8 +205,8 @@ def test_mixture_whose_members_were_moved_goes_on(
         return load_recipe(recipe_file, [*places, "resume=auto"])
 
     with pytest.raises(RecipeError, match=r"another recipe \(different: data\.mixture\)"):
-        Trainer(moved(1, 1)).run()
-    assert Trainer(moved(2, 1)).run() is None
+        fit(build_training(moved(1, 1)))
+    assert fit(build_training(moved(2, 1))).stopped_by is None
     assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
     recorded = json.loads((tmp_path / "parts" / "run.json").read_text())["data"]["mixture"]
     renewed = load_recipe(tmp_path / "parts" / "recipe.yaml").data.folders()
@@ -232,7 +223,7 @@ def test_damaged_member_of_a_mixture_is_not_trained_on(
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"copy/train/.* has changed since it was prepared"):
-        Trainer(recipe)
+        build_training(recipe)
 
 
 @pytest.mark.slow
@@ -265,7 +256,7 @@ def test_two_processes_read_different_rows_and_resume(recipe_file: Path, tmp_pat
     assert [state["rows"] for state in states] == [16, 16]
     assert states[0]["sha256"] != states[1]["sha256"]
     with pytest.raises(CheckpointError, match="read by 2 processes, now there are 1"):
-        Trainer(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto")).run()
+        fit(build_training(streaming(recipe_file, texts, tmp_path / "parts", "resume=auto")))
 
 
 @pytest.mark.slow

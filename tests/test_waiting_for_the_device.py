@@ -12,7 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hdiff.recipe import load_recipe
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.update import Updates
 
 RECIPE = """
 name: waiting
@@ -53,8 +54,8 @@ def test_an_update_waits_a_fixed_number_of_times(
     """Checks of the batch, padding, two sizes in packing, span lengths once for all layers, loss, norm."""
     file = tmp_path / "waiting.yaml"
     file.write_text(RECIPE.format(output=tmp_path / "run", data=prepared_folder))
-    trainer = Trainer(load_recipe(file))
-    trainer._update(1)
+    update = Updates(build_training(load_recipe(file)))
+    update(1)
     copies: list[int] = []
     tolist = torch.Tensor.tolist
 
@@ -64,7 +65,7 @@ def test_an_update_waits_a_fixed_number_of_times(
 
     monkeypatch.setattr(torch.Tensor, "tolist", counted)
     with Waits() as waits:
-        trainer._update(2)
+        update(2)
     # Of the scalars two are on the CPU anyway: the end of the schedule, and the signal among the sums.
     assert waits.found == {"_local_scalar_dense": 3 + 2, "nonzero": 2}
     assert len(copies) == 2, "lengths of spans, and the sums over all processes"

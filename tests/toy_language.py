@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hdiff.corruption import Corrupted
 from hdiff.data.batch import Batch
 from hdiff.heads import AS_IT_IS, Sampling
-from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.packed_spans import PackedSpans
 
 

@@ -17,22 +17,16 @@ from hdiff.components import with_defaults
 from hdiff.config import Recipe
 from hdiff.corruption import CORRUPTIONS
 from hdiff.data.prepared import PreparedData
+from hdiff.data.token_classes.of_head import stand_in_classes
 from hdiff.data.token_targets import TokenTargets
 from hdiff.errors import DataError, RecipeError, UserError
-from hdiff.factory import (
-    build_corruption,
-    build_model,
-    build_sampler,
-    build_supervision,
-    count_parameters,
-    required_levels,
-    stand_in_classes,
-)
+from hdiff.factory import build_corruption, build_model, build_supervision, count_parameters, required_levels
 from hdiff.heads import HEADS
 from hdiff.recipe import differences
 from hdiff.runs.record import RunRecord
 from hdiff.runs.weights import newest_checkpoint
 from hdiff.samplers import SAMPLERS
+from hdiff.samplers.build import build_sampler
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,11 @@ from hdiff.corruption import (
     UniformState,
     UnitMasking,
 )
-from hdiff.corruption.base import Count
+from hdiff.corruption.arguments import Count
 from hdiff.corruption.gaussian import GaussianCorrupted
 from hdiff.corruption.uniform_state import UniformCorrupted
+from hdiff.data.token_classes.of_head import stand_in_classes
 from hdiff.errors import DataError
-from hdiff.factory import stand_in_classes
 from hdiff.heads import HEADS
 from hdiff.schedules import SCHEDULES, LinearSchedule, Schedule
 

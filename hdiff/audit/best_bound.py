@@ -13,7 +13,7 @@ from torch import Tensor
 from hdiff.audit.exact import ExactDenoiser
 from hdiff.corruption import Corrupted
 from hdiff.data.batch import Batch
-from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.objectives import nelbo
 from hdiff.packed_spans import PackedSpans
 

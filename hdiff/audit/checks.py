@@ -17,7 +17,7 @@ from hdiff.audit.exact import ExactDenoiser
 from hdiff.audit.language import AuditLanguage
 from hdiff.corruption import Corrupted, Corruption, sample_times
 from hdiff.data.batch import Batch
-from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.objectives import nelbo
 from hdiff.schedules import SCHEDULES
 

@@ -15,7 +15,7 @@ from hdiff.audit.language import AuditLanguage
 from hdiff.corruption import Corrupted, Corruption, LearnedRates, RateMatched
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.chain import Reading
 

@@ -15,7 +15,7 @@ from hdiff.audit.checks import Check, Draw, Subject, draw, mean_and_error
 from hdiff.audit.exact import ExactDenoiser
 from hdiff.audit.language import AuditLanguage
 from hdiff.corruption import Corrupted
-from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.packed_spans import PackedSpans
 
 LEAK_ROWS = 32_000

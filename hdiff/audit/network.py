@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hdiff.audit.checks import BERNOULLI_ROWS, Check, Draw, Subject, draw, mean_and_error
 from hdiff.corruption import Corrupted
-from hdiff.factory import DiffusionModel, build_network, stand_in_classes
+from hdiff.data.token_classes.of_head import stand_in_classes
+from hdiff.factory import DiffusionModel, build_network
 from hdiff.heads import HEADS, Head
 from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser

@@ -16,7 +16,7 @@ from hdiff.audit.language import AuditLanguage
 from hdiff.corruption import Gaussian, UniformState, sample_times
 from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
 from hdiff.corruption.uniform_state import UniformCorrupted
-from hdiff.factory import build_network, build_sampler
+from hdiff.factory import build_network
 from hdiff.heads import ProductHead
 from hdiff.layers.trunk import Trunk
 from hdiff.models.gaussian_denoiser import (
@@ -27,6 +27,7 @@ from hdiff.models.gaussian_denoiser import (
 )
 from hdiff.models.uniform_denoiser import UniformOutput
 from hdiff.objectives import nelbo
+from hdiff.samplers.build import build_sampler
 
 ROWS = 40_000
 NUM_SAMPLES = 5_000

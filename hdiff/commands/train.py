@@ -12,7 +12,8 @@ from hdiff.commands.options import Quiet, say
 from hdiff.outputs import check_output_folder
 
 if TYPE_CHECKING:
-    from hdiff.training.trainer import Trainer
+    from hdiff.training.build import Training
+    from hdiff.training.trainer import Outcome
 
 
 def train(
@@ -30,32 +31,36 @@ def train(
     if is_main:
         check_output_folder(Path(resolved.output), "output=DIR")
     from hdiff.progress import Progress
+    from hdiff.training.build import build_training
     from hdiff.training.processes import process_errors
-    from hdiff.training.trainer import Trainer
+    from hdiff.training.trainer import fit
 
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
         with process_errors(resolved.train.process_timeout):  # one may be gone before the first update
-            trainer = Trainer(resolved, progress=display)
-        stopped_by = trainer.run()
+            training = build_training(resolved)
+        outcome = fit(training, progress=display)
     finally:
         display.close()
-    if stopped_by is not None:
-        display.message(f"stopped by signal {stopped_by}; {resolved.output} is saved; resume=auto resumes it")
-        raise typer.Exit(128 + stopped_by)
-    if trainer.accelerator.is_main_process:
-        say(f"{resolved.output}: {_what_was_done(trainer)}; next: hdiff eval {resolved.output}", err=False)
-        for note in trainer.rows.notes():
+    if outcome.stopped_by is not None:
+        display.message(
+            f"stopped by signal {outcome.stopped_by}; {resolved.output} is saved; resume=auto resumes it"
+        )
+        raise typer.Exit(128 + outcome.stopped_by)
+    if training.accelerator.is_main_process:
+        done = _what_was_done(training, outcome)
+        say(f"{resolved.output}: {done}; next: hdiff eval {resolved.output}", err=False)
+        for note in training.state.rows.notes():
             say(f"  {note}", err=False)
 
 
-def _what_was_done(trainer: Trainer) -> str:
-    if trainer.first_step == trainer.last_step:
-        return f"was trained to step {trainer.last_step} before, nothing was left to do"
-    said = f"trained {trainer.last_step} steps"
-    if skipped := trainer.skipped.total:
-        said += f", {skipped} of them skipped as their loss or gradient was not finite or exploded"
-    if trainer.config.keep_best:
-        best = trainer.best
+def _what_was_done(training: Training, outcome: Outcome) -> str:
+    skipped, best = training.state.skipped, training.state.best
+    if outcome.first_step == outcome.last_step:
+        return f"was trained to step {outcome.last_step} before, nothing was left to do"
+    said = f"trained {outcome.last_step} steps"
+    if skipped.total:
+        said += f", {skipped.total} of them skipped as their loss or gradient was not finite or exploded"
+    if training.config.keep_best:
         said += f", step {best.step} is used (lowest validation bound, {best.bound:.4f} nats/token)"
-    return said + (", more would be in vain" if trainer.best.is_over else "")
+    return said + (", more would be in vain" if best.is_over else "")

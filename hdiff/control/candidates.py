@@ -18,7 +18,8 @@ from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
-from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples
+from hdiff.samplers.base import HasHead, OnStep, Sampler
+from hdiff.samplers.samples import Samples
 
 if TYPE_CHECKING:
     from hdiff.control.literal import GivenText

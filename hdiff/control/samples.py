@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hdiff.control.candidates import (
-    Controlled,
-    check_masked_units,
-    check_steps,
-    one_by_one,
-)
-from hdiff.control.free_samples import sample_run
+from hdiff.control.candidates import Controlled, check_masked_units, check_steps
 from hdiff.control.keywords import Keywords, with_keywords
 from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.control.request import Request
@@ -23,11 +17,11 @@ from hdiff.control.skeleton import Skeleton, follow_skeleton, num_values, skelet
 from hdiff.control.verification import skeleton_checker
 from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.errors import CheckpointError, DataError
-from hdiff.factory import text_sampler
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.pages.trajectory import trajectory
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import Sampler, hidden_rows
+from hdiff.samplers.build import text_sampler
 
 if TYPE_CHECKING:
     from hdiff.parsers.base import Parser
@@ -62,8 +56,8 @@ def controlled_samples(
             tries has a skeleton.
 
     Returns:
-        The object of `hdiff.control.free_samples.sample_run`; a sample also has a `score` (nats per token)
-        where gaps were scored.
+        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `head_passes`, `seed` and `samples`: text
+        and pieces {text, step, unit, level}, also a `score` (nats per token) where gaps were scored.
 
     Raises:
         DataError: If options do not belong together, to the model, or to the length of the text.
@@ -73,71 +67,53 @@ def controlled_samples(
         raise DataError(f"{num_samples} samples; draw at least 1")
     if request.control is None and sampler is None:
         sampler = run.recipe.evaluation.sampler
-    if request.control is None and sampler is None:
-        return _plain(run, request.length, num_samples, num_steps, seed, sampling, parser)
-    if run.corruption.masked_units() is None and not run.corruption.type_sizes:
+    is_plain = request.control is None and sampler is None
+    if not is_plain and run.corruption.masked_units() is None and not run.corruption.type_sizes:
         raise CheckpointError(
             f"{run.path} is of corruption '{run.recipe.corruption['kind']}', which has one sampler and takes "
             f"no given text; train a model of masked units or a cascade"
         )
+    generator = torch.Generator().manual_seed(seed)
+    about = {"seed": seed, "parser": parser, "title": run.recipe.name}
+    if request.control is None:
+        return _free(run, request.length, sampler, num_samples, num_steps, sampling, generator, about)
     made: list[Sampler] = []
 
     def sampler_of(num_values: int) -> Sampler:
-        made.append(_sampler(run, sampler, num_steps=num_steps, num_values=num_values, sampling=sampling))
+        default = min(DEFAULT_STEPS, num_values)
+        made.append(_sampler(run, sampler, num_steps=num_steps, default=default, sampling=sampling))
         return made[0]
 
-    generator = torch.Generator().manual_seed(seed)
-    if request.control is None:
-        drawn = _unasked(run, request.length, sampler_of, num_samples, generator)
-    else:
-        drawn = _asked(run, request, sampler_of, num_samples, generator, parser)
-    return _record(drawn, run, made[0], seed=seed, parser=parser)
+    drawn = _asked(run, request, sampler_of, num_samples, generator, parser)
+    return _record(drawn, run, made[0], about)
 
 
-def _plain(
+def _free(
     run: RunFolder,
     length: int | None,
+    spec: Mapping[str, Any] | None,
     num_samples: int,
     num_steps: int | None,
-    seed: int,
     sampling: Sampling,
-    parser: Parser | None,
-) -> dict[str, Any]:
-    length = _length(run, length)
-    most = run.corruption.most_steps(length)
-    if num_steps is not None and most is not None and num_steps > most:
-        raise DataError(
-            f"{num_steps} steps for {most} values to fill; give at most {most} steps:", f"--steps {most}"
-        )
-    return sample_run(
-        run,
-        num_samples=num_samples,
-        num_steps=run.corruption.default_steps(length) if num_steps is None else num_steps,
-        seed=seed,
-        sampling=sampling,
-        length=length,
-        parser=parser,
-    )
-
-
-def _unasked(
-    run: RunFolder,
-    length: int | None,
-    sampler_of: SamplerOf,
-    num_samples: int,
     generator: torch.Generator,
-) -> Controlled:
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
     """Rows of the sampler alone, as they are."""
-    length = _length(run, length)
+    length = run.recipe.data.sequence_length if length is None else length
+    if length < 1:
+        raise DataError(f"samples of {length} tokens; give at least 1")
     corruption = run.corruption.unconditional()
-    most = length * (1 + len(corruption.type_sizes))
-    sampler = sampler_of(most)
-    check_steps(sampler, most)
+    default = corruption.default_steps(length)
+    if num_steps is None and spec is None:
+        num_steps = default
+    sampler = _sampler(run, spec, num_steps=num_steps, default=default, sampling=sampling)
+    most = corruption.most_steps(length)
+    if most is not None:
+        check_steps(sampler, most)
     hidden = hidden_rows(run.denoiser, num_samples, length)
     samples = sampler.sample(run.denoiser, corruption, hidden, generator=generator)
-    pieces = tuple(tuple(run.tokenizer.pieces(row)) for row in samples.tokens.tolist())
-    rows = tuple(one_by_one(samples))
-    return Controlled(tuple(map("".join, pieces)), tuple(samples.tokens), (None,) * num_samples, rows, pieces)
+    steps = getattr(sampler, "num_steps", None) or samples.nfe
+    return {**trajectory(samples, run.tokenizer, num_steps=steps, **about), "step": run.step}
 
 
 def _asked(
@@ -195,37 +171,27 @@ def _gap(text: str) -> Gap:
     return Gap(int(match[1]), int(match[2] or match[1]))
 
 
-def _length(run: RunFolder, length: int | None) -> int:
-    length = run.recipe.data.sequence_length if length is None else length
-    if length < 1:
-        raise DataError(f"samples of {length} tokens; give at least 1")
-    return length
-
-
 def _sampler(
-    run: RunFolder,
-    spec: Mapping[str, Any] | None,
-    *,
-    num_steps: int | None,
-    num_values: int,
-    sampling: Sampling,
+    run: RunFolder, spec: Mapping[str, Any] | None, *, num_steps: int | None, default: int, sampling: Sampling
 ) -> Sampler:
     """The sampler asked for, with its steps: T, where the class takes it."""
-    default = min(DEFAULT_STEPS, num_values)
-    return text_sampler(
-        spec, run.corruption.unconditional(), num_steps=num_steps, default=default, sampling=sampling
-    )
+    corruption = run.corruption.unconditional()
+    return text_sampler(spec, corruption, num_steps=num_steps, default=default, sampling=sampling)
 
 
-def _record(
-    drawn: Controlled, run: RunFolder, sampler: Sampler, *, seed: int, parser: Parser | None
-) -> dict[str, Any]:
+def _record(drawn: Controlled, run: RunFolder, sampler: Sampler, about: Mapping[str, Any]) -> dict[str, Any]:
     nfe = max(one.nfe for one in drawn.samples)
     num_steps = getattr(sampler, "num_steps", None) or nfe
-    about: dict[str, Any] = {"title": run.recipe.name, "num_steps": num_steps, "seed": seed}
     recorded = []
     for one, score, pieces in zip(drawn.samples, drawn.scores, drawn.pieces, strict=True):
-        (sample,) = trajectory(one, run.tokenizer, [pieces], parser=parser, **about)["samples"]
+        (sample,) = trajectory(one, run.tokenizer, [pieces], num_steps=num_steps, **about)["samples"]
         recorded.append(sample if score is None else {**sample, "score": score})
-    passes = max(int(one.passes.max()) for one in drawn.samples)
-    return {**about, "step": run.step, "nfe": nfe, "head_passes": passes, "samples": recorded}
+    return {
+        "title": about["title"],
+        "num_steps": num_steps,
+        "seed": about["seed"],
+        "step": run.step,
+        "nfe": nfe,
+        "head_passes": max(int(one.passes.max()) for one in drawn.samples),
+        "samples": recorded,
+    }

@@ -26,8 +26,9 @@ from hdiff.corruption.base import Corruption
 from hdiff.corruption.type_code import TypeCode
 from hdiff.errors import DataError
 from hdiff.models.wrapped import unwrapped
-from hdiff.samplers.base import HasHead, Sampler, Samples
+from hdiff.samplers.base import HasHead, Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
+from hdiff.samplers.samples import Samples
 
 if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer

@@ -1,10 +1,12 @@
 """Corruptions: how text is noised. Torch only."""
 
-from hdiff.corruption.base import Corrupted, Corruption, MaskedUnits
+from hdiff.corruption.base import Corruption
 from hdiff.corruption.block_masking import BlockCorrupted, BlockMasking
 from hdiff.corruption.cascade import Cascade, Stream
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.gaussian import Gaussian
 from hdiff.corruption.learned_rates import LearnedRates
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.rate_matched import RateMatched
 from hdiff.corruption.row_noise import RowNoise
 from hdiff.corruption.soft_masking import SoftMasking

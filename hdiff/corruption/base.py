@@ -7,112 +7,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, final
+from copy import copy
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.hiding_times import HidingTimes
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.type_code import TypeCode
 from hdiff.corruption.visible_streams import VisibleStream
 from hdiff.data.batch import Batch, Problem
 from hdiff.errors import DataError
-from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import LinearSchedule, Schedule
-
-Count = Literal["exact", "bernoulli"]
-
-SLOWEST = 0.001
-"""Least speed k: times U^(1 / k) of a lesser one are 0 in float64."""
 
 DEFAULT_STEPS = 16
 """Steps T if none are asked for, fewer where there is less to fill."""
 
 
-@dataclass(frozen=True)
-class TypeTerm:
-    """The types of one stream that are to be predicted.
-
-    Attributes:
-        stream: Which type stream, 0 the coarsest.
-        spans: The units whose types are predicted, packed.
-        targets: True types, long (B, L).
-        weight: Weight of each unit's -log p(types | state), float (S,).
-    """
-
-    stream: int
-    spans: PackedSpans
-    targets: Tensor
-    weight: Tensor
-
-
-@dataclass(frozen=True)
-class Corrupted:
-    """A batch at time t, and the spans whose prediction counts.
-
-    Attributes:
-        x_t: Tokens with `mask_id` where hidden, long (B, L).
-        x_0: Clean tokens, long (B, L). The trunk never reads them; joint heads read the tokens
-            before a position inside its own span (teacher forcing).
-        token_mask: True at real tokens, bool (B, L).
-        is_masked: True where x_t is hidden, bool (B, L).
-        spans: The spans to predict, whole units among the masked tokens.
-        weight: Weight of each span's -log p(x_S | x_t) in the bound, float (S,).
-        conditional_on_structure: True if the masked units were computed from x_0; then the bound
-            is one on -log p(x_0 | structure) and not comparable with -log p(x_0).
-        types_t: Types that are visible, the number of types where hidden, long (B, L, R); None if the
-            corruption has no typed masks.
-        type_terms: Types to predict; their loss is the structure part of the bound.
-        speed: True relative masking speed of each span, float (S,), if the model must predict it;
-            the loss then has a rate term. None: all spans are equally fast, or the state shows it.
-        is_chain: Whether times are left out (exact counts), so that only ratios of speeds are predicted.
-        state_log_prob: log of the probability that this state was drawn given x_0, float64 (B,), if its law
-            is learned and gradients are on; the objective needs its derivative. None: nothing to learn.
-        document_ids: As in `Batch`: a token may see its own document only. None: it sees the whole row.
-        flags: Of which kind the units of hidden tokens are, their number in `flag_levels` from 1; 0 for
-            random units and visible tokens, long (B, L). None: the state does not tell, as in every bound
-            on -log p(x_0).
-    """
-
-    x_t: Tensor
-    x_0: Tensor
-    token_mask: Tensor
-    is_masked: Tensor
-    spans: PackedSpans
-    weight: Tensor
-    conditional_on_structure: bool
-    types_t: Tensor | None = None
-    type_terms: tuple[TypeTerm, ...] = ()
-    speed: Tensor | None = None
-    is_chain: bool = False
-    state_log_prob: Tensor | None = None
-    document_ids: Tensor | None = None
-    flags: Tensor | None = None
-
-    @property
-    def signal(self) -> float | None:
-        """Share of the signal that is left, mean over tokens; None where tokens are hidden or replaced."""
-        return None
-
-
 UnitLengths = Callable[[str], Sequence[float]]
 TokenClasses = Callable[[Any], Any]
-
-
-class MaskedUnits(Protocol):
-    """Units of hidden tokens that may be filled in any order; `UnitMasking` is one."""
-
-    @property
-    def mask_id(self) -> int | None:
-        """Id of a hidden token."""
-
-    @property
-    def conditional_on_structure(self) -> bool:
-        """Whether the units were parsed from the text."""
-
-    def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """Unit ids, long (B, L): 0, 0, 1, 2, 2 ...; no unit holds both real tokens and padding."""
 
 
 class Corruption(ABC):
@@ -146,6 +62,19 @@ class Corruption(ABC):
     def __init__(self, *, mask_id: int | None = None, schedule: Schedule | None = None) -> None:
         self.mask_id = mask_id
         self.schedule = LinearSchedule() if schedule is None else schedule
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with other values of some attributes.
+
+        Args:
+            **values: Attribute -> value.
+
+        Returns:
+            The copy.
+        """
+        other = copy(self)
+        vars(other).update(values)
+        return other
 
     @abstractmethod
     def corrupt(self, batch: Batch, t: Tensor, *, generator: torch.Generator | None = None) -> Corrupted:
@@ -363,24 +292,3 @@ class Corruption(ABC):
             )
         batch.check(Problem("times lie in (0, 1]", ~((t > 0) & (t <= 1)).all(), "t", t))
         return self.mask_id
-
-
-def check_count(count: Count, schedule: Schedule | None) -> Count:
-    """Returns `count`, or raises DataError if it is neither `exact` nor `bernoulli`, or impossible."""
-    if count not in ("exact", "bernoulli"):
-        raise DataError(f"count is '{count}'; use 'exact' or 'bernoulli'")
-    if count == "bernoulli" and schedule is not None and schedule.end < 1:
-        raise DataError(
-            f"the schedule ends at p_mask(1) = {schedule.end:g} and independent times have no bound then; "
-            f"use count: exact, or eps: 0"
-        )
-    return count
-
-
-def check_k(k: float, what: str) -> float:
-    """Returns a speed `k`, or raises DataError if times cannot be drawn with it."""
-    if not SLOWEST <= k < float("inf"):
-        raise DataError(
-            f"k of {what} is {k}; a masking speed is a number > 0, at least {SLOWEST} (1: flat masking)"
-        )
-    return float(k)

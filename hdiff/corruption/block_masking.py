@@ -5,14 +5,15 @@ Dimensions: B batch, L tokens, K blocks of a row.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import DEFAULT_STEPS, Corrupted, Corruption, Count, check_count
+from hdiff.corruption.arguments import Count, check_count
+from hdiff.corruption.base import DEFAULT_STEPS, Corruption
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.unit_masking import exact_count
 from hdiff.data.batch import Batch
@@ -116,9 +117,7 @@ class BlockMasking(Corruption):
     def for_toy_language(self, vocab_size: int, length: int) -> BlockMasking:
         if self.block_size < length:
             return self
-        blocks = copy(self)
-        blocks.block_size = 2  # a single block would be flat masking
-        return blocks
+        return self.changed(block_size=2)  # a single block would be flat masking
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         return {"kind": "blocks"}

@@ -13,7 +13,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption, Count, TypeTerm, check_count
+from hdiff.corruption.arguments import Count, check_count
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.corrupted import Corrupted, TypeTerm
 from hdiff.corruption.hiding_times import HidingTimes
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.unit_masking import exact_count

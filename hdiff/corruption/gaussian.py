@@ -12,7 +12,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.row_noise import randn
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch

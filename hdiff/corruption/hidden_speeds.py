@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Count
+from hdiff.corruption.arguments import Count
 from hdiff.corruption.cascade import hide
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.data.batch import Batch
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import Schedule

@@ -5,14 +5,16 @@ Dimensions: B batch, L tokens, V vocabulary.
 
 from __future__ import annotations
 
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.arguments import Count, check_count
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.hidden_speeds import hide_at_speeds
 from hdiff.corruption.row_noise import rand
 from hdiff.corruption.token_rates import TokenRates, check_max_ratio
@@ -102,9 +104,7 @@ class LearnedRates(Corruption):
         Returns:
             A corruption.
         """
-        found = copy(self)
-        found.rates = rates
-        return found
+        return self.changed(rates=rates)
 
     def of_model(self, model: nn.Module) -> LearnedRates:
         rates = getattr(model, "token_rates", None)

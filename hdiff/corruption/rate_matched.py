@@ -11,7 +11,9 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, Corruption, Count, check_count
+from hdiff.corruption.arguments import Count, check_count
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.hidden_speeds import hide_at_speeds
 from hdiff.corruption.hiding_times import HidingTimes
 from hdiff.corruption.row_noise import rand

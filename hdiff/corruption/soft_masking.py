@@ -11,7 +11,8 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Count, TokenClasses, UnitLengths, check_k
+from hdiff.corruption.arguments import Count, check_k
+from hdiff.corruption.base import TokenClasses, UnitLengths
 from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.corruption.type_code import TypeCode
 from hdiff.corruption.visible_streams import VisibleStream, single_stream

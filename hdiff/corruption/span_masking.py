@@ -6,13 +6,13 @@ Dimensions: B batch, L tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Count, TokenClasses, UnitLengths
+from hdiff.corruption.arguments import Count
+from hdiff.corruption.base import TokenClasses, UnitLengths
 from hdiff.corruption.row_noise import categorical, rand
 from hdiff.corruption.unit_masking import UnitMasking
 from hdiff.data.batch import Batch
@@ -110,11 +110,11 @@ class SpanMasking(UnitMasking):
         if self.final_parsed_fraction is None:
             return self
         now = self.parsed_fraction + progress * (self.final_parsed_fraction - self.parsed_fraction)
-        return self._replace(parsed_fraction=now)
+        return self.changed(parsed_fraction=now)
 
     def with_lengths(self, lengths: Sequence[float]) -> SpanMasking:
         """The same corruption with a given distribution of random span lengths."""
-        return self._replace(lengths=_length_distribution(lengths))
+        return self.changed(lengths=_length_distribution(lengths))
 
     def with_statistics(
         self, *, unit_lengths: UnitLengths | None = None, token_classes: TokenClasses | None = None
@@ -131,13 +131,7 @@ class SpanMasking(UnitMasking):
                 "parsed spans give no bound on -log p(x_0) by themselves; give SpanMasking lengths "
                 "({length: probability} or 'corpus') so that random spans can be used for it"
             )
-        return self._replace(segmentation="random")
-
-    def _replace(self, **changes: Any) -> SpanMasking:
-        changed = copy(self)
-        for name, value in changes.items():
-            setattr(changed, name, value)
-        return changed
+        return self.changed(segmentation="random")
 
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
         return self._drawn(batch, generator)[0]

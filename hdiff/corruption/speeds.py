@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import check_k
+from hdiff.corruption.arguments import check_k
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 

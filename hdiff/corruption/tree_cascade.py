@@ -13,7 +13,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Count, check_k
+from hdiff.corruption.arguments import Count, check_k
 from hdiff.corruption.cascade import Cascade, Stream, is_first
 from hdiff.corruption.type_code import TypeCode
 from hdiff.corruption.visible_streams import VisibleStream, single_stream

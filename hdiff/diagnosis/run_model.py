@@ -14,7 +14,8 @@ from torch import Tensor
 from hdiff.diagnosis.masked_model import Subject
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
-from hdiff.models.denoiser import Denoiser, padding_mask
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.output import padding_mask
 from hdiff.packed_spans import PackedSpans
 from hdiff.runs.folder import RunFolder
 

@@ -25,11 +25,11 @@ from hdiff.evaluation.judges import Judges
 from hdiff.evaluation.learned_speeds import learned_speeds
 from hdiff.evaluation.list_evaluation import evaluate_list_operations
 from hdiff.evaluation.sampler_bound import evaluate_sampler
-from hdiff.factory import build_sampler
 from hdiff.languages.list_operations import LIST_LENGTH
 from hdiff.languages.phrase_bank import entropy_per_token, factorised_ceiling, valid_phrase_rate
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import Sampler
+from hdiff.samplers.build import build_sampler
 from hdiff.seeds import derive_seed
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
-"""Attention with a backend per device: xformers on CUDA, torch elsewhere, the same numbers.
+"""Attention: xformers on CUDA, torch elsewhere, the same numbers; the only file that imports xformers.
 
-The only file that imports xformers. Dimensions: B batch, L tokens, H heads, E width of a head,
-S spans, P packed tokens, M tokens of the longest span.
+Dimensions: B batch, L tokens, H heads, E width of a head, S spans, P packed tokens, M tokens of the longest.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import final
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from hdiff.data.batch import Batch
 from hdiff.heads.product import ProductHead
 from hdiff.layers.trunk import Trunk
-from hdiff.models.denoiser import padding_mask
+from hdiff.models.headed import Headed
+from hdiff.models.output import padding_mask
 
 
 def as_autoregressive(model: object) -> Autoregressive | None:
@@ -22,7 +23,7 @@ def as_autoregressive(model: object) -> Autoregressive | None:
 
 
 @final
-class Autoregressive(nn.Module):
+class Autoregressive(Headed):
     """p(x_0) = prod_i p(x_i | x_<i), an exact likelihood.
 
     Args:
@@ -30,17 +31,13 @@ class Autoregressive(nn.Module):
         head: Product head; its mask row stands for the beginning of a row.
     """
 
+    head: ProductHead
+
     def __init__(self, trunk: Trunk, head: ProductHead) -> None:
         super().__init__()
         assert trunk.causal, "the autoregressive model needs a causal trunk"
         self.trunk = trunk
         self.head = head
-        self.supervision: nn.Module | None = None  # as in Headed
-
-    @property
-    def vocab_size(self) -> int:
-        """Vocabulary V."""
-        return self.head.vocab_size
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores every token given those before it.

@@ -15,8 +15,8 @@ from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.layers.trunk import Trunk
 from hdiff.layers.trunk_cache import TrunkCache
-from hdiff.models.denoiser import DenoiserOutput, padding_mask
 from hdiff.models.headed import Headed
+from hdiff.models.output import DenoiserOutput, padding_mask
 
 
 @final

@@ -5,16 +5,15 @@ Dimensions: B batch, L tokens, S spans, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hdiff.corruption.base import Corrupted
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
@@ -22,27 +21,9 @@ from hdiff.layers.document_mask import DocumentMask
 from hdiff.layers.trunk import Trunk
 from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.headed import Headed
-from hdiff.models.planner import Plan, Planner
+from hdiff.models.output import DenoiserOutput, padding_mask
+from hdiff.models.planner import Planner
 from hdiff.packed_spans import PackedSpans
-
-
-@dataclass(frozen=True)
-class DenoiserOutput:
-    """What the objective needs.
-
-    Attributes:
-        log_prob: log p(x_S | x_t) of every packed span in nats, float (S,).
-        type_log_prob: The same for the units of every type stream.
-        log_speed: Predicted log masking speed of every span, float (S,); None if the model predicts none.
-        plan: What the planner expects at every token; None if the model has none.
-        hidden: Trunk output, float (B, L, D), for supervision.
-    """
-
-    log_prob: Tensor
-    type_log_prob: tuple[Tensor, ...] = ()
-    log_speed: Tensor | None = None
-    plan: Plan | None = None
-    hidden: Tensor | None = None
 
 
 @final
@@ -104,6 +85,10 @@ class Denoiser(Headed):
         self.num_nested = len(class_parents)
         for number, parents in enumerate(class_parents, start=1):
             self.register_buffer(f"type_parents_{number}", torch.tensor(parents), persistent=False)
+
+    def unclipped_parameters(self) -> Iterable[nn.Parameter]:
+        """Those of learned speeds: their drawn gradients are noisy, and Adam gives them steps anyway."""
+        return () if self.token_rates is None else self.token_rates.parameters()
 
     def hidden(
         self,
@@ -301,8 +286,3 @@ def _asked(spans: PackedSpans, hidden: Tensor, targets: Tensor) -> tuple[Tensor,
     """Packed trunk output, packed targets, and the spans with their rows."""
     packed, read = spans.read(hidden)
     return packed, spans.gather(targets), read
-
-
-def padding_mask(token_mask: Tensor) -> Tensor | None:
-    """None when no row has padding, so that attention can take its fast path."""
-    return None if bool(token_mask.all()) else token_mask

@@ -17,8 +17,8 @@ from hdiff.corruption.gaussian import GaussianCorrupted, noisy_embedding
 from hdiff.errors import DataError, RecipeError
 from hdiff.heads.base import Head
 from hdiff.layers.trunk import Trunk
-from hdiff.models.denoiser import padding_mask
 from hdiff.models.headed import Headed
+from hdiff.models.output import padding_mask
 
 # Radians per nat of log-SNR: from one slow wave over the whole range to waves about three nats long.
 _FREQUENCY_RANGE = (0.05, 2.0)

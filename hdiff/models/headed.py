@@ -1,6 +1,8 @@
-"""Headed: what all denoisers have, a head that owns the vocabulary. Torch only."""
+"""Headed: what all models have, a head that owns the vocabulary."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from torch import nn
 
@@ -30,3 +32,7 @@ class Headed(nn.Module):
     def mask_id(self) -> int:
         """V: the id of a hidden token; in a family that hides none, no state holds it."""
         return self.head.vocab_size
+
+    def unclipped_parameters(self) -> Iterable[nn.Parameter]:
+        """Those whose gradients are mostly noise: their norm must not shorten the step of all others."""
+        return ()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.heads.base import Head
 from hdiff.layers.trunk import Trunk
-from hdiff.models.denoiser import padding_mask
 from hdiff.models.headed import Headed
+from hdiff.models.output import padding_mask
 
 NUM_WAVES = 16
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted
+from hdiff.corruption.corrupted import Corrupted
 
 RIDGE = 0.1
 """Keeps the slope finite in batches of few rows."""

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted
+from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.gaussian import GaussianCorrupted
 from hdiff.corruption.uniform_state import UniformCorrupted
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.models.denoiser import DenoiserOutput
 from hdiff.models.gaussian_denoiser import GaussianOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.models.uniform_denoiser import UniformOutput
 from hdiff.objectives.gaussian import gaussian_nelbo
 from hdiff.objectives.learned_noise import learned_noise

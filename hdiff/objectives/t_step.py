@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corrupted, MaskedUnits
+from hdiff.corruption.corrupted import Corrupted
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.unit_masking import random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError

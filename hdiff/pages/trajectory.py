@@ -10,7 +10,7 @@ from hdiff.structure import LEVELS, Span, SpanTree
 if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
     from hdiff.parsers.base import Parser
-    from hdiff.samplers.base import Samples
+    from hdiff.samplers.samples import Samples
 
 
 def trajectory(

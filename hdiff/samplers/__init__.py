@@ -1,16 +1,18 @@
 """Samplers: how hidden text is filled in, and the bound of each way. Torch only."""
 
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, hidden_rows
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, hidden_rows
 from hdiff.samplers.blocks import BlockSampler
 from hdiff.samplers.chain import ChainSampler
+from hdiff.samplers.choice import Choice, View
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.confidence import ConfidenceSampler
 from hdiff.samplers.entropy_bounded import EntropyBoundedSampler
-from hdiff.samplers.filling import Choice, MaskedSampler, View
+from hdiff.samplers.filling import MaskedSampler
 from hdiff.samplers.gaussian import GaussianSampler
 from hdiff.samplers.planned import PlannedSampler
 from hdiff.samplers.remasking import RemaskingSampler
+from hdiff.samplers.samples import Samples, Score
 from hdiff.samplers.uniform_state import ReplacementSampler
 
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -8,14 +8,16 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption, MaskedUnits
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.span_masking import SpanMasking
 from hdiff.corruption.unit_masking import random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.reveal_order import check_num_steps, reveal_step
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.filling import Chooser, MaskedSampler
 from hdiff.samplers.selection import cut, spaced
 
 

@@ -10,8 +10,9 @@ from typing import cast, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption, MaskedUnits
+from hdiff.corruption.base import Corruption
 from hdiff.corruption.block_masking import blocks_of, count_in_blocks, ranks_in_blocks
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.token_masking import TokenMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
@@ -20,8 +21,10 @@ from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.block_denoiser import BlockDenoiser, check_same_blocks
 from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, Reader, View
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler
+from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.filling import Chooser, MaskedSampler, Reader
+from hdiff.samplers.samples import Samples, Score
 
 
 @final

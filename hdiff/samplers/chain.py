@@ -21,13 +21,8 @@ from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import (
-    OnStep,
-    Samples,
-    UnscoredSampler,
-    check_rows_to_fill,
-    passes_of,
-)
+from hdiff.samplers.base import OnStep, UnscoredSampler, check_rows_to_fill
+from hdiff.samplers.samples import Samples, passes_of
 
 
 @dataclass(frozen=True)

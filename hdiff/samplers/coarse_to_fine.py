@@ -22,7 +22,8 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps, reveal_step
-from hdiff.samplers.base import HasHead, OnStep, Sampler, Samples, Score, check_rows_to_fill, passes_of
+from hdiff.samplers.base import HasHead, OnStep, Sampler, check_rows_to_fill
+from hdiff.samplers.samples import Samples, Score, passes_of
 from hdiff.samplers.selection import first_positions
 
 Values = Callable[[Head, int | None, Tensor, PackedSpans, Tensor | None], Tensor]

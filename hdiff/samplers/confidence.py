@@ -12,7 +12,7 @@ from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.filling import View
+from hdiff.samplers.choice import View
 from hdiff.samplers.segmentation import Segmentation, SegmentedSampler
 from hdiff.samplers.selection import take_first, tokens_per_step
 

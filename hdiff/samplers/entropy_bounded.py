@@ -10,7 +10,7 @@ from torch import Tensor
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.filling import View
+from hdiff.samplers.choice import View
 from hdiff.samplers.segmentation import Segmentation, SegmentedSampler
 from hdiff.samplers.selection import take_first
 

@@ -9,70 +9,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import cast, final
 
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import Corruption, MaskedUnits
+from hdiff.corruption.base import Corruption
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.layers.trunk_cache import TrunkCache
-from hdiff.models.denoiser import Denoiser, padding_mask
-from hdiff.models.planner import Plan
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.output import padding_mask
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.base import FillsMasks, OnStep, Sampler, Samples, Score, check_rows_to_fill, passes_of
+from hdiff.samplers.base import FillsMasks, OnStep, Sampler, check_rows_to_fill
+from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.samples import Samples, Score, passes_of
 from hdiff.samplers.selection import first_positions
-
-
-@dataclass(frozen=True)
-class View:
-    """What may be looked at when the next spans are chosen. Nothing hidden is in it.
-
-    Attributes:
-        denoiser: The model.
-        tokens: Tokens, `mask_id` where hidden, long (B, L).
-        is_masked: Tokens still to be filled, bool (B, L).
-        hidden: Trunk output, float (B, L, D); zeros in rows that are finished.
-        step: Steps done.
-    """
-
-    denoiser: FillsMasks
-    tokens: Tensor
-    is_masked: Tensor
-    hidden: Tensor
-    step: int
-
-    @cached_property
-    def plan(self) -> Plan:
-        """The planner's reading of the state.
-
-        Raises:
-            DataError: If the model has no planner.
-        """
-        planner = getattr(self.denoiser, "planner", None)
-        if planner is None:
-            raise DataError("the model has no planner; train it with a recipe that has a section 'planner'")
-        plan: Plan = planner(self.hidden)
-        return plan
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The spans to fill next.
-
-    Attributes:
-        units: Unit of every token, long (B, L), contiguous and non-decreasing in a row.
-        selected: Tokens to fill, whole units, bool (B, L).
-    """
-
-    units: Tensor
-    selected: Tensor
-
 
 Chooser = Callable[[View], Choice]
 

@@ -18,14 +18,8 @@ from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.gaussian_denoiser import expected_embedding, token_log_likelihood
 from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.base import (
-    OnStep,
-    Samples,
-    UnscoredSampler,
-    check_free_rows,
-    check_temperature_only,
-    each_token_alone,
-)
+from hdiff.samplers.base import OnStep, UnscoredSampler, check_free_rows, check_temperature_only
+from hdiff.samplers.samples import Samples, each_token_alone
 
 
 class PredictsTokens(Protocol):

@@ -10,12 +10,13 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import MaskedUnits
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.filling import Chooser, MaskedSampler
 from hdiff.samplers.segmentation import BOUNDARIES, Boundaries, check_longest, segmenter
 from hdiff.samplers.selection import spaced, spread, take_first, tokens_per_step
 

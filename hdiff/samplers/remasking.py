@@ -18,7 +18,8 @@ from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.ancestral import AncestralSampler
-from hdiff.samplers.base import FillsMasks, OnStep, Samples, UnscoredSampler, passes_of
+from hdiff.samplers.base import FillsMasks, OnStep, UnscoredSampler
+from hdiff.samplers.samples import Samples, passes_of
 from hdiff.samplers.selection import cut, first_positions, spread, take_first
 
 

@@ -12,12 +12,13 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from hdiff.corruption.base import MaskedUnits
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
-from hdiff.samplers.filling import Choice, Chooser, MaskedSampler, View
+from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.filling import Chooser, MaskedSampler
 from hdiff.samplers.selection import cut, limit, shuffle_lengths, spread
 
 Boundaries = Literal["likely", "drawn", "corruption", "shuffled"]

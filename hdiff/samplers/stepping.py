@@ -15,7 +15,8 @@ from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import FillsMasks, check_rows_to_fill
-from hdiff.samplers.filling import Chooser, MaskedSampler, View, fill_step
+from hdiff.samplers.choice import View
+from hdiff.samplers.filling import Chooser, MaskedSampler, fill_step
 
 
 @dataclass(frozen=True)

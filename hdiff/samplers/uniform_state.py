@@ -16,14 +16,8 @@ from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
-from hdiff.samplers.base import (
-    OnStep,
-    Samples,
-    UnscoredSampler,
-    check_free_rows,
-    check_temperature_only,
-    each_token_alone,
-)
+from hdiff.samplers.base import OnStep, UnscoredSampler, check_free_rows, check_temperature_only
+from hdiff.samplers.samples import Samples, each_token_alone
 
 
 def reverse_posterior(probs: Tensor, x_t: Tensor, p_t: Tensor, p_s: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hdiff.factory import text_sampler
 from hdiff.heads.sampling import Sampling
 from hdiff.samplers import hidden_rows
+from hdiff.samplers.build import text_sampler
 from hdiff.serve.requests import RestoreRequest
 from hdiff.serve.served_run import ServedRun
 

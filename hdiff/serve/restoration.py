@@ -23,10 +23,10 @@ from hdiff.control.samples import controlled_samples
 from hdiff.corruption import Corruption
 from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.errors import DataError
-from hdiff.factory import text_sampler
 from hdiff.heads.sampling import Sampling
 from hdiff.pages.trajectory import trajectory
 from hdiff.samplers import Sampler
+from hdiff.samplers.build import text_sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.serve.abilities import refusals
 from hdiff.serve.refinement import refined

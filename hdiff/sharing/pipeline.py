@@ -20,10 +20,11 @@ from hdiff.corruption import Corruption
 from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
-from hdiff.factory import DiffusionModel, text_sampler
+from hdiff.factory import DiffusionModel
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.models.wrapped import unwrapped
 from hdiff.samplers import OnStep, Sampler, hidden_rows
+from hdiff.samplers.build import text_sampler
 from hdiff.sharing import PretrainedModel
 
 NUM_ENDS = 2

@@ -33,7 +33,8 @@ from transformers import (
 from transformers.modeling_outputs import MaskedLMOutput
 
 from hdiff.errors import CheckpointError, DataError
-from hdiff.models.denoiser import Denoiser, padding_mask
+from hdiff.models.denoiser import Denoiser
+from hdiff.models.output import padding_mask
 from hdiff.packed_spans import PackedSpans
 from hdiff.sharing.description import MODEL_TYPE
 from hdiff.sharing.pretrained import PretrainedModel

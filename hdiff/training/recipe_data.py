@@ -13,9 +13,10 @@ from hdiff.corruption.soft_masking import Tables
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import CLASSES, TokenClasses
+from hdiff.data.token_classes.of_head import head_classes_spec
 from hdiff.data.token_targets import TargetSpec
 from hdiff.errors import CheckpointError
-from hdiff.factory import build_corruption, head_classes_spec
+from hdiff.factory import build_corruption
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import read_run, statistics_digest
 

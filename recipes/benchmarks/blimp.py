@@ -19,8 +19,8 @@ from hdiff.errors import DataError
 from hdiff.evaluation.agreement_pairs import agreement_pairs
 from hdiff.evaluation.minimal_pair_files import MinimalPair, read_minimal_pairs
 from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
-from hdiff.factory import build_sampler
 from hdiff.runs.folder import RunFolder
+from hdiff.samplers.build import build_sampler
 from hdiff.strict_yaml import parse_yaml
 
 

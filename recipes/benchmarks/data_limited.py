@@ -28,12 +28,12 @@ from hdiff.evaluation.minimal_pair_files import read_minimal_pairs
 from hdiff.evaluation.minimal_pairs import evaluate_minimal_pairs
 from hdiff.evaluation.run import evaluate_run
 from hdiff.evaluation.sampler_bound import evaluate_sampler
-from hdiff.factory import build_sampler
 from hdiff.files import write_atomically
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.denoiser import Denoiser
 from hdiff.recipe import to_yaml
 from hdiff.runs.folder import RunFolder
+from hdiff.samplers.build import build_sampler
 
 FILE = Path(__file__).with_name("data_limited.yaml")
 CORPORA = ("tinystories", "e2e", "wikitext2", "gutenberg")

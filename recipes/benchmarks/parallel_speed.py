@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from hdiff.factory import build_sampler
 from hdiff.models.denoiser import Denoiser
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import hidden_rows
+from hdiff.samplers.build import build_sampler
 from hdiff.strict_yaml import parse_yaml
 
 CASES = [

@@ -31,17 +31,19 @@ def work(
     import torch
 
     from hdiff.recipe import load_recipe
-    from hdiff.training.trainer import Trainer
+    from hdiff.training.build import build_training
+    from hdiff.training.update import Updates
 
     torch.set_num_threads(1)
-    trainer = Trainer(load_recipe(recipe, overrides))
-    pipe.send(trainer.config.batch_size * trainer.recipe.data.sequence_length)
+    training = build_training(load_recipe(recipe, overrides))
+    update = Updates(training)
+    pipe.send(training.config.batch_size * training.recipe.data.sequence_length)
     step = 0
     while updates := pipe.recv():
         began, cpu_began = time.perf_counter(), time.process_time()
         for _ in range(int(str(updates))):
             step += 1
-            trainer._update(step)
+            update(step)
         pipe.send((time.perf_counter() - began, time.process_time() - cpu_began))
 
 

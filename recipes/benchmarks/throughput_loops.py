@@ -22,7 +22,8 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.factory import count_parameters
 from hdiff.recipe import resolve
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.update import Updates
 
 HEAD_WIDTH = 48
 SPANS = {"kind": "span_masking", "segmentation": "mixture", "level": "phrase", "lengths": "corpus"}
@@ -94,8 +95,8 @@ class Parts:
         return time.process_time() if self.clock == "cpu" else time.perf_counter()
 
 
-class Hdiff(Trainer):
-    """The trainer's own update, with a clock at its parts."""
+class Hdiff(Updates):
+    """The training's own update, with a clock at its parts."""
 
     def __init__(self, case: Case, system: str, arguments: argparse.Namespace) -> None:
         from accelerate.state import AcceleratorState
@@ -116,20 +117,23 @@ class Hdiff(Trainer):
             },
             where="throughput.py",
         )
-        super().__init__(recipe)
-        self.parts = Parts(self.accelerator.device, arguments.clock)
+        training = build_training(recipe)
+        super().__init__(training)
+        self.parts = Parts(training.accelerator.device, arguments.clock)
         self.done, self.real, self.positions = 0, 0, 0
         timed = self.parts.timed
-        trunk = self.model.trunk
+        trunk = training.model.trunk
         if case.is_compiled:
             trunk.compile()
-        self.corruption.corrupt = timed("corruption", self.corruption.corrupt)  # type: ignore[method-assign]
+        corruption, loss, accelerator = training.corruption, training.loss, training.accelerator
+        corruption.corrupt = timed("corruption", corruption.corrupt)  # type: ignore[method-assign]
         trunk.forward = timed("trunk", trunk.forward)  # type: ignore[method-assign]
-        self.loss.forward = self._counted(timed("forward", self.loss.forward))
-        self.accelerator.backward = timed("backward", self.accelerator.backward)
+        loss.forward = self._counted(timed("forward", loss.forward))
+        accelerator.backward = timed("backward", accelerator.backward)
 
-    def _batches(self, step: int) -> Iterator[Any]:
-        batches = iter(super()._batches(step))
+    def batches(self, step: int) -> Iterator[Any]:
+        """Those of the training, with a clock."""
+        batches = iter(super().batches(step))
         while (batch := self.parts.timed("data", lambda: next(batches, None))()) is not None:
             yield batch
 
@@ -144,12 +148,12 @@ class Hdiff(Trainer):
     def update(self) -> None:
         """One update."""
         self.done += 1
-        self.parts.timed("update", self._update)(self.done)
+        self.parts.timed("update", self)(self.done)
 
     @property
     def inner_parameters(self) -> int:
         """Parameters without the token table."""
-        counts = count_parameters(self.model)
+        counts = count_parameters(self.training.model)
         return counts["total"] - counts["embedding"]
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from hdiff.recipe import resolve
 from hdiff.runs.folder import RunFolder
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 KINDS: dict[str, dict[str, Any]] = {
     "token": {"corruption": {"kind": "token_masking"}},
@@ -51,7 +52,7 @@ def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
                 "evaluation": {"steps": [1, 4], "blocks": 8, "draws": 1, "samples": 2},
                 **options,
             }  # fmt: skip
-            Trainer(resolve(values, where=kind)).run()
+            fit(build_training(resolve(values, where=kind)))
             made[kind] = Path(values["output"])
         return RunFolder.load(made[kind])
 

@@ -27,7 +27,7 @@ from hdiff.layers.trunk import Trunk
 from hdiff.models.denoiser import Denoiser
 from hdiff.pages.trajectory import trajectory
 from hdiff.samplers import AncestralSampler
-from hdiff.samplers.base import Samples
+from hdiff.samplers.samples import Samples
 from hdiff.sharing.pipeline import TextDiffusionPipeline
 
 MANY = settings(deadline=None, max_examples=200)

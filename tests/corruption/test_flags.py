@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.stops import stop_at
 
 from hdiff.audit import audit_one
 from hdiff.cli import run as hdiff
@@ -22,7 +23,8 @@ from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import AncestralSampler
 from hdiff.sharing import PretrainedModel
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 V = 20
 UNITS = {
@@ -174,18 +176,10 @@ def trained(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("flags")
     file = folder / "small.yaml"
     file.write_text(RECIPE.format(output=folder / "run", data=prepared_folder))
-    Trainer(load_recipe(file, [])).run()
-    trainer = Trainer(load_recipe(file, [f"output={folder / 'other'}"]))
-    update = trainer._update
-
-    def stop_after_two(step: int):
-        found = update(step)
-        trainer.stop_signal = 15 if step == 2 else None
-        return found
-
-    trainer._update = stop_after_two
-    assert trainer.run() == 15
-    Trainer(load_recipe(file, [f"output={folder / 'other'}", "resume=auto"])).run()
+    fit(build_training(load_recipe(file, [])))
+    trainer = build_training(load_recipe(file, [f"output={folder / 'other'}"]))
+    assert fit(trainer, before_update=stop_at(2)).stopped_by == 15
+    fit(build_training(load_recipe(file, [f"output={folder / 'other'}", "resume=auto"])))
     return folder
 
 

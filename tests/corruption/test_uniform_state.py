@@ -20,10 +20,10 @@ from hdiff.corruption.times import sample_times
 from hdiff.corruption.uniform_state import UniformCorrupted, UniformState
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
-from hdiff.factory import text_sampler
 from hdiff.heads.sampling import Sampling
 from hdiff.objectives.uniform_state import prior_term, uniform_state_nelbo
 from hdiff.samplers import Samples
+from hdiff.samplers.build import text_sampler
 from hdiff.samplers.uniform_state import ReplacementSampler, reverse_posterior
 from hdiff.schedules import (
     CosineSchedule,

@@ -17,7 +17,8 @@ from hdiff.diagnosis.marginal_trap import Example
 from hdiff.diagnosis.page import diagnosis_page, json_of, markdown, write_diagnosis
 from hdiff.pages.svg import ticks
 from hdiff.recipe import load_recipe
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 FILES = {
     "diagnosis.json",
@@ -42,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> Path
     """A run folder of one update."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "small.yaml").write_text(RECIPE.format(data=prepared_folder))
-    Trainer(load_recipe(folder / "small.yaml", [f"output={folder / 'small'}"])).run()
+    fit(build_training(load_recipe(folder / "small.yaml", [f"output={folder / 'small'}"])))
     return folder / "small"
 
 

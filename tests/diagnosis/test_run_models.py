@@ -20,7 +20,8 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.packed_spans import PackedSpans
 from hdiff.recipe import load_recipe
 from hdiff.runs.folder import RunFolder
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 V, D = 11, 16
 HEADS = {
@@ -108,7 +109,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path):
     def make(name: str, *overrides: str) -> RunFolder:
         out = folder / name
         if not out.exists():
-            Trainer(load_recipe(folder / "small.yaml", [f"output={out}", *overrides])).run()
+            fit(build_training(load_recipe(folder / "small.yaml", [f"output={out}", *overrides])))
         return RunFolder.load(out)
 
     return make

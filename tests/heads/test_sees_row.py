@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.stops import stop_at
 
 from hdiff.audit import audit_one
 from hdiff.cli import run as hdiff
@@ -21,7 +22,8 @@ from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.folder import RunFolder
 from hdiff.sharing import PretrainedModel
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 V, D, L = 3, 16, 7
 
@@ -186,22 +188,14 @@ def recipe(folder: Path, data: Path, *overrides: str):
 @pytest.fixture(scope="module")
 def run(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("row")
-    Trainer(recipe(folder, prepared_folder)).run()
+    fit(build_training(recipe(folder, prepared_folder)))
     return folder / "run"
 
 
 def test_it_resumes_to_the_same_numbers(run: Path, prepared_folder: Path, tmp_path: Path) -> None:
-    trainer = Trainer(recipe(tmp_path, prepared_folder))
-    update = trainer._update
-
-    def stop_after_two(step: int):
-        found = update(step)
-        trainer.stop_signal = 15 if step == 2 else None
-        return found
-
-    trainer._update = stop_after_two
-    assert trainer.run() == 15
-    Trainer(recipe(tmp_path, prepared_folder, "resume=auto")).run()
+    trainer = build_training(recipe(tmp_path, prepared_folder))
+    assert fit(trainer, before_update=stop_at(2)).stopped_by == 15
+    fit(build_training(recipe(tmp_path, prepared_folder, "resume=auto")))
     one, other = (load_checkpoint(path / "checkpoints").tensors["model"] for path in (run, tmp_path / "run"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -247,12 +241,12 @@ WRONG = {
 @pytest.mark.parametrize("override", list(WRONG))
 def test_where_it_cannot_be_it_is_refused(override: str, prepared_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as error:
-        Trainer(recipe(tmp_path, prepared_folder, "planner=null", override))
+        build_training(recipe(tmp_path, prepared_folder, "planner=null", override))
     assert WRONG[override] in str(error.value)
 
 
 def test_types_are_predicted_with_it_too(prepared_folder: Path, tmp_path: Path) -> None:
     cascade = "corruption={kind: tree_cascade, levels: [phrase], unit: node}"
     head = "type_head={kind: autoregressive, sees_row: true, num_heads: 2}"
-    Trainer(recipe(tmp_path, prepared_folder, "planner=null", cascade, head)).run()
+    fit(build_training(recipe(tmp_path, prepared_folder, "planner=null", cascade, head)))
     assert hdiff(["sample", str(tmp_path / "run"), "--num", "1", "--steps", "4"]) == 0

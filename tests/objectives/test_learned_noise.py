@@ -14,7 +14,7 @@ from hdiff.audit.checks import Subject
 from hdiff.audit.network import small_denoiser
 from hdiff.audit.rate_gradient import drawn_gradient, enumerated_gradient
 from hdiff.corruption import Corrupted, LearnedRates, TokenRates, sample_times
-from hdiff.models.denoiser import DenoiserOutput
+from hdiff.models.output import DenoiserOutput
 from hdiff.objectives import nelbo
 from hdiff.objectives.learned_noise import expected_nats, learned_noise
 

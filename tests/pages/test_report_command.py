@@ -10,7 +10,8 @@ import pytest
 
 from hdiff.cli import run as hdiff
 from hdiff.recipe import resolve
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def small_run(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         "corruption": {"kind": "tree_cascade", "levels": ["phrase"], "types": ["label"]},
         "train": {"steps": 2, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 2},
     }
-    Trainer(resolve(values, where="test")).run()
+    fit(build_training(resolve(values, where="test")))
     return output
 
 

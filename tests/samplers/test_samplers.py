@@ -135,7 +135,7 @@ def test_a_policy_that_peeks_is_no_distribution() -> None:
 
     class Peeking(AncestralSampler.__mro__[1]):  # type: ignore[misc]
         def begin(self, corruption, tokens, is_masked, generator):
-            from hdiff.samplers.filling import Choice
+            from hdiff.samplers.choice import Choice
 
             units = torch.arange(LENGTH).expand_as(tokens)
             first = self.truth.argmax(1, keepdim=True)
@@ -324,7 +324,7 @@ def test_a_threshold_and_a_budget_trade_steps(generator: torch.Generator) -> Non
 def test_entropy_budget_holds_in_every_step(generator: torch.Generator) -> None:
     """The sum of the entropies of what is filled together, less the largest, is at most gamma."""
     from hdiff.packed_spans import PackedSpans
-    from hdiff.samplers.filling import View
+    from hdiff.samplers.choice import View
 
     gamma, model = 2.0, denoiser_of(ProductHead)
     tokens = torch.full((5, 12), VOCAB)

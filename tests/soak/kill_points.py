@@ -106,7 +106,7 @@ class KillPoints:
         return "".join(character for character in inside if not character.isdigit()) or "run folder"
 
     def _watch_batches(self) -> None:
-        from hdiff.training import trainer as training
+        from hdiff.training import build as training
 
         opening = training.open_rows
 

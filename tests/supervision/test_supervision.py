@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.stops import stop_at
 
 from hdiff.cli import run as hdiff
 from hdiff.data.batch import Batch
@@ -27,7 +28,8 @@ from hdiff.runs.folder import RunFolder
 from hdiff.sharing import PretrainedModel
 from hdiff.supervision import LabelSupervision, TreeRegularization
 from hdiff.supervision.tree_regularization import span_of_splits, split_scores
-from hdiff.training.trainer import Trainer
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 WIDTH = 16
 LABELS = "supervision={targets: [pos, phrase, opens, closes]}"
@@ -203,9 +205,13 @@ def test_every_family_trains_with_it_and_is_loaded_without(
     family: str, kind: str, prepared_folder: Path, tmp_path: Path
 ) -> None:
     second = LABELS if kind == "labels" else TREES
-    Trainer(recipe(tmp_path, prepared_folder, *FAMILIES[family])).run()
+    fit(build_training(recipe(tmp_path, prepared_folder, *FAMILIES[family])))
     plain = RunFolder.load(tmp_path / "run")
-    Trainer(recipe(tmp_path, prepared_folder, *FAMILIES[family], second, f"output={tmp_path / 'two'}")).run()
+    fit(
+        build_training(
+            recipe(tmp_path, prepared_folder, *FAMILIES[family], second, f"output={tmp_path / 'two'}")
+        )
+    )
     run = RunFolder.load(tmp_path / "two")
     assert run.model.supervision is None
     assert set(run.model.state_dict()) == set(plain.model.state_dict())
@@ -224,18 +230,12 @@ def test_it_resumes_to_the_same_numbers(prepared_folder: Path, tmp_path: Path) -
     for number, kind in enumerate((LABELS, TREES, CLUSTERS)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        Trainer(recipe(folder, prepared_folder, kind)).run()
-        trainer = Trainer(recipe(folder, prepared_folder, kind, f"output={folder / 'other'}"))
-        update = trainer._update
-
-        def stop_after_two(step, update=update, trainer=trainer):
-            found = update(step)
-            trainer.stop_signal = 15 if step == 2 else None
-            return found
-
-        trainer._update = stop_after_two
-        assert trainer.run() == 15
-        Trainer(recipe(folder, prepared_folder, kind, f"output={folder / 'other'}", "resume=auto")).run()
+        fit(build_training(recipe(folder, prepared_folder, kind)))
+        trainer = build_training(recipe(folder, prepared_folder, kind, f"output={folder / 'other'}"))
+        assert fit(trainer, before_update=stop_at(2)).stopped_by == 15
+        fit(
+            build_training(recipe(folder, prepared_folder, kind, f"output={folder / 'other'}", "resume=auto"))
+        )
         one, other = (load_checkpoint(folder / name / "checkpoints").tensors for name in ("run", "other"))
         assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
         assert all(torch.equal(one["ema"][name], other["ema"][name]) for name in one["ema"])
@@ -257,15 +257,15 @@ def moved(blocks: PackedBlocks) -> PackedBlocks:
 def test_the_bound_does_not_move_by_one_bit_when_the_parse_moves(
     family: str, prepared_folder: Path, tmp_path: Path
 ) -> None:
-    trainer = Trainer(recipe(tmp_path, prepared_folder, *FAMILIES[family], LABELS))
-    trainer.run()
+    trainer = build_training(recipe(tmp_path, prepared_folder, *FAMILIES[family], LABELS))
+    fit(trainer)
     config = trainer.recipe.evaluation
     levels = ("phrase", *required_levels(trainer.corruption, trainer.model))
     spec = trainer.model.supervision.spec
     blocks = trainer.data.blocks("validation", levels, targets=spec)
     bare = trainer.data.blocks("validation", levels)
     loaded = RunFolder.load(tmp_path / "run").model
-    in_training = trainer.average.model.eval()  # still with its supervision, which nothing calls
+    in_training = trainer.state.average.model.eval()  # still with its supervision, which nothing calls
     assert in_training.supervision is not None
     found = []
     for model in (loaded, in_training):
@@ -279,7 +279,7 @@ def test_the_bound_does_not_move_by_one_bit_when_the_parse_moves(
 
 
 def test_an_exported_model_knows_nothing_of_it(prepared_folder: Path, tmp_path: Path) -> None:
-    Trainer(recipe(tmp_path, prepared_folder, LABELS)).run()
+    fit(build_training(recipe(tmp_path, prepared_folder, LABELS)))
     PretrainedModel.of_run(RunFolder.load(tmp_path / "run")).save_pretrained(tmp_path / "shared")
     assert "supervision" not in (tmp_path / "shared" / "config.json").read_text()
     shared = PretrainedModel.from_pretrained(tmp_path / "shared").model
@@ -297,15 +297,15 @@ def test_it_trains_on_mixtures_and_streams_alike(prepared_folder: Path, tmp_path
         f"data.mixture=[{{path: {other}}}, {{stream: {{source: 'builtin:pydoc'}}}}]",
     ]
     for number, source in enumerate(sources):
-        trainer = Trainer(
+        trainer = build_training(
             recipe(tmp_path, prepared_folder, source, LABELS, f"output={tmp_path / str(number)}")
         )
-        batch = trainer.rows.batch(range(4))
+        batch = trainer.state.rows.batch(range(4))
         assert set(batch.targets) == {"pos", "phrase", "opens", "closes"}
         assert all(len(values.unique()) > 2 for values in batch.targets.values())
-        trainer.rows.close()
+        trainer.state.rows.close()
     # A stream of the same text in the same order has the same targets.
-    streamed = Trainer(
+    streamed = build_training(
         recipe(
             tmp_path,
             prepared_folder,
@@ -316,8 +316,8 @@ def test_it_trains_on_mixtures_and_streams_alike(prepared_folder: Path, tmp_path
     )
     spec = streamed.model.supervision.spec
     blocks = PackedBlocks.build(PreparedData.load(prepared_folder), "train", sequence_length=32, targets=spec)
-    rows = streamed.rows.batch(range(4))
-    streamed.rows.close()
+    rows = streamed.state.rows.batch(range(4))
+    streamed.state.rows.close()
     assert torch.equal(rows.input_ids, blocks.batch(range(4)).input_ids)
     assert all(torch.equal(rows.targets[name], blocks.batch(range(4)).targets[name]) for name in rows.targets)
 
@@ -348,7 +348,7 @@ WRONG = {
 @pytest.mark.parametrize("override", list(WRONG))
 def test_a_wrong_section_is_refused(override: str, prepared_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="supervision") as error:
-        Trainer(recipe(tmp_path, prepared_folder, override))
+        build_training(recipe(tmp_path, prepared_folder, override))
     assert WRONG[override] in str(error.value)
 
 

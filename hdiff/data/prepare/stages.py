@@ -1,19 +1,16 @@
-"""Preparation: one run from documents to a finished data set. No torch."""
+"""Preparation: one run from documents to a finished data set."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hdiff
-from hdiff.data.manifest import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE
+from hdiff.data.manifest import SALIENCE_FILE, TOKEN_SALIENCE_FILE
 from hdiff.data.prepare.assembly import (
     Done,
     Progress,
@@ -24,12 +21,12 @@ from hdiff.data.prepare.assembly import (
 )
 from hdiff.data.prepare.documents import Documents, Shard, read_shard
 from hdiff.data.prepare.engines import Engine
+from hdiff.data.prepare.facts import check_rejected, facts, kept_levels, labels_of, notes
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
 from hdiff.data.prepare.selection import SPLITS
 from hdiff.data.prepare.trees import read_statistics
-from hdiff.data.sources.rejected import check_share
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
@@ -44,9 +41,6 @@ _FACTS = (
     *("tokens", "words", "characters", "spans", "without", "snapped"),
 )
 """What is kept of the reports of jobs."""
-
-MAX_LABELS = 2**15
-"""Label ids are int16."""
 
 TOKENIZER_CHARACTERS = 50_000_000
 """A tokenizer is learned from about as many characters at most, taken evenly from all the text."""
@@ -86,10 +80,10 @@ class Preparation:
             parsed = self._parse(documents, engine)
             self._salience(parsed)
             aligned = self._align(parsed, tokenizer, engine)
-            self._check_rejected(documents, aligned)
-            facts = self._write(documents, tokenizer, parsed, aligned)
-            self.folder.finish([*SPLITS, *_FILES], facts)
-        return facts
+            check_rejected(self.request, documents, aligned)
+            manifest = self._write(documents, tokenizer, parsed, aligned)
+            self.folder.finish([*SPLITS, *_FILES], manifest)
+        return manifest
 
     def plan(self) -> int:
         """Only reads the source and writes its shards, for `parse_share`.
@@ -215,7 +209,7 @@ class Preparation:
             "salience": str(staging.resolve() / SALIENCE_FILE),
             "salience_sha256": file_sha256(staging / SALIENCE_FILE),
             "levels": list(self.request.levels),
-            "labels": self._labels(parsed),
+            "labels": labels_of(self.request, parsed),
         }
         sources = [(shard.split, shard.path, shard.report["documents"]) for shard in parsed]
         return self._do("align", sources, staging / "rows", settings, engine)
@@ -255,92 +249,23 @@ class Preparation:
         aligned: list[Done],
     ) -> dict[str, Any]:
         staging = self.folder.staging
-        levels = self._levels(aligned)
+        levels = kept_levels(self.request, aligned)
         files = write_splits(aligned, staging, self.progress)
         rejected = write_rejected(aligned, staging / "documents", staging / REJECTED_FILE)
         histogram = write_token_salience(aligned, staging / TOKEN_SALIENCE_FILE, tokenizer.vocab_size)
         files += [staging / name for name in _FILES]
         sync(files)
         return {
-            **self._facts(documents, tokenizer),
-            "labels": self._labels(parsed),
+            **facts(self.request, documents, tokenizer),
+            "labels": labels_of(self.request, parsed),
             "levels": list(levels),
             "counts": {split: count(aligned, split, levels) for split in SPLITS},
             "rejected": rejected,
-            "notes": self._notes(documents, aligned),
+            "notes": notes(self.request, documents, aligned),
             "fallbacks": sum(shard.report["fallbacks"] for shard in parsed),
             "snapped": sum(shard.report["snapped"] for shard in aligned),
             "salience_histogram": histogram,
             "sha256": {path.relative_to(staging).as_posix(): file_sha256(path) for path in files},
-        }
-
-    def _check_rejected(self, documents: Documents, aligned: list[Done]) -> None:
-        """Refuses a data set that lost most of its documents."""
-        selection = self.request.selection
-        rejected: Counter[str] = Counter()
-        for shard in aligned:
-            rejected.update(shard.report["rejected"])
-        total = sum(documents.num_documents.values())
-        check_share(rejected, total, selection.source, most=selection.max_rejected)
-
-    def _levels(self, aligned: list[Done]) -> tuple[str, ...]:
-        """Levels that have a span; of those the user named, each must have one."""
-        request = self.request
-        counts = count(aligned, "train", request.levels)
-        missing = [level for level in request.levels if not counts["spans"][level]]
-        kept = tuple(level for level in request.levels if level not in missing)
-        if missing and (request.are_levels_named or kept == ("word",)):
-            raise DataError(
-                f"level '{missing[0]}' has 0 spans in the {counts['documents']:,} training documents "
-                f"({counts['words']:,} words) of {request.selection.source}; "
-                f"{''.join(f'{lack}; or ' for lack in request.parser.lacks)}"
-                "give another --parser, or other levels:",
-                f"--levels '{','.join(kept[:-1])}'",
-            )
-        return kept
-
-    def _notes(self, documents: Documents, aligned: list[Done]) -> list[str]:
-        """What is to be said of the data set."""
-        counts = count(aligned, "train", self.request.levels)
-        return [
-            *documents.notes,
-            *self.request.parser.lacks,
-            *(
-                f"level '{level}' has no span in {number:,} of {counts['documents']:,} training documents"
-                f"{'' if counts['spans'][level] else ' and is not kept'}"
-                for level, number in counts["without"].items()
-                if number
-            ),
-        ]
-
-    def _labels(self, parsed: list[Done]) -> list[str]:
-        reports = [shard.report["labels"] for shard in parsed]
-        levels = self.request.levels
-        labels = sorted({label for report in reports for level in levels for label in report.get(level, ())})
-        if len(labels) > MAX_LABELS:
-            raise DataError(f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some")
-        return labels
-
-    def _facts(self, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
-        selection = self.request.selection
-        return {
-            "format_version": FORMAT_VERSION,
-            "hdiff_version": hdiff.__version__,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "source": selection.source,
-            "validation": selection.validation_source,
-            "validation_fraction": None if selection.validation_source else selection.validation_fraction,
-            "held_out": documents.held_out,
-            "limit": selection.limit,
-            "inputs": self.request.inputs(documents),
-            "parser": {"name": self.request.parser.name, **self.request.parser.fingerprint()},
-            "salience": self.request.salience,
-            "tokenizer": {
-                "spec": self.request.tokenizer_spec,
-                "sha256": tokenizer.sha256,
-                "vocab_size": tokenizer.vocab_size,
-                "eos_id": tokenizer.eos_id,
-            },
         }
 
 

@@ -1,0 +1,92 @@
+"""What the manifest of a data set says, and what is refused for what it would say."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import hdiff
+from hdiff.data.manifest import FORMAT_VERSION
+from hdiff.data.prepare.assembly import Done, count
+from hdiff.data.prepare.documents import Documents
+from hdiff.data.prepare.request import Request
+from hdiff.data.sources.rejected import check_share
+from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import DataError
+
+MAX_LABELS = 2**15
+"""Label ids are int16."""
+
+
+def check_rejected(request: Request, documents: Documents, aligned: list[Done]) -> None:
+    """Refuses a data set that lost most of its documents."""
+    selection = request.selection
+    rejected: Counter[str] = Counter()
+    for shard in aligned:
+        rejected.update(shard.report["rejected"])
+    total = sum(documents.num_documents.values())
+    check_share(rejected, total, selection.source, most=selection.max_rejected)
+
+
+def kept_levels(request: Request, aligned: list[Done]) -> tuple[str, ...]:
+    """Levels that have a span; of those the user named, each must have one."""
+    counts = count(aligned, "train", request.levels)
+    missing = [level for level in request.levels if not counts["spans"][level]]
+    kept = tuple(level for level in request.levels if level not in missing)
+    if missing and (request.are_levels_named or kept == ("word",)):
+        raise DataError(
+            f"level '{missing[0]}' has 0 spans in the {counts['documents']:,} training documents "
+            f"({counts['words']:,} words) of {request.selection.source}; "
+            f"{''.join(f'{lack}; or ' for lack in request.parser.lacks)}"
+            "give another --parser, or other levels:",
+            f"--levels '{','.join(kept[:-1])}'",
+        )
+    return kept
+
+
+def notes(request: Request, documents: Documents, aligned: list[Done]) -> list[str]:
+    """What is to be said of the data set."""
+    counts = count(aligned, "train", request.levels)
+    return [
+        *documents.notes,
+        *request.parser.lacks,
+        *(
+            f"level '{level}' has no span in {number:,} of {counts['documents']:,} training documents"
+            f"{'' if counts['spans'][level] else ' and is not kept'}"
+            for level, number in counts["without"].items()
+            if number
+        ),
+    ]
+
+
+def labels_of(request: Request, parsed: list[Done]) -> list[str]:
+    reports = [shard.report["labels"] for shard in parsed]
+    levels = request.levels
+    labels = sorted({label for report in reports for level in levels for label in report.get(level, ())})
+    if len(labels) > MAX_LABELS:
+        raise DataError(f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some")
+    return labels
+
+
+def facts(request: Request, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
+    selection = request.selection
+    return {
+        "format_version": FORMAT_VERSION,
+        "hdiff_version": hdiff.__version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "source": selection.source,
+        "validation": selection.validation_source,
+        "validation_fraction": None if selection.validation_source else selection.validation_fraction,
+        "held_out": documents.held_out,
+        "limit": selection.limit,
+        "inputs": request.inputs(documents),
+        "parser": {"name": request.parser.name, **request.parser.fingerprint()},
+        "salience": request.salience,
+        "tokenizer": {
+            "spec": request.tokenizer_spec,
+            "sha256": tokenizer.sha256,
+            "vocab_size": tokenizer.vocab_size,
+            "eos_id": tokenizer.eos_id,
+        },
+    }

@@ -1,0 +1,36 @@
+"""DenoiserOutput: what an objective needs of a network.
+
+Dimensions: B batch, L tokens, S spans, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hdiff.models.planner import Plan
+
+
+@dataclass(frozen=True)
+class DenoiserOutput:
+    """What the objective needs.
+
+    Attributes:
+        log_prob: log p(x_S | x_t) of every packed span in nats, float (S,).
+        type_log_prob: The same for the units of every type stream.
+        log_speed: Predicted log masking speed of every span, float (S,); None if the model predicts none.
+        plan: What the planner expects at every token; None if the model has none.
+        hidden: Trunk output, float (B, L, D), for supervision.
+    """
+
+    log_prob: Tensor
+    type_log_prob: tuple[Tensor, ...] = ()
+    log_speed: Tensor | None = None
+    plan: Plan | None = None
+    hidden: Tensor | None = None
+
+
+def padding_mask(token_mask: Tensor) -> Tensor | None:
+    """None when no row has padding, so that attention can take its fast path."""
+    return None if bool(token_mask.all()) else token_mask

@@ -1,0 +1,138 @@
+"""build_training: what a recipe trains, put together once; `hdiff.training.trainer.fit` trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from hdiff.config import Recipe, TrainConfig
+from hdiff.corruption import Corruption
+from hdiff.data.packing import PackedBlocks
+from hdiff.data.prepared import PreparedData
+from hdiff.factory import DiffusionModel, build_model, build_supervision, required_levels
+from hdiff.models.autoregressive import Autoregressive
+from hdiff.training.losses import training_loss
+from hdiff.training.optimisation import Average, make_optimizer
+from hdiff.training.processes import make_accelerator
+from hdiff.training.recipe_data import RecipeData
+from hdiff.training.sharding import shard_layers
+from hdiff.training.skipped_steps import SkippedSteps
+from hdiff.training.state import TrainingState
+from hdiff.training.trackers import check_trackers
+from hdiff.training.training_data import open_rows, verify_once
+from hdiff.training.validation import BestStep
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+
+
+@dataclass(frozen=True)
+class Training:
+    """The parts of one training run, on this process.
+
+    Attributes:
+        recipe: The resolved recipe.
+        prepared: Its data set.
+        data: The text in the forms that training needs.
+        corruption: The corruption, not yet of a model.
+        blocks: The packed training split.
+        loss: The training step (`hdiff.training.losses`), as Accelerate wraps it.
+        optimizer: The optimiser, as Accelerate wraps it.
+        state: What changes while it is trained: weights, optimiser, place in the data, best step.
+        accelerator: Of all processes.
+    """
+
+    recipe: Recipe
+    prepared: PreparedData
+    data: RecipeData
+    corruption: Corruption
+    blocks: PackedBlocks
+    loss: nn.Module
+    optimizer: AcceleratedOptimizer
+    state: TrainingState
+    accelerator: Accelerator
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return Path(self.recipe.output)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The recipe's `train` section."""
+        return self.recipe.train
+
+    @property
+    def model(self) -> DiffusionModel | Autoregressive:
+        """The model."""
+        return self.state.model
+
+    @property
+    def rows_per_update(self) -> int:
+        """Rows of an update, over all its batches and processes."""
+        processes: int = self.accelerator.num_processes
+        return self.config.batch_size * self.config.gradient_accumulation * processes
+
+    @property
+    def tokens_per_update(self) -> int:
+        """Positions of an update, padding included."""
+        return self.rows_per_update * self.recipe.data.sequence_length
+
+    def new_model(self) -> DiffusionModel | Autoregressive:
+        """The model with the weights it begins with."""
+        return _new_model(self.recipe, self.prepared, self.data, self.corruption)
+
+
+def build_training(recipe: Recipe) -> Training:
+    """Puts together what a recipe trains.
+
+    Args:
+        recipe: The resolved recipe.
+
+    Returns:
+        The training, not yet begun: nothing is written.
+
+    Raises:
+        DataError: If the data is missing or damaged, or lacks what the recipe needs.
+        RecipeError: If parts of the recipe do not fit each other.
+    """
+    prepared = PreparedData.load(recipe.data.path)
+    accelerator = make_accelerator(recipe.train)
+    check_trackers(recipe.train.trackers)
+    verify_once(recipe, accelerator)
+    data = RecipeData(recipe, prepared)
+    corruption = data.corruption()
+    model = _new_model(recipe, prepared, data, corruption)
+    model.supervision = supervision = build_supervision(recipe, data.class_table)
+    targets = None if supervision is None else supervision.spec
+    levels = required_levels(corruption, model)
+    blocks = data.blocks("train", levels, targets=targets)
+    rows = open_rows(recipe, prepared, blocks, levels=levels, targets=targets, accelerator=accelerator)
+    average = Average(model, recipe.train.ema_decay)
+    optimizer = make_optimizer(model, recipe.train)
+    loss = training_loss(model, corruption)
+    shard_layers(accelerator, model.trunk)
+    loss, prepared_optimizer = accelerator.prepare(loss, optimizer)
+    average.shard(model)
+    average.to(accelerator.device)
+    skipped = SkippedSteps(
+        Path(recipe.output),
+        accelerator.process_index,
+        learning_rate=recipe.train.learning_rate,
+        vocab_size=prepared.tokenizer.vocab_size,
+    )
+    best = BestStep(recipe.train.patience)
+    has_average = bool(recipe.train.ema_decay)
+    state = TrainingState(model, average, has_average, optimizer, rows, skipped, best, accelerator)
+    return Training(recipe, prepared, data, corruption, blocks, loss, prepared_optimizer, state, accelerator)
+
+
+def _new_model(
+    recipe: Recipe, prepared: PreparedData, data: RecipeData, corruption: Corruption
+) -> DiffusionModel | Autoregressive:
+    vocab_size = prepared.tokenizer.vocab_size
+    return build_model(recipe, vocab_size, corruption, head_classes=data.learn_head_classes())
