@@ -361,7 +361,7 @@ CASES = [
         "--sampler '{kind: confidence, threshold: 0.9}'",
         "sample TOKENS --num 1 --sampler '{order: random}' -q",
     ),
-    Case("hdiff/control/samples.py", "--steps {}", "sample TOKENS --num 1 --length 8 --steps 9 -q"),
+    Case("hdiff/control/candidates.py", "--steps {}", "sample TOKENS --num 1 --length 8 --steps 9 -q"),
     Case(
         "hdiff/control/candidates.py", "--steps {}", "sample TOKENS --num 1 --infill 'The [2]' --steps 3 -q"
     ),
