@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.stops import stop_at
+from stops import stop_at
 from test_processes import train
 
 from hdiff.ablation.results import is_trained

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from ablation_files import write as write_ablation
-from support.stops import stop_at
+from stops import stop_at
 
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from support.stops import stop_at
+from stops import stop_at
 
 from hdiff.config import Recipe, TrainConfig
 from hdiff.data.rows.data_order import DataOrder

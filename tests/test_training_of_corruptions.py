@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.stops import stop_at
+from stops import stop_at
 
 from hdiff.cli import run as hdiff
 from hdiff.control.request import Request

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.stops import stop_at
+from stops import stop_at
 
 from hdiff.config import Recipe
 from hdiff.data.prepared import PreparedData

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.stops import stop_at
+from stops import stop_at
 
 from hdiff.audit import audit_one
 from hdiff.cli import run as hdiff

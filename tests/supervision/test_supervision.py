@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.stops import stop_at
+from stops import stop_at
 
 from hdiff.cli import run as hdiff
 from hdiff.data.batch import Batch

@@ -11,7 +11,7 @@ from hdiff.data.tokenizer import Tokenizer
 from hdiff.factory import build_corruption, build_model
 from hdiff.sharing import ModelDescription, PretrainedModel
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 TINY = [
     "model={width: 16, depth: 1, num_heads: 2}",
     "train={steps: 4, batch_size: 4, warmup_steps: 2}",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGED = ("hdiff", "parsers", "recipes", "docs", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 """What of a checkout installations and the snippets of the documentation need."""
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
