@@ -40,7 +40,7 @@ SENTENCE = "The old fisherman mended his nets before the storm came."
 
 
 @dataclass(frozen=True)
-class Check:
+class Probe:
     """The outcome of one trial.
 
     Attributes:
@@ -56,13 +56,13 @@ class Check:
     remedy: str = ""
 
 
-def diagnose() -> list[Check]:
+def diagnose() -> list[Probe]:
     """Tries everything hdiff can use. A missing optional package is no error.
 
     Returns:
         One check per trial, in the order to print them.
     """
-    probes: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
+    probes: tuple[tuple[str, Callable[[], Iterator[Probe]]], ...] = (
         ("python", _python),
         ("disk", _disk),
         ("torch", _torch),
@@ -70,23 +70,23 @@ def diagnose() -> list[Check]:
         ("spacy", _spacy),
         ("packages", _packages),
     )
-    checks: list[Check] = []
+    checks: list[Probe] = []
     for name, probe in probes:
         try:
             checks.extend(probe())
         except Exception as error:
             checks.append(
-                Check(name, "broken", _one_line(error), "reinstall hdiff and its dependencies; see above")
+                Probe(name, "broken", _one_line(error), "reinstall hdiff and its dependencies; see above")
             )
     return checks
 
 
-def is_healthy(checks: Sequence[Check]) -> bool:
+def is_healthy(checks: Sequence[Probe]) -> bool:
     """Whether nothing that is installed fails."""
     return all(check.status != "broken" for check in checks)
 
 
-def render(checks: Sequence[Check], console: Console) -> None:
+def render(checks: Sequence[Probe], console: Console) -> None:
     """Prints checks as a table, and the remedies below it.
 
     Args:
@@ -112,42 +112,42 @@ def render(checks: Sequence[Check], console: Console) -> None:
         console.print()
 
 
-def _python() -> Iterator[Check]:
-    yield Check("python", "ok", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
+def _python() -> Iterator[Probe]:
+    yield Probe("python", "ok", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
 
 
-def _disk() -> Iterator[Check]:
+def _disk() -> Iterator[Probe]:
     free = shutil.disk_usage(".").free / 1e9
     if free >= MIN_FREE_GB:
-        yield Check("disk", "ok", f"{free:.0f} GB free in the current folder")
+        yield Probe("disk", "ok", f"{free:.0f} GB free in the current folder")
     else:
         remedy = f"free some space, or work in another folder: a run wants {MIN_FREE_GB:.0f} GB"
-        yield Check("disk", "broken", f"{free:.1f} GB free in the current folder", remedy)
+        yield Probe("disk", "broken", f"{free:.1f} GB free in the current folder", remedy)
 
 
-def _torch() -> Iterator[Check]:
+def _torch() -> Iterator[Probe]:
     found = _try_import("torch", "pip install 'torch>=2.5'")
     yield found
     if found.status != "ok":
         return
     import torch
 
-    yield Check("cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores")
+    yield Probe("cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores")
     yield _bf16("cpu", torch.device("cpu"))
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-        yield Check("cuda", "n/a", f"no CUDA device (torch is {built}); everything runs on the CPU")
+        yield Probe("cuda", "n/a", f"no CUDA device (torch is {built}); everything runs on the CPU")
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         total = float(torch.ones(1000, device=f"cuda:{index}").sum())
         detail = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
         remedy = "" if total == 1000.0 else "the device computes wrong sums: check driver and hardware"
-        yield Check(f"cuda:{index}", "broken" if remedy else "ok", detail, remedy)
+        yield Probe(f"cuda:{index}", "broken" if remedy else "ok", detail, remedy)
         yield _bf16(f"cuda:{index}", torch.device("cuda", index))
 
 
-def _bf16(name: str, device: torch.device) -> Check:
+def _bf16(name: str, device: torch.device) -> Probe:
     """Times a matrix product in bf16 against fp32."""
     import torch
 
@@ -162,13 +162,13 @@ def _bf16(name: str, device: torch.device) -> Check:
 
     factor = seconds(torch.float32) / seconds(torch.bfloat16)
     if factor >= 0.8:
-        return Check(
+        return Probe(
             f"bf16 on {name}", "ok", f"a matrix product takes {1 / factor:.2g} times as long as in fp32"
         )
-    return Check(f"bf16 on {name}", "n/a", f"{1 / factor:.0f} times slower than fp32 here; train in fp32")
+    return Probe(f"bf16 on {name}", "n/a", f"{1 / factor:.0f} times slower than fp32 here; train in fp32")
 
 
-def _attention() -> Iterator[Check]:
+def _attention() -> Iterator[Probe]:
     if importlib.util.find_spec("torch") is None:
         return
     import torch
@@ -176,21 +176,21 @@ def _attention() -> Iterator[Check]:
     from hdiff.layers.attention import available_backends, explain_backend
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    yield Check("attention", "ok", explain_backend(device))
+    yield Probe("attention", "ok", explain_backend(device))
     for backend, outcome in available_backends().items():
         name = f"attention: {backend}"
         if outcome == "ok":
-            yield Check(name, "ok", "agrees with the reference")
+            yield Probe(name, "ok", "agrees with the reference")
         elif outcome.startswith("not installed"):
-            yield Check(name, "missing", "not installed", f"optional: {outcome.partition('; ')[2]}")
+            yield Probe(name, "missing", "not installed", f"optional: {outcome.partition('; ')[2]}")
         elif "CUDA only" in outcome:
-            yield Check(name, "n/a", outcome)
+            yield Probe(name, "n/a", outcome)
         else:
             remedy = "use the torch backend, or reinstall this one for the torch you have"
-            yield Check(name, "broken", outcome, remedy)
+            yield Probe(name, "broken", outcome, remedy)
 
 
-def _spacy() -> Iterator[Check]:
+def _spacy() -> Iterator[Probe]:
     found = _try_import("spacy", f"optional, for parsing: {install_command('spacy')}")
     yield found
     if found.status != "ok":
@@ -200,12 +200,12 @@ def _spacy() -> Iterator[Check]:
     models = sorted(spacy.util.get_installed_models())
     if not models:
         remedy = f"{install_command('spacy')}, or any spaCy model with a dependency parser"
-        yield Check("spacy model", "missing", "no model is installed", remedy)
+        yield Probe("spacy model", "missing", "no model is installed", remedy)
     for model in models:
         yield _parse_with(model)
 
 
-def _parse_with(model: str) -> Check:
+def _parse_with(model: str) -> Probe:
     from hdiff.parsers import load_parser
 
     name = f"spacy model {model}"
@@ -213,19 +213,19 @@ def _parse_with(model: str) -> Check:
     try:
         (tree,) = load_parser(f"spacy:{model}").parse([SENTENCE])
     except Exception as error:
-        return Check(name, "broken", _one_line(error), f"reinstall it: pip install --force-reinstall {model}")
+        return Probe(name, "broken", _one_line(error), f"reinstall it: pip install --force-reinstall {model}")
     seconds = time.perf_counter() - start
     if not tree.at("phrase"):
-        return Check(name, "n/a", "loads, but finds no phrases: it has no dependency parser")
-    return Check(name, "ok", f"loaded and parsed a sentence into {len(tree.spans)} spans in {seconds:.1f} s")
+        return Probe(name, "n/a", "loads, but finds no phrases: it has no dependency parser")
+    return Probe(name, "ok", f"loaded and parsed a sentence into {len(tree.spans)} spans in {seconds:.1f} s")
 
 
-def _packages() -> Iterator[Check]:
+def _packages() -> Iterator[Probe]:
     for package, extra, purpose in OPTIONAL:
         yield _try_import(package, f"optional, for {purpose}: {install_command(extra)}")
 
 
-def _try_import(package: str, remedy: str) -> Check:
+def _try_import(package: str, remedy: str) -> Probe:
     """Imports a package and reports its version.
 
     Args:
@@ -236,12 +236,12 @@ def _try_import(package: str, remedy: str) -> Check:
         `ok` with the version, `missing`, or `broken` with the error.
     """
     if importlib.util.find_spec(package) is None:
-        return Check(package, "missing", "not installed", remedy)
+        return Probe(package, "missing", "not installed", remedy)
     try:
         importlib.import_module(package)
-        return Check(package, "ok", metadata.version(package))
+        return Probe(package, "ok", metadata.version(package))
     except Exception as error:
-        return Check(package, "broken", _one_line(error), remedy)
+        return Probe(package, "broken", _one_line(error), remedy)
 
 
 def _one_line(error: BaseException) -> str:

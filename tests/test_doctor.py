@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from hdiff.doctor import Check, diagnose, is_healthy, render
+from hdiff.doctor import Probe, diagnose, is_healthy, render
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +76,12 @@ def test_a_package_that_fails_to_import_is_broken_and_says_why(tmp_path, monkeyp
 
     check = _try_import("brokenpackage", "reinstall it")
     sys.modules.pop("brokenpackage", None)
-    assert check == Check("brokenpackage", "broken", "OSError: libfoo.so: not found", "reinstall it")
+    assert check == Probe("brokenpackage", "broken", "OSError: libfoo.so: not found", "reinstall it")
 
 
 def test_rendering_shows_brackets_and_remedies_as_they_are():
     out = StringIO()
-    checks = [Check("x [bold]", "missing", "not installed", "pip install '.[spacy]'")]
+    checks = [Probe("x [bold]", "missing", "not installed", "pip install '.[spacy]'")]
     render(checks, Console(file=out, width=100, no_color=True))
     assert "x [bold]" in out.getvalue()
     assert "pip install '.[spacy]'" in out.getvalue()

@@ -40,7 +40,7 @@ THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """One process.
 
     Attributes:
@@ -127,14 +127,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _training(run: Run, ablation: Ablation, launcher: Sequence[str]) -> Job:
+def _training(run: Run, ablation: Ablation, launcher: Sequence[str]) -> RunJob:
     recipe = ablation.output / "recipes" / f"{run.name}.yaml"
     write_atomically(recipe, to_yaml(run.recipe))
-    return Job(run, "train", child_command("train", str(recipe), "--quiet", launcher=launcher))
+    return RunJob(run, "train", child_command("train", str(recipe), "--quiet", launcher=launcher))
 
 
-def _evaluation(run: Run, options: Sequence[str]) -> Job:
-    return Job(run, "eval", child_command("eval", str(run.path), *options, "--quiet"))
+def _evaluation(run: Run, options: Sequence[str]) -> RunJob:
+    return RunJob(run, "eval", child_command("eval", str(run.path), *options, "--quiet"))
 
 
 class _Runner:
@@ -153,10 +153,10 @@ class _Runner:
         self.stopped_by: int | None = None
         self.failed = read_failures(output)
 
-    def work(self, jobs: Sequence[Job], *, at_a_time: int, threads: int, judge: str | None = None) -> None:
+    def work(self, jobs: Sequence[RunJob], *, at_a_time: int, threads: int, judge: str | None = None) -> None:
         """Runs jobs in order, at most `at_a_time`, until all have ended or a signal came."""
         waiting = deque(jobs)
-        live: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
+        live: dict[subprocess.Popen[bytes], tuple[RunJob, float]] = {}
         told: set[int] = set()
         while live or (waiting and self.stopped_by is None):
             while waiting and len(live) < at_a_time and self.stopped_by is None:
@@ -174,7 +174,7 @@ class _Runner:
             if live:
                 time.sleep(POLL_SECONDS)
 
-    def _start(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
+    def _start(self, job: RunJob, threads: int) -> subprocess.Popen[bytes]:
         self.failed.pop(job.run.name, None)
         self._write_failures()
         with self._log(job).open("wb") as log:
@@ -189,7 +189,7 @@ class _Runner:
                 pass_fds=(self.lock.fileno(),) if os.name == "posix" else (),
             )
 
-    def _ended(self, job: Job, code: int, seconds: float, judge: str | None) -> None:
+    def _ended(self, job: RunJob, code: int, seconds: float, judge: str | None) -> None:
         if code == 0 and job.stage == "eval" and (job.run.path / "eval.json").is_file():
             stamp = stamp_of(job.run, judge)
             write_atomically(job.run.path / STAMP_FILE, json.dumps(stamp, indent=1))
@@ -204,7 +204,7 @@ class _Runner:
             self._write_failures()
             self.say(f"{job.run.name}: {job.stage} FAILED, {reason} (log: {self._log(job)})")
 
-    def _last_words(self, job: Job, code: int) -> str:
+    def _last_words(self, job: RunJob, code: int) -> str:
         """The last line of a log; for a process that was killed, by what."""
         if code < 0:
             return f"killed by signal {-code} ({signal.Signals(-code).name}); start again to resume"
@@ -219,7 +219,7 @@ class _Runner:
         self.lock.write(" ".join(str(process.pid) for process in live))
         self.lock.flush()
 
-    def _log(self, job: Job) -> Path:
+    def _log(self, job: RunJob) -> Path:
         return self.output / f"{job.run.name}.{job.stage}.log"
 
     def _write_failures(self) -> None:

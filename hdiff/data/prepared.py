@@ -21,7 +21,7 @@ from hdiff.structure import LEVELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hdiff.data.sources.arrow import PreparedRows
+    from hdiff.data.sources.arrow import ArrowRows
     from hdiff.parsers import Salience
 
 
@@ -100,7 +100,7 @@ class PreparedData:
         table: NDArray[np.float32] = np.load(self.path / TOKEN_SALIENCE_FILE, allow_pickle=False)
         return table
 
-    def split(self, name: str) -> PreparedRows:
+    def split(self, name: str) -> ArrowRows:
         """One split, memory-mapped.
 
         Args:
@@ -112,11 +112,11 @@ class PreparedData:
         Raises:
             DataError: If there is no such split.
         """
-        from hdiff.data.sources.arrow import PreparedRows
+        from hdiff.data.sources.arrow import ArrowRows
 
         if not (self.path / name).is_dir():
             raise DataError(f"{self.path} has no split '{name}'; it has {sorted(self.manifest['counts'])}")
-        return PreparedRows.of_split(self.path / name)
+        return ArrowRows.of_split(self.path / name)
 
     def verify(self) -> None:
         """Compares every data file with its hash.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
-    from hdiff.data.sources.arrow import PreparedRows
+    from hdiff.data.sources.arrow import ArrowRows
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StoredSpans:
     num_tokens: int
 
     @classmethod
-    def of_rows(cls, rows: PreparedRows, starts: NDArray[np.int64]) -> StoredSpans:
+    def of_rows(cls, rows: ArrowRows, starts: NDArray[np.int64]) -> StoredSpans:
         """Reads the spans of a split.
 
         Args:

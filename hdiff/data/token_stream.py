@@ -18,7 +18,7 @@ from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
-    from hdiff.data.sources.arrow import PreparedRows
+    from hdiff.data.sources.arrow import ArrowRows
     from hdiff.data.token_targets import TokenTargets
     from hdiff.data.tokenizer import Tokenizer
 
@@ -49,7 +49,7 @@ class TokenStream:
     @classmethod
     def of_rows(
         cls,
-        rows: PreparedRows,
+        rows: ArrowRows,
         tokenizer: Tokenizer,
         *,
         separator: bool,
@@ -209,7 +209,7 @@ def label_numbers(names: Sequence[str], prepared: PreparedData) -> NDArray[np.in
 
 
 def _units(
-    rows: PreparedRows,
+    rows: ArrowRows,
     document_starts: NDArray[np.int64],
     level: str,
     max_unit_tokens: int | None,

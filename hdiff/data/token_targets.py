@@ -19,7 +19,7 @@ from hdiff.structure import level_rank
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
-    from hdiff.data.sources.arrow import PreparedRows
+    from hdiff.data.sources.arrow import ArrowRows
 
 LARGEST_COUNT = 3
 """Spans that open or close at one token are counted up to here."""
@@ -141,7 +141,7 @@ class TokenTargets:
         self._phrases = _numbers(spans.above_words.label, names, spec.num_labels)
 
     def of_rows(
-        self, rows: PreparedRows, starts: NDArray[np.int64], labels: Sequence[str]
+        self, rows: ArrowRows, starts: NDArray[np.int64], labels: Sequence[str]
     ) -> dict[str, NDArray[np.int16]]:
         """The columns of some documents.
 

@@ -4,7 +4,7 @@ from hdiff.diagnosis.diagnosis import Diagnosis, diagnose
 from hdiff.diagnosis.frequency_collapse import FrequencyCollapse, measure_frequency_collapse
 from hdiff.diagnosis.held_out import HeldOut
 from hdiff.diagnosis.marginal_trap import PairFigures, measure_pairs
-from hdiff.diagnosis.masked_model import JointModel, MaskedModel, Subject
+from hdiff.diagnosis.masked_model import JointModel, MaskedModel, MaskedSubject
 
 __all__ = [
     "Diagnosis",
@@ -13,7 +13,7 @@ __all__ = [
     "JointModel",
     "MaskedModel",
     "PairFigures",
-    "Subject",
+    "MaskedSubject",
     "diagnose",
     "measure_frequency_collapse",
     "measure_pairs",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.diagnosis.frequency_collapse import cross, stderr
-from hdiff.diagnosis.masked_model import Subject, between, log_probs_at
+from hdiff.diagnosis.masked_model import MaskedSubject, between, log_probs_at
 from hdiff.evaluation.agreement_pairs import agreement_pairs
 from hdiff.evaluation.minimal_pair_files import MinimalPair
 
@@ -72,7 +72,7 @@ class AgreementFigures:
     disagreement_chain_there: float | None
 
 
-def measure_agreement(subject: Subject) -> dict[str, Any]:
+def measure_agreement(subject: MaskedSubject) -> dict[str, Any]:
     """The marginal trap on the package's agreement pairs.
 
     Args:
@@ -138,7 +138,7 @@ class _Measured:
     recovers: float | None
 
 
-def _measure(subject: Subject, frame: Frame) -> _Measured:
+def _measure(subject: MaskedSubject, frame: Frame) -> _Measured:
     row = between(subject.sentence_ends, frame.tokens)
     left, right = (len(subject.sentence_ends[0]) + place for place in frame.places)
     row[left] = row[right] = subject.model.mask_id

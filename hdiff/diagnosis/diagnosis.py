@@ -9,8 +9,8 @@ from hdiff.diagnosis.adjacent_words import choose_pairs
 from hdiff.diagnosis.agreement import measure_agreement
 from hdiff.diagnosis.frequency_collapse import FrequencyCollapse, measure_frequency_collapse
 from hdiff.diagnosis.held_out import HeldOut
-from hdiff.diagnosis.marginal_trap import Example, PairFigures, measure_pairs
-from hdiff.diagnosis.masked_model import Subject
+from hdiff.diagnosis.marginal_trap import PairFigures, TrapExample, measure_pairs
+from hdiff.diagnosis.masked_model import MaskedSubject
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
 
@@ -44,7 +44,7 @@ class Diagnosis:
     frequency_collapse: FrequencyCollapse
     pairs: PairFigures
     agreement: dict[str, Any]
-    examples: tuple[Example, ...]
+    examples: tuple[TrapExample, ...]
     notes: tuple[str, ...]
     step: int | None = None
 
@@ -66,7 +66,7 @@ class Diagnosis:
 
 
 def diagnose(
-    subject: Subject,
+    subject: MaskedSubject,
     text: HeldOut,
     *,
     prefixes: int = 64,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hdiff.data.tokenizer import Tokenizer
-from hdiff.diagnosis.masked_model import Ends, Subject
+from hdiff.diagnosis.masked_model import Ends, MaskedSubject
 from hdiff.errors import CPU_ALLOCATOR, CheckpointError, DataError, UserError
 from hdiff.plugins import install_command
 
@@ -81,7 +81,7 @@ class ForeignModel:
         return found
 
 
-def load_foreign(name: str, *, shifted: bool = False) -> Subject:
+def load_foreign(name: str, *, shifted: bool = False) -> MaskedSubject:
     """Loads a masked language model by transformers.
 
     Args:
@@ -104,7 +104,7 @@ def load_foreign(name: str, *, shifted: bool = False) -> Subject:
         return _load(name, shifted=shifted)
 
 
-def _load(name: str, *, shifted: bool) -> Subject:
+def _load(name: str, *, shifted: bool) -> MaskedSubject:
     from transformers import AutoConfig, AutoTokenizer
 
     place = name.removeprefix(PREFIX)
@@ -126,7 +126,7 @@ def _load(name: str, *, shifted: bool) -> Subject:
         )
     _check_both_sides(name, model)
     ends = _ends(reader)
-    return Subject(name, model, tokenizer, _longest(network, config, reader), ends, ends)
+    return MaskedSubject(name, model, tokenizer, _longest(network, config, reader), ends, ends)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hdiff.diagnosis.masked_model import Subject, between, log_probs_at
+from hdiff.diagnosis.masked_model import MaskedSubject, between, log_probs_at
 from hdiff.errors import DataError
 
 MOST_FREQUENT = 10
@@ -68,7 +68,7 @@ class FrequencyCollapse:
 
 
 def measure_frequency_collapse(
-    subject: Subject, rows: Sequence[Sequence[int]], unigram: Tensor, *, masks: int
+    subject: MaskedSubject, rows: Sequence[Sequence[int]], unigram: Tensor, *, masks: int
 ) -> FrequencyCollapse:
     """Hides the last tokens of rows and compares one pass's predictions with the unigram distribution.
 

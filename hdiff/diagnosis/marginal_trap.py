@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hdiff.diagnosis.adjacent_words import AdjacentPair
 from hdiff.diagnosis.frequency_collapse import cross, stderr
-from hdiff.diagnosis.masked_model import Subject, between, log_probs_at
+from hdiff.diagnosis.masked_model import MaskedSubject, between, log_probs_at
 from hdiff.errors import DataError
 
 LIKELIEST = 16
@@ -86,7 +86,7 @@ class PairFigures:
 
 
 @dataclass(frozen=True)
-class Example:
+class TrapExample:
     """A pair drawn both ways after the same first token.
 
     Attributes:
@@ -103,13 +103,13 @@ class Example:
 
 
 def measure_pairs(
-    subject: Subject,
+    subject: MaskedSubject,
     pairs: Sequence[AdjacentPair],
     *,
     unit: str = "tokens",
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> tuple[PairFigures, list[Example]]:
+) -> tuple[PairFigures, list[TrapExample]]:
     """Compares filling at once with filling in turn, left first.
 
     Second tokens are summed over the whole vocabulary. First tokens: the 16 likeliest are summed exactly, 8
@@ -159,7 +159,9 @@ def measure_pairs(
     return figures_of_all, sorted(examples, key=lambda example: example.log_ratio)[:MOST_EXAMPLES]
 
 
-def _measure(subject: Subject, pair: AdjacentPair, generator: torch.Generator) -> tuple[list[float], Example]:
+def _measure(
+    subject: MaskedSubject, pair: AdjacentPair, generator: torch.Generator
+) -> tuple[list[float], TrapExample]:
     """The nine figures of one pair, in the order of `measure_pairs`, and an example."""
     model = subject.model
     row = between(subject.row_ends, pair.row)
@@ -199,7 +201,7 @@ def _measure(subject: Subject, pair: AdjacentPair, generator: torch.Generator) -
     at_once = int(torch.multinomial(p_second, 1, generator=generator))
     in_turn = int(torch.multinomial(p_given[index], 1, generator=generator))
     start = int(tokens[index])
-    example = Example(
+    example = TrapExample(
         context=_context(subject, pair),
         product=_line(subject, [start, at_once]),
         chain=_line(subject, [start, in_turn]),
@@ -231,12 +233,12 @@ def first_tokens(log_p: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     return torch.cat([top.indices, drawn]), weights / weights.sum()
 
 
-def _context(subject: Subject, pair: AdjacentPair) -> str:
+def _context(subject: MaskedSubject, pair: AdjacentPair) -> str:
     before = _line(subject, pair.row[max(0, pair.place - _AROUND) : pair.place])
     after = _line(subject, pair.row[pair.place + 2 : pair.place + 2 + _AROUND])
     return f"{before} [ ][ ] {after}".strip()
 
 
-def _line(subject: Subject, tokens: Sequence[int]) -> str:
+def _line(subject: MaskedSubject, tokens: Sequence[int]) -> str:
     """Text of tokens without line breaks."""
     return " ".join(subject.tokenizer.decode(tokens).split())

@@ -63,7 +63,7 @@ Ends = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Subject:
+class MaskedSubject:
     """A model to diagnose, and how it is used to being fed.
 
     Attributes:

@@ -11,7 +11,7 @@ from typing import cast, final
 import torch
 from torch import Tensor
 
-from hdiff.diagnosis.masked_model import Subject
+from hdiff.diagnosis.masked_model import MaskedSubject
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
 from hdiff.models.denoiser import Denoiser
@@ -96,7 +96,7 @@ class RunModel:
         return self.denoiser.head.embedding.weight.device
 
 
-def subject_of_run(run: RunFolder) -> Subject:
+def subject_of_run(run: RunFolder) -> MaskedSubject:
     """A run as the subject of a diagnosis.
 
     Args:
@@ -123,7 +123,7 @@ def subject_of_run(run: RunFolder) -> Subject:
             f"span_masking or rate_matched"
         )
     model, ends = RunModel(cast(Denoiser, denoiser)), (run.tokenizer.eos_id,)
-    return Subject(
+    return MaskedSubject(
         name=str(run.path),
         model=model,
         tokenizer=run.tokenizer,

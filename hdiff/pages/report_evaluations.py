@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdiff.pages.report_text import COLUMNS, COST_HEADINGS, Table, cost_cells, quality_cells
+from hdiff.pages.report_text import COLUMNS, COST_HEADINGS, ReportTable, cost_cells, quality_cells
 from hdiff.runs.record import RunRecord
 
 PLAIN_SAMPLERS = ({"kind": "ancestral"}, {"kind": "coarse_to_fine"})
@@ -116,7 +116,7 @@ def sampler_text(spec: Any) -> str | None:
     return f"{spec['kind']} ({options})" if options else str(spec["kind"])
 
 
-def overview(evaluations: Sequence[Evaluation]) -> Table:
+def overview(evaluations: Sequence[Evaluation]) -> ReportTable:
     """Sample quality of all evaluations, a row for each and every T.
 
     Args:
@@ -139,7 +139,7 @@ def overview(evaluations: Sequence[Evaluation]) -> Table:
                 )
             )
     headings = (heading for _, heading, _ in COLUMNS[:4])
-    return Table(("File", "Sampler", "T", *COST_HEADINGS, *headings), tuple(rows), None)
+    return ReportTable(("File", "Sampler", "T", *COST_HEADINGS, *headings), tuple(rows), None)
 
 
 def _is_evaluation(values: Mapping[str, Any]) -> bool:

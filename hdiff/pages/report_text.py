@@ -44,7 +44,7 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of text cells; the first cell of a row is its heading.
 
     Attributes:
@@ -134,7 +134,7 @@ def _size(record: RunRecord) -> Headline | None:
     return Headline("Parameters", count(parameters["total"]), "", ", ".join(parts) + "." if parts else "")
 
 
-def quality_table(evaluation: Mapping[str, Any]) -> Table | None:
+def quality_table(evaluation: Mapping[str, Any]) -> ReportTable | None:
     """Sample quality by the number of sampling steps, with held-out text as the reference.
 
     Args:
@@ -154,7 +154,7 @@ def quality_table(evaluation: Mapping[str, Any]) -> Table | None:
     reference = evaluation.get("reference") or {}
     columns = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in rows.values())]
     has_reference = any(reference.get(key) is not None for key, _, _ in columns)
-    return Table(
+    return ReportTable(
         columns=("Steps", *COST_HEADINGS, *(heading for _, heading, _ in columns)),
         rows=tuple((t, *cost_cells(row), *quality_cells(row, columns)) for t, row in rows.items()),
         reference=("held-out text", "", "", *quality_cells(reference, columns)) if has_reference else None,

@@ -11,7 +11,7 @@ from hdiff.data.control_trees import with_control_trees
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
-from hdiff.data.sources.arrow import PreparedRows
+from hdiff.data.sources.arrow import ArrowRows
 from hdiff.data.stored_spans import StoredSpans
 from hdiff.data.token_targets import INSIDE_WORD, TARGETS, TargetSpec, TokenTargets
 from hdiff.errors import DataError
@@ -146,7 +146,7 @@ def test_a_documents_trees_do_not_depend_on_its_neighbours(data: PreparedData) -
     length = len(last["input_ids"])
     values = {name: [value if name == "text" else np.array(value)] for name, value in last.items()}
     alone = TokenTargets(data, spec).of_rows(
-        PreparedRows.of_columns(values), np.array([0, length]), data.manifest["labels"]
+        ArrowRows.of_columns(values), np.array([0, length]), data.manifest["labels"]
     )
     assert np.array_equal(together[-length:], alone["gaps"])
 

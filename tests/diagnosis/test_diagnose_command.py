@@ -13,7 +13,7 @@ from toy_masked_models import Pairs, subject_of
 
 from hdiff.cli import run as hdiff
 from hdiff.diagnosis import Diagnosis, HeldOut, diagnose
-from hdiff.diagnosis.marginal_trap import Example
+from hdiff.diagnosis.marginal_trap import TrapExample
 from hdiff.diagnosis.page import diagnosis_page, json_of, markdown, write_diagnosis
 from hdiff.pages.svg import ticks
 from hdiff.recipe import load_recipe
@@ -146,7 +146,7 @@ def test_the_page_holds_everything_and_loads_nothing(diagnosis: Diagnosis) -> No
 
 def test_hostile_text_stays_text(diagnosis: Diagnosis) -> None:
     hostile = "<script>alert(1)</script> | x"
-    example = Example(hostile, hostile, hostile, -1.0)
+    example = TrapExample(hostile, hostile, hostile, -1.0)
     changed = replace(diagnosis, model=hostile, examples=(example,))
     assert "<script>alert" not in diagnosis_page(changed)
     table = [line for line in markdown(changed).splitlines() if "alert" in line and line.startswith("|")]

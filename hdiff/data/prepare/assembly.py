@@ -20,7 +20,7 @@ from hdiff.data.prepare.selection import SPLITS
 from hdiff.data.sources.arrow import write_split
 
 
-class Progress(Protocol):
+class OnProgress(Protocol):
     """Told how far a preparation is."""
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
@@ -42,7 +42,7 @@ class Done:
     report: Report
 
 
-def write_splits(shards: Sequence[Done], folder: Path, progress: Progress) -> list[Path]:
+def write_splits(shards: Sequence[Done], folder: Path, progress: OnProgress) -> list[Path]:
     """Writes the rows of all shards as one Arrow data set per split.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hdiff.data.prepare.assembly import Progress
+from hdiff.data.prepare.assembly import OnProgress
 from hdiff.data.prepare.documents import Documents
 from hdiff.data.prepare.engines import load_engine
 from hdiff.data.prepare.output_folder import OutputFolder
@@ -38,7 +38,7 @@ def prepare(
     text_column: str = "text",
     limit: int | None = None,
     max_rejected: float = MAX_REJECTED,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Prepares a data set, or returns at once if `out` holds it already.
 
@@ -97,7 +97,7 @@ def prepare_share(
     engine: str = "local",
     workers: int = 1,
     timeout: float = 600.0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     **options: Any,
 ) -> int:
     """One part of a preparation that many machines do together, over a file system they share.

@@ -13,7 +13,7 @@ from typing import Any
 from hdiff.data.manifest import SALIENCE_FILE, TOKEN_SALIENCE_FILE
 from hdiff.data.prepare.assembly import (
     Done,
-    Progress,
+    OnProgress,
     count,
     write_rejected,
     write_splits,
@@ -58,7 +58,7 @@ class Preparation:
 
     request: Request
     folder: OutputFolder
-    progress: Progress
+    progress: OnProgress
 
     def run(self, engine: Engine) -> dict[str, Any]:
         """Does all the work.

@@ -18,7 +18,7 @@ from hdiff.data.prepare.align_step import Rows
 from hdiff.data.prepare.job import Job
 from hdiff.data.prepare.parse_step import SURROGATE, is_unicode, loaded_parser, parse_texts
 from hdiff.data.prepared import PreparedData
-from hdiff.data.sources.arrow import PreparedRows
+from hdiff.data.sources.arrow import ArrowRows
 from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.data.token_targets import TargetSpec, TokenTargets
@@ -132,7 +132,7 @@ class DocumentEncoder:
             rows.add(item)
         encoding = self.encoding
         stream = TokenStream.of_rows(
-            PreparedRows.of_columns(rows.columns),
+            ArrowRows.of_columns(rows.columns),
             self.prepared.tokenizer,
             separator=encoding.separator,
             levels=encoding.levels,

@@ -48,7 +48,7 @@ def schema() -> pyarrow.Schema:
 
 
 def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """PreparedRows as an Arrow stream; the same rows give the same bytes.
+    """ArrowRows as an Arrow stream; the same rows give the same bytes.
 
     Args:
         columns: For each column of `schema` one array, or string, per row; empty if there is no row.
@@ -142,8 +142,8 @@ def _named(path: Path, files: Sequence[Path]) -> list[Path]:
     return named
 
 
-class PreparedRows:
-    """PreparedRows with the columns of `schema`.
+class ArrowRows:
+    """ArrowRows with the columns of `schema`.
 
     Args:
         table: The rows.
@@ -153,7 +153,7 @@ class PreparedRows:
         self._table = table
 
     @classmethod
-    def of_split(cls, path: Path) -> PreparedRows:
+    def of_split(cls, path: Path) -> ArrowRows:
         """Opens what `write_split` wrote, memory-mapped."""
         import pyarrow
 
@@ -164,8 +164,8 @@ class PreparedRows:
         return cls(pyarrow.concat_tables(tables))
 
     @classmethod
-    def of_columns(cls, columns: Mapping[str, Sequence[Any]]) -> PreparedRows:
-        """PreparedRows in memory, from what `encode_rows` takes."""
+    def of_columns(cls, columns: Mapping[str, Sequence[Any]]) -> ArrowRows:
+        """ArrowRows in memory, from what `encode_rows` takes."""
         import pyarrow
 
         with pyarrow.ipc.open_stream(encode_rows(columns)) as stream:
@@ -223,7 +223,7 @@ def read_parquet_values(path: Path, column: str) -> Iterator[Any]:
 
 
 def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[str, Any]]:
-    """PreparedRows of a data set on the Hugging Face hub, or in a local folder it can read.
+    """ArrowRows of a data set on the Hugging Face hub, or in a local folder it can read.
 
     Args:
         name: Name on the hub or path of a folder.
@@ -231,7 +231,7 @@ def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[st
         split: Split.
 
     Yields:
-        PreparedRows.
+        ArrowRows.
 
     Raises:
         DataError: If it cannot be found or read.
