@@ -12,7 +12,7 @@ from hdiff.commands.options import LARGEST, AsJson, Quiet, Seed, output_folder, 
 from hdiff.errors import DataError
 
 if TYPE_CHECKING:
-    from hdiff.diagnosis import HeldOut, Subject
+    from hdiff.diagnosis import HeldOut, MaskedSubject
 
 FOREIGN = "hf:"
 
@@ -78,7 +78,7 @@ def diagnose(
     display.message(f"wrote {', '.join(file.name for file in files)} to {folder}")
 
 
-def _run(model: str, text: Path | None) -> tuple[Subject, HeldOut]:
+def _run(model: str, text: Path | None) -> tuple[MaskedSubject, HeldOut]:
     from hdiff.diagnosis import HeldOut
     from hdiff.diagnosis.run_model import subject_of_run
     from hdiff.runs.folder import RunFolder
@@ -90,7 +90,7 @@ def _run(model: str, text: Path | None) -> tuple[Subject, HeldOut]:
     return subject, HeldOut.of_file(text, run.tokenizer, subject.model.vocab_size)
 
 
-def _foreign(model: str, text: Path, shifted: bool) -> tuple[Subject, HeldOut]:
+def _foreign(model: str, text: Path, shifted: bool) -> tuple[MaskedSubject, HeldOut]:
     from hdiff.diagnosis import HeldOut
     from hdiff.diagnosis.foreign_model import load_foreign
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from toy_masked_models import Everywhere, Pairs, Sentences, subject_of
 
 from hdiff.data.tokenizer import Tokenizer
-from hdiff.diagnosis import Subject, measure_pairs
+from hdiff.diagnosis import MaskedSubject, measure_pairs
 from hdiff.diagnosis.adjacent_words import AdjacentPair, choose_pairs, whole_word_flags
 from hdiff.diagnosis.agreement import frames_of, measure_agreement
 from hdiff.diagnosis.marginal_trap import first_tokens
@@ -144,7 +144,7 @@ def test_pairs_give_frames_of_two_words_that_agree(words: Tokenizer) -> None:
 def test_who_knows_agreement_exactly_still_disagrees_if_filled_at_once(words: Tokenizer) -> None:
     sentences = [tuple(words.encode(pair.good)[0]) for pair in agreement_pairs()]
     model = Sentences(list(dict.fromkeys(sentences)), words.vocab_size)
-    found = measure_agreement(Subject("exact", model, words, 64))
+    found = measure_agreement(MaskedSubject("exact", model, words, 64))
     assert (found["count"], found["left_out"]) == (100, 0)
     assert found["disagreement_chain"] == pytest.approx(0, abs=1e-12)
     assert found["disagreement_product"] == pytest.approx(0.5, abs=1e-9)
@@ -155,7 +155,7 @@ def test_who_knows_agreement_exactly_still_disagrees_if_filled_at_once(words: To
 
 def test_who_knows_nothing_disagrees_half_of_the_time_either_way(words: Tokenizer) -> None:
     uniform = torch.full((words.vocab_size,), -math.log(words.vocab_size), dtype=torch.float64)
-    found = measure_agreement(Subject("uniform", Everywhere(uniform), words, 64))
+    found = measure_agreement(MaskedSubject("uniform", Everywhere(uniform), words, 64))
     assert found["disagreement_product"] == pytest.approx(0.5)
     assert found["disagreement_chain"] == pytest.approx(0.5)
     assert found["total_correlation"] == pytest.approx(0, abs=1e-12)
@@ -163,7 +163,7 @@ def test_who_knows_nothing_disagrees_half_of_the_time_either_way(words: Tokenize
 
 def test_frames_of_words_in_several_tokens_are_left_out_and_counted() -> None:
     letters = Tokenizer.train(["ab"], "train:257")
-    found = measure_agreement(Subject("bytes", Everywhere(torch.zeros(257).double()), letters, 64))
+    found = measure_agreement(MaskedSubject("bytes", Everywhere(torch.zeros(257).double()), letters, 64))
     assert (found["count"], found["left_out"]) == (0, 100)
     assert found["total_correlation"] is None
 

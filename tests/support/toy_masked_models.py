@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hdiff.data.tokenizer import Tokenizer
-from hdiff.diagnosis import MaskedModel, Subject
+from hdiff.diagnosis import MaskedModel, MaskedSubject
 
 
 def word_tokenizer(size: int) -> Tokenizer:
@@ -17,10 +17,10 @@ def word_tokenizer(size: int) -> Tokenizer:
     return Tokenizer.train([" ".join(f"w{number}" for number in range(size - 2))], "words")
 
 
-def subject_of(model: MaskedModel, *, longest: int = 64, joint: bool = False) -> Subject:
+def subject_of(model: MaskedModel, *, longest: int = 64, joint: bool = False) -> MaskedSubject:
     """A toy as the subject of a diagnosis."""
     tokenizer = word_tokenizer(model.vocab_size)
-    return Subject("toy", model, tokenizer, longest, joint=model if joint else None)  # type: ignore[arg-type]
+    return MaskedSubject("toy", model, tokenizer, longest, joint=model if joint else None)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
