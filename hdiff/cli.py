@@ -147,6 +147,11 @@ def run(arguments: Sequence[str]) -> int:
                 return _say(str(remedy), 2)
         if (sentence := _of_the_system(error)) is not None:
             return _say(sentence, 2)
+        from hdiff.plugins import place_in_own_file
+
+        if (place := place_in_own_file(error)) is not None:
+            failed = f"{type(error).__name__}: {error}"
+            return _say(f"{failed} ({place}); mend that file, --debug shows the traceback", 2)
         return _say(
             f"internal error, {type(error).__name__}: {error} "
             f"(--debug shows the traceback; please report it)",

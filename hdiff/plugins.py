@@ -12,6 +12,7 @@ import importlib
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from pathlib import Path
@@ -29,6 +30,10 @@ GROUPS: dict[str, str] = {
     "salience": "hdiff.salience",
 }
 """What a component is for -> group of entry points."""
+
+
+_own_files: set[str] = set()
+"""Files of the modules that kinds `module:Class` named."""
 
 
 def plugin_names(purpose: str) -> list[str]:
@@ -65,6 +70,7 @@ def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
+        _own_files.add(str(getattr(sys.modules[module], "__file__", "")))
         return found
     except ModuleNotFoundError as reason:
         missing = str(reason.name)
@@ -82,6 +88,20 @@ def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
         file = getattr(sys.modules.get(module), "__file__", None)
         place = "" if file is None else f" (found in {file})"
         raise error(f"{failed} {type(reason).__name__}: {reason}{place}; mend that module") from reason
+
+
+def place_in_own_file(error: BaseException) -> str | None:
+    """Where a component of the user's raised, or handed on what it cannot have: `file, line N, in name`.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The innermost place in a file that `import_class` has imported; None if there is none.
+    """
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    own = next((frame for frame in frames if frame.filename in _own_files), None)
+    return None if own is None else f"{own.filename}, line {own.lineno}, in {own.name}"
 
 
 def look_in(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,47 @@ def test_the_installed_command_finds_it_too(folder: Path) -> None:
         check=False,
     )
     assert "has no attribute 'Absent'" in done.stderr
+
+
+RAISING = """
+from hdiff.corruption import UnitMasking
+
+
+class Failing(UnitMasking):
+    conditional_on_structure = False
+
+    def unconditional(self):
+        return self
+
+    def units(self, batch, *, generator=None):
+        {statement}
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("return batch.unit_lengths", "AttributeError: 'Batch' object has no attribute 'unit_lengths'"),
+        ("return missing", "NameError: name 'missing' is not defined"),
+        ("return {}['key']", "KeyError: 'key'"),
+        ("return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("return int('x')", "ValueError: invalid literal"),
+        ("return batch.input_ids.view(7, 7, 7)", "RuntimeError: shape"),
+        ("return batch.input_ids @ batch.input_ids", "RuntimeError: "),
+        ("return batch.units('token', 'phrase')", "TypeError: "),
+        ("raise NotImplementedError('later')", "NotImplementedError: later"),
+        ("assert False, 'never'", "AssertionError: never"),
+        ("raise StopIteration", "StopIteration"),
+    ],
+)
+def test_what_a_component_raises_names_its_file_and_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], statement: str, said: str
+) -> None:
+    """It is no internal error: who wrote the file can mend it."""
+    name = f"own_raises_{zlib.crc32(statement.encode())}"
+    write(folder, {f"{name}.py": RAISING.format(statement=statement)})
+    assert hdiff(["audit", "--corruption", f"{name}:Failing"]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert said in message
+    assert f"{name}.py, line 12, in units" in message
+    assert "internal error" not in message

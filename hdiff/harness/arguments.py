@@ -17,7 +17,7 @@ from hdiff.errors import DataError
 
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):  # pydantic would read true as 1
-        raise ValueError("a truth value is no number")
+        raise ValueError("a truth value is not a number")
     return value
 
 

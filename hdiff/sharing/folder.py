@@ -92,7 +92,7 @@ def _check_json(path: Path) -> None:
         return seen
 
     def no_number(name: str) -> None:
-        raise ValueError(f"{name} is no number of JSON")
+        raise ValueError(f"{name} is not a number of JSON")
 
     try:
         text = path.read_text(encoding="utf-8")
