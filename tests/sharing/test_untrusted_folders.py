@@ -392,7 +392,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a tokenizer nested without end": (_deep_tokenizer, "cannot read the tokenizer"),
     "a tokenizer that is no text": (_binary_tokenizer, "cannot read the tokenizer"),
     "a key given twice": (_key_twice, "key 'vocab_size' is given twice"),
-    "NaN": (_not_a_number, "NaN is no number of JSON"),
+    "NaN": (_not_a_number, "NaN is not a number of JSON"),
     "a number without end": (_infinite, "step: "),
     "bytes that are no text": (_not_utf8, "is not JSON"),
     "an object of YAML": (_object_of_yaml, "is not JSON"),
