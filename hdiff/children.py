@@ -1,4 +1,4 @@
-"""Children: processes that run a command or a function of hdiff and import what this one imports. No torch.
+"""Children: processes that run a command or a function of hdiff and import what this one imports.
 
 `python -m hdiff` would take the package from the current folder, which need not be the one that runs here.
 A child is started by the path of `hdiff/__main__.py`, which makes its own folder the hdiff that is imported.

@@ -1,6 +1,6 @@
 """build: a component from `{kind: name, **constructor arguments}`, checked against its signature.
 
-No torch. A kind is a name of its family, a name that another package offers (`hdiff.plugins`), or
+A kind is a name of its family, a name that another package offers (`hdiff.plugins`), or
 `package.module:Class` for a class of the user's.
 """
 

@@ -1,4 +1,4 @@
-"""Config: the typed sections of a recipe. No torch.
+"""Config: the typed sections of a recipe.
 
 Every default lives here, in the signature, and nowhere else. So do ranges.
 """

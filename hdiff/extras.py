@@ -1,4 +1,4 @@
-"""Extras: how to get a package that this installation of hdiff lacks. No torch."""
+"""Extras: how to get a package that this installation of hdiff lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PackedSpans: the spans to predict, all rows of a batch in one flat run of tokens. Torch only.
+"""PackedSpans: the spans to predict, all rows of a batch in one flat run of tokens.
 
 Dimensions: B batch, L tokens, S spans, P tokens in all spans together.
 """

@@ -1,4 +1,4 @@
-"""Plugins: components that other installed packages offer by name, through entry points. No torch.
+"""Plugins: components that other installed packages offer by name, through entry points.
 
 A package names them in its pyproject.toml, and nothing of it is imported until a recipe or command asks:
 

@@ -1,4 +1,4 @@
-"""Recipe files: strict YAML plus `key=value` overrides, resolved to a typed Recipe. No torch."""
+"""Recipe files: strict YAML plus `key=value` overrides, resolved to a typed Recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reveal order: which units a T-step sampler fills in which step. Torch only.
+"""Reveal order: which units a T-step sampler fills in which step.
 
 The sampler and the T-step bound both call `reveal_step`, so the bound is computed exactly as the
 sampler runs.

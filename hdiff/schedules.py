@@ -1,4 +1,4 @@
-"""Schedules: the probability p_mask(t) = 1 - alpha(t) that a unit is masked at time t. Torch only.
+"""Schedules: the probability p_mask(t) = 1 - alpha(t) that a unit is masked at time t.
 
 All run from p_mask(0) = 0 to p_mask(1) = 1 exactly, so the weights below give a bound without a
 left-over prior or reconstruction term; `log_linear` ends at 1 - eps (see there).

@@ -1,4 +1,4 @@
-"""derive_seed: independent seeds from a run's seed and what they are for. No torch."""
+"""derive_seed: independent seeds from a run's seed and what they are for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""parse_yaml, write_yaml: YAML 1.2 core values, as JSON has them. No torch.
+"""parse_yaml, write_yaml: YAML 1.2 core values, as JSON has them.
 
 A number, a truth value and a text are what they look like in YAML 1.2: `yes` and `1_000` are texts, `010` is
 ten, `3e-4` is a number. Keys are texts, as written.

@@ -1,4 +1,4 @@
-"""Span and SpanTree: nested labelled spans over one text, at levels from sentence to word. No torch.
+"""Span and SpanTree: nested labelled spans over one text, at levels from sentence to word.
 
 Offsets are half-open `[start, end)` and count characters of the text.
 """

@@ -1,4 +1,4 @@
-"""Value types: what a key of a recipe or of another strict file may hold. No torch.
+"""Value types: what a key of a recipe or of another strict file may hold.
 
 Truth values, numbers and texts are never converted into each other; numbers are finite.
 """

@@ -1,4 +1,4 @@
-"""Parser: texts in, one SpanTree per text out, in order. No torch."""
+"""Parser: texts in, one SpanTree per text out, in order."""
 
 from __future__ import annotations
 

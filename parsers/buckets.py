@@ -1,4 +1,4 @@
-"""Buckets: salience quantised, so that corruption and models tell a few classes of words apart. No torch."""
+"""Buckets: salience quantised, so that corruption and models tell a few classes of words apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TextRank: how central each word is in the dependency graph of its text. No torch.
+"""TextRank: how central each word is in the dependency graph of its text.
 
 Words are linked by their dependency edges, equal words are one node; a word is important if important words
 are linked to it. Source: Mihalcea and Tarau, "TextRank: bringing order into texts" (EMNLP 2004), eq. 2, with

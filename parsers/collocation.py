@@ -1,4 +1,4 @@
-"""Collocations: how strongly words are tied to their neighbours; multi-word units. No torch.
+"""Collocations: how strongly words are tied to their neighbours; multi-word units.
 
 Strength of a pair: normalised pointwise mutual information, NLTK's `pmi` over -log2 p(left, right), in
 [-1, 1]. Source: Church and Hanks, "Word association norms, mutual information, and lexicography" (1990);

@@ -1,4 +1,4 @@
-"""Combination: salience as a logistic regression over all cues, fitted on gold keywords. No torch."""
+"""Combination: salience as a logistic regression over all cues, fitted on gold keywords."""
 
 from __future__ import annotations
 

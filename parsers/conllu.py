@@ -1,4 +1,4 @@
-"""CoNLL-U: sentences with their words, heads and relations, read from gold files. No torch.
+"""CoNLL-U: sentences with their words, heads and relations, read from gold files.
 
 Format: https://universaldependencies.org/format.html. Of a multiword range (3-4) the surface form is kept
 in the text and the words share its characters; empty nodes (5.1) have no characters and are left out.

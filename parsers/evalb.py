@@ -1,4 +1,4 @@
-"""Labelled bracket F1 as EVALB computes it, on SpanTrees. No torch.
+"""Labelled bracket F1 as EVALB computes it, on SpanTrees.
 
 Conventions of EVALB's COLLINS.prm, the usual ones for the Penn Treebank: the outer TOP or ROOT does not count
 and words do not count; punctuation (words of such marks alone) is taken out before brackets are compared;

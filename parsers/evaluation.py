@@ -1,4 +1,4 @@
-"""Evaluation: the spans of a parser against gold trees, on the gold words. No torch.
+"""Evaluation: the spans of a parser against gold trees, on the gold words.
 
 Conventions, after EVALB (Sekine and Collins 1997) where they apply to spans of several parsers:
 - extents are word positions of one sentence; punctuation is stripped from both ends of a span;

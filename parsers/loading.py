@@ -1,4 +1,4 @@
-"""load_parser: the parser that a specification names, imported when it is asked for. No torch."""
+"""load_parser: the parser that a specification names, imported when it is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InverseDocumentFrequency: how much of a text's information each word carries. No torch."""
+"""InverseDocumentFrequency: how much of a text's information each word carries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Salience: how much of a text's information each word carries, by one of several methods. No torch."""
+"""Salience: how much of a text's information each word carries, by one of several methods."""
 
 from __future__ import annotations
 

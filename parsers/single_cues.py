@@ -1,4 +1,4 @@
-"""PartOfSpeechPrior, NamedEntities: salience from a single cue, without counts. No torch."""
+"""PartOfSpeechPrior, NamedEntities: salience from a single cue, without counts."""
 
 from __future__ import annotations
 

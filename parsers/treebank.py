@@ -1,4 +1,4 @@
-"""TreebankParser: gold trees of a treebank file, looked up by their text. No torch."""
+"""TreebankParser: gold trees of a treebank file, looked up by their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Universal Dependencies turned into the function-headed trees that `constituents` projects from. No torch.
+"""Universal Dependencies turned into the function-headed trees that `constituents` projects from.
 
 UD makes content words heads: "in the box" hangs on "box", "is red" on "red". Phrases grow around function
 words: prepositions head their phrases, copulas their clauses, conjuncts hang on the one before. The

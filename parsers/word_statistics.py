@@ -1,4 +1,4 @@
-"""WordStatistics: how often words and pairs of neighbours occur, counted in parts, added up. No torch."""
+"""WordStatistics: how often words and pairs of neighbours occur, counted in parts, added up."""
 
 from __future__ import annotations
 

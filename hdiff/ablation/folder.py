@@ -1,4 +1,4 @@
-"""find_ablation: the ablation that a YAML file describes, or that a folder of runs was made by. No torch."""
+"""find_ablation: the ablation that a YAML file describes, or that a folder of runs was made by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plan of an ablation: its runs, the keys in which they differ, and their sizes. No torch."""
+"""Plan of an ablation: its runs, the keys in which they differ, and their sizes."""
 
 from __future__ import annotations
 

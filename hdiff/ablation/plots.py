@@ -1,4 +1,4 @@
-"""Plots of an ablation as SVG: bounds of seeds, L_T over T, judge NLL over NFE and seconds. No torch."""
+"""Plots of an ablation as SVG: bounds of seeds, L_T over T, judge NLL over NFE and seconds."""
 
 from __future__ import annotations
 

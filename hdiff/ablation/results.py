@@ -1,4 +1,4 @@
-"""RunResult: what a run of an ablation has left behind so far, and whether it is finished. No torch."""
+"""RunResult: what a run of an ablation has left behind so far, and whether it is finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ablation: a base recipe, variants as dotted patches, and seeds, resolved to recipes of runs. No torch."""
+"""Ablation: a base recipe, variants as dotted patches, and seeds, resolved to recipes of runs."""
 
 from __future__ import annotations
 

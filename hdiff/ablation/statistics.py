@@ -1,4 +1,4 @@
-"""Statistics of few seeds: Student's t without tables, and paired differences. No torch."""
+"""Statistics of few seeds: Student's t without tables, and paired differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summary of an ablation: figures over seeds, paired differences, fairness. No torch."""
+"""Summary of an ablation: figures over seeds, paired differences, fairness."""
 
 from __future__ import annotations
 

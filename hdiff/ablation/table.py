@@ -1,4 +1,4 @@
-"""Tables of an ablation as text: Markdown and CSV. No torch."""
+"""Tables of an ablation as text: Markdown and CSV."""
 
 from __future__ import annotations
 

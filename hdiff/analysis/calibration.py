@@ -1,4 +1,4 @@
-"""Calibration: predicted probabilities against observed frequencies, in bins. No torch.
+"""Calibration: predicted probabilities against observed frequencies, in bins.
 
 Dimensions: N predictions.
 """

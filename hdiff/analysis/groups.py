@@ -1,4 +1,4 @@
-"""Groups: which tokens of some rows lie in spans of a label or a length, or have a salience. No torch.
+"""Groups: which tokens of some rows lie in spans of a label or a length, or have a salience.
 
 Dimensions: R rows, L tokens of a row.
 """

@@ -1,4 +1,4 @@
-"""Predictions: probabilities a masked model or its planner states, and whether they came true. Torch only.
+"""Predictions: probabilities a masked model or its planner states, and whether they came true.
 
 Dimensions: B batch, L tokens, P packed tokens, S spans, N predictions, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""token_nats: -log p of a span, told apart by its tokens. Torch only.
+"""token_nats: -log p of a span, told apart by its tokens.
 
 Dimensions: P packed tokens, S spans, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""Audit: whether a corruption and a head hold the mathematics they stand for. Torch only."""
+"""Audit: whether a corruption and a head hold the mathematics they stand for."""
 
 from hdiff.audit.audit import BUILT_IN, FAMILIES, audit, audit_one
 from hdiff.audit.checks import Check

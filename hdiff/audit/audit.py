@@ -1,4 +1,4 @@
-"""audit: which corruptions, schedules and heads are checked, and by what. Torch only."""
+"""audit: which corruptions, schedules and heads are checked, and by what."""
 
 from __future__ import annotations
 

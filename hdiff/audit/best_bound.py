@@ -1,4 +1,4 @@
-"""best_bound: the lowest bound any denoiser can have, and that of a given one, by enumeration. Torch only.
+"""best_bound: the lowest bound any denoiser can have, and that of a given one, by enumeration.
 
 Dimensions: N strings of the language, L tokens, C = N 2^L states with their strings.
 """

@@ -1,4 +1,4 @@
-"""Checks of block diffusion, against exact posteriors of each block given what it may read. Torch only.
+"""Checks of block diffusion, against exact posteriors of each block given what it may read.
 
 Dimensions: B batch, L tokens, K blocks of a row, S spans.
 """

@@ -1,4 +1,4 @@
-"""Check, what is checked, and the checks of weights: uniform predictor, exact posterior. Torch only.
+"""Check, what is checked, and the checks of weights: uniform predictor, exact posterior.
 
 Dimensions: B batch.
 """

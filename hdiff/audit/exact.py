@@ -1,4 +1,4 @@
-"""ExactDenoiser: the denoiser nobody can beat, from the enumerated language. Torch only.
+"""ExactDenoiser: the denoiser nobody can beat, from the enumerated language.
 
 Dimensions: B batch, L tokens, N strings of the language, R type streams, S spans, P packed tokens.
 """

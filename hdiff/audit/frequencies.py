@@ -1,4 +1,4 @@
-"""Checks of laws: how often what is hidden, and which strings the reverse chain draws. Torch only.
+"""Checks of laws: how often what is hidden, and which strings the reverse chain draws.
 
 Dimensions: B batch, L tokens.
 """

@@ -1,4 +1,4 @@
-"""AuditLanguage: all strings of four tokens, with structure that is a function of the string. Torch only.
+"""AuditLanguage: all strings of four tokens, with structure that is a function of the string.
 
 Dimensions: B batch, L tokens, V vocabulary, N strings of the language.
 """

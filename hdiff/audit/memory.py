@@ -1,4 +1,4 @@
-"""structure_leak: a memory of all states does not get below the entropy. Torch only.
+"""structure_leak: a memory of all states does not get below the entropy.
 
 Dimensions: B batch, L tokens, S spans.
 """

@@ -1,4 +1,4 @@
-"""Checks of a real network: its bound lies above the entropy, and it reads nothing hidden. Torch only."""
+"""Checks of a real network: its bound lies above the entropy, and it reads nothing hidden."""
 
 from __future__ import annotations
 

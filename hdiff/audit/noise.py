@@ -1,4 +1,4 @@
-"""Checks of random replacement and Gaussian noise, against exact posteriors of the language. Torch only.
+"""Checks of random replacement and Gaussian noise, against exact posteriors of the language.
 
 Dimensions: B batch, L tokens, N strings, P packed tokens, V vocabulary, E embedding width.
 """

@@ -1,4 +1,4 @@
-"""rate_gradient: the drawn gradient of learned speeds against the enumerated bound. Torch only.
+"""rate_gradient: the drawn gradient of learned speeds against the enumerated bound.
 
 Dimensions: V vocabulary, G groups of rows.
 """

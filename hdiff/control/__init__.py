@@ -1,4 +1,4 @@
-"""Control without a classifier: what is asked for is given, the model fills in the rest. Torch only."""
+"""Control without a classifier: what is asked for is given, the model fills in the rest."""
 
 from hdiff.control.candidates import Controlled
 from hdiff.control.keywords import Keywords, with_keywords

@@ -1,4 +1,4 @@
-"""fill_best: candidates of a text with gaps are filled, the likeliest one is kept. Torch only.
+"""fill_best: candidates of a text with gaps are filled, the likeliest one is kept.
 
 Dimensions: B rows, one per sample, L tokens.
 """

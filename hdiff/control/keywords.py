@@ -1,4 +1,4 @@
-"""Keywords: words that occur in a text of a given length, in their order. Torch only."""
+"""Keywords: words that occur in a text of a given length, in their order."""
 
 from __future__ import annotations
 

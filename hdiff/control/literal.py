@@ -1,4 +1,4 @@
-"""Given: text that is given, as tokens the model knows, and how it stands in the result. No torch."""
+"""Given: text that is given, as tokens the model knows, and how it stands in the result."""
 
 from __future__ import annotations
 

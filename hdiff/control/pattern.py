@@ -1,4 +1,4 @@
-"""Pattern: given tokens and gaps; `infill` fills the gaps. Torch only."""
+"""Pattern: given tokens and gaps; `infill` fills the gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request: what is asked of a text on the command line. No torch."""
+"""Request: what is asked of a text on the command line."""
 
 from __future__ import annotations
 

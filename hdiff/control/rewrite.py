@@ -1,4 +1,4 @@
-"""rewrite: one phrase of a text is filled anew, the rest stays. Torch only."""
+"""rewrite: one phrase of a text is filled anew, the rest stays."""
 
 from __future__ import annotations
 

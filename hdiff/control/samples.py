@@ -56,8 +56,8 @@ def controlled_samples(
             tries has a skeleton.
 
     Returns:
-        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `head_passes`, `seed` and `samples`: text
-        and pieces {text, step, unit, level}, also a `score` (nats per token) where gaps were scored.
+        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `head_passes`, `seed` and `samples`:
+        text and pieces {text, step, unit, level}, also a `score` (nats per token) where gaps were scored.
 
     Raises:
         DataError: If options do not belong together, to the model, or to the length of the text.

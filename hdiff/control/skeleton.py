@@ -1,4 +1,4 @@
-"""Skeleton: labels that the spans of a text are to have; `follow_skeleton` writes such texts. Torch only.
+"""Skeleton: labels that the spans of a text are to have; `follow_skeleton` writes such texts.
 
 Dimensions: B rows, L tokens with both ends, R type streams.
 """

@@ -1,4 +1,4 @@
-"""skeleton_checker: whether a text has the spans of a skeleton, as a parser sees it. No torch."""
+"""skeleton_checker: whether a text has the spans of a skeleton, as a parser sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corruptions: how text is noised. Torch only."""
+"""Corruptions: how text is noised."""
 
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.block_masking import BlockCorrupted, BlockMasking

@@ -1,4 +1,4 @@
-"""Corruption: how a batch is noised to time t, and what each prediction weighs. Torch only.
+"""Corruption: how a batch is noised to time t, and what each prediction weighs.
 
 Dimensions: B batch, L tokens, S spans, R type streams.
 """

@@ -1,4 +1,4 @@
-"""BlockMasking: a row is cut into blocks, generated left to right; tokens are masked inside each. Torch only.
+"""BlockMasking: a row is cut into blocks, generated left to right; tokens are masked inside each.
 
 Dimensions: B batch, L tokens, K blocks of a row.
 """

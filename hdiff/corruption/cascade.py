@@ -1,4 +1,4 @@
-"""Cascade: streams of types and tokens, each masked before the stream above it. Torch only.
+"""Cascade: streams of types and tokens, each masked before the stream above it.
 
 Dimensions: B batch, L tokens, R type streams, N units of all streams of a row.
 """

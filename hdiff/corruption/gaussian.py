@@ -1,4 +1,4 @@
-"""Gaussian: token embeddings are drowned in Gaussian noise instead of masked. Torch only.
+"""Gaussian: token embeddings are drowned in Gaussian noise instead of masked.
 
 Dimensions: B batch, L tokens, E embedding width.
 """

@@ -1,4 +1,4 @@
-"""hide_at_speeds: tokens hidden each at a speed of its own, of which the state shows nothing. Torch only.
+"""hide_at_speeds: tokens hidden each at a speed of its own, of which the state shows nothing.
 
 Dimensions: B batch, L tokens.
 """

@@ -1,4 +1,4 @@
-"""LearnedRates: a token's masking speed is a function of its id, learned through the bound. Torch only.
+"""LearnedRates: a token's masking speed is a function of its id, learned through the bound.
 
 Dimensions: B batch, L tokens, V vocabulary.
 """

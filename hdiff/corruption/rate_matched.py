@@ -1,4 +1,4 @@
-"""RateMatched: salience and level set only the masking speed; the state holds tokens alone. Torch only.
+"""RateMatched: salience and level set only the masking speed; the state holds tokens alone.
 
 Dimensions: B batch, L tokens.
 """

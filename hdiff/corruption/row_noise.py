@@ -1,4 +1,4 @@
-"""RowNoise: random numbers of a row that depend on (seed, step, sample id) alone. Torch only.
+"""RowNoise: random numbers of a row that depend on (seed, step, sample id) alone.
 
 So a row is corrupted alike whatever batch, process or device it is in. Dimensions: B rows.
 """

@@ -1,4 +1,4 @@
-"""SoftMasking: between a token and its mask stand the classes of the token. Torch only.
+"""SoftMasking: between a token and its mask stand the classes of the token.
 
 Dimensions: B batch, L tokens, V vocabulary.
 """

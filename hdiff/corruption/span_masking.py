@@ -1,4 +1,4 @@
-"""SpanMasking: units are spans, parsed from the text or drawn at random. Torch only.
+"""SpanMasking: units are spans, parsed from the text or drawn at random.
 
 Dimensions: B batch, L tokens.
 """

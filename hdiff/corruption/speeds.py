@@ -1,4 +1,4 @@
-"""Speeds: how fast each token is corrupted, from its salience bucket and level. Torch only.
+"""Speeds: how fast each token is corrupted, from its salience bucket and level.
 
 Dimensions: B batch, L tokens.
 """

@@ -1,4 +1,4 @@
-"""sample_times: one time per row, stratified over the batch. Torch only."""
+"""sample_times: one time per row, stratified over the batch."""
 
 from __future__ import annotations
 

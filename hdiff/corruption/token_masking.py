@@ -1,4 +1,4 @@
-"""TokenMasking: every token is a unit of its own, the flat baseline. Torch only."""
+"""TokenMasking: every token is a unit of its own, the flat baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TokenRates: one learned masking speed per entry of the vocabulary. Torch only.
+"""TokenRates: one learned masking speed per entry of the vocabulary.
 
 Dimensions: V vocabulary, P positions.
 """

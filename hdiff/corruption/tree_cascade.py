@@ -1,4 +1,4 @@
-"""TreeCascade: the syntax tree is generated level by level, then the words. Torch only.
+"""TreeCascade: the syntax tree is generated level by level, then the words.
 
 Dimensions: B batch, L tokens.
 """

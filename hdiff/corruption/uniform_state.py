@@ -1,4 +1,4 @@
-"""UniformState: tokens are replaced by random tokens instead of masks. Torch only.
+"""UniformState: tokens are replaced by random tokens instead of masks.
 
 Dimensions: B batch, L tokens, V vocabulary.
 """

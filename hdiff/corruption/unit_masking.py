@@ -1,4 +1,4 @@
-"""UnitMasking: whole units are masked, all at the same speed. Torch only.
+"""UnitMasking: whole units are masked, all at the same speed.
 
 Dimensions: B batch, L tokens, S spans, N units of a row.
 """

@@ -1,4 +1,4 @@
-"""VisibleStream: a stream of a corruption as far as the visible types tell. Torch only.
+"""VisibleStream: a stream of a corruption as far as the visible types tell.
 
 Dimensions: B batch, L tokens.
 """

@@ -1,4 +1,4 @@
-"""Alignment: character spans to token spans, exact for any tokenizer. No torch.
+"""Alignment: character spans to token spans, exact for any tokenizer.
 
 Dimensions: C characters, L tokens, S spans, W words.
 """

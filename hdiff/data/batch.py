@@ -1,4 +1,4 @@
-"""Batch: packed token sequences with their units per level. Torch only.
+"""Batch: packed token sequences with their units per level.
 
 Dimensions: B batch, L tokens.
 """

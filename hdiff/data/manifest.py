@@ -1,4 +1,4 @@
-"""manifest.json of a prepared data set: what is in it, read and checked. No torch."""
+"""manifest.json of a prepared data set: what is in it, read and checked."""
 
 from __future__ import annotations
 

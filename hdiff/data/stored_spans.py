@@ -1,4 +1,4 @@
-"""StoredSpans: the spans of documents that lie end to end, in tokens. No torch.
+"""StoredSpans: the spans of documents that lie end to end, in tokens.
 
 Dimensions: N tokens of all documents, S spans.
 """

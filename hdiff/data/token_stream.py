@@ -1,4 +1,4 @@
-"""TokenStream: documents end to end as tokens, units, labels, salience and targets. No torch.
+"""TokenStream: documents end to end as tokens, units, labels, salience and targets.
 
 Dimensions: N tokens of all documents, V vocabulary.
 """

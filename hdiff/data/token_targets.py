@@ -1,4 +1,4 @@
-"""TokenTargets: what supervision predicts of each token, read off the stored parse of a text. No torch.
+"""TokenTargets: what supervision predicts of each token, read off the stored parse of a text.
 
 Dimensions: N tokens of all documents.
 """

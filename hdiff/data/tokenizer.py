@@ -1,4 +1,4 @@
-"""Tokenizer: a frozen `tokenizers.Tokenizer`. No torch.
+"""Tokenizer: a frozen `tokenizers.Tokenizer`.
 
 The mask is not in it: models add mask_id = vocab_size.
 """

@@ -1,4 +1,4 @@
-"""TokenizerFacts: what a tokenizer is, asked of it once when it is loaded. No torch."""
+"""TokenizerFacts: what a tokenizer is, asked of it once when it is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tokenizers come from: files in the usual formats, or training. No torch."""
+"""Where tokenizers come from: files in the usual formats, or training."""
 
 from __future__ import annotations
 

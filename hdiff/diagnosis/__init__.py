@@ -1,4 +1,4 @@
-"""Diagnosis: frequency collapse and the marginal trap of any masked language model. Torch only."""
+"""Diagnosis: frequency collapse and the marginal trap of any masked language model."""
 
 from hdiff.diagnosis.diagnosis import Diagnosis, diagnose
 from hdiff.diagnosis.frequency_collapse import FrequencyCollapse, measure_frequency_collapse

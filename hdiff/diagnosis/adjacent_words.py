@@ -1,4 +1,4 @@
-"""Adjacent words: which two neighbours of held-out text are hidden together. No torch.
+"""Adjacent words: which two neighbours of held-out text are hidden together.
 
 Dimensions: L tokens of a row.
 """

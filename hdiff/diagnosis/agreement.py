@@ -1,4 +1,4 @@
-"""Agreement: the marginal trap on sentences where two hidden words must agree. Torch only.
+"""Agreement: the marginal trap on sentences where two hidden words must agree.
 
 Sentences are those of `hdiff.evaluation.agreement_pairs`, taken two by two: "He likes tennis." and
 "I like tennis." give a frame with two hidden words and four fillings, two of which agree. All figures are

@@ -1,4 +1,4 @@
-"""Diagnosis: both failures of one model, measured on held-out text. Torch only."""
+"""Diagnosis: both failures of one model, measured on held-out text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frequency collapse: do predictions far from visible text fall back to how frequent tokens are? Torch only.
+"""Frequency collapse: do predictions far from visible text fall back to how frequent tokens are?
 
 Source: arXiv:2512.22630, "uniform corruption"; we append masks to held-out prefixes as it does, and add what
 prefixes still tell (`prefix_information`). Dimensions: N prefixes, D masks, V vocabulary.

@@ -1,4 +1,4 @@
-"""Marginal trap: what filling two neighbours at once loses against filling them in turn. Torch only.
+"""Marginal trap: what filling two neighbours at once loses against filling them in turn.
 
 Source: arXiv:2512.22630, "token-wise learning" ("I likes tennis"). With q_1(a) and q_2(b) the marginals of
 one pass over two hidden neighbours and q(b | a) the prediction once the first is visible, the *chain* is

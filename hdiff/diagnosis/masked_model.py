@@ -1,4 +1,4 @@
-"""MaskedModel: all that a diagnosis asks of a model, whoever trained it. Torch only.
+"""MaskedModel: all that a diagnosis asks of a model, whoever trained it.
 
 Dimensions: B rows, L tokens, V vocabulary, M places asked about in a row, N pairs.
 """

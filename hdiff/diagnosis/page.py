@@ -1,4 +1,4 @@
-"""Files of a diagnosis: JSON, Markdown, two plots and one offline page. No torch."""
+"""Files of a diagnosis: JSON, Markdown, two plots and one offline page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots of a diagnosis as SVG: predictions over distance, and pairs filled at once and in turn. No torch."""
+"""Plots of a diagnosis as SVG: predictions over distance, and pairs filled at once and in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RunModel: a run of hdiff as a masked model. Torch only.
+"""RunModel: a run of hdiff as a masked model.
 
 Dimensions: B rows, L tokens, D width, V vocabulary, N pairs.
 """

@@ -1,4 +1,4 @@
-"""Tables and sentences of a diagnosis: what was found, in words that a reader can check. No torch."""
+"""Tables and sentences of a diagnosis: what was found, in words that a reader can check."""
 
 from __future__ import annotations
 

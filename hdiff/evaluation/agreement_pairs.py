@@ -1,4 +1,4 @@
-"""agreement_pairs: minimal pairs about agreement, made of a few words, balanced. No torch."""
+"""agreement_pairs: minimal pairs about agreement, made of a few words, balanced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MinimalPair: a sentence and its ungrammatical twin, BLiMP files, accuracy. No torch."""
+"""MinimalPair: a sentence and its ungrammatical twin, BLiMP files, accuracy."""
 
 from __future__ import annotations
 

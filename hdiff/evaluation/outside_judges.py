@@ -1,4 +1,4 @@
-"""Judges from other packages: an n-gram model (NLTK) and link-grammar's parses. No torch.
+"""Judges from other packages: an n-gram model (NLTK) and link-grammar's parses.
 
 Neither shares code or training with the models that are judged.
 """

@@ -1,4 +1,4 @@
-"""perplexity_text: the perplexity that nats per token stand for, and what it may be called. No torch."""
+"""perplexity_text: the perplexity that nats per token stand for, and what it may be called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""print_evaluation: the figures of `hdiff eval` as a table for people. No torch."""
+"""print_evaluation: the figures of `hdiff eval` as a table for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of generated token sequences that expose dull or repetitive text. No torch."""
+"""Statistics of generated token sequences that expose dull or repetitive text."""
 
 from __future__ import annotations
 

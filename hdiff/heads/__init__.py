@@ -1,4 +1,4 @@
-"""Heads: distributions over the tokens of a span. Torch only."""
+"""Heads: distributions over the tokens of a span."""
 
 from hdiff.heads.autoregressive import AutoregressiveHead
 from hdiff.heads.base import Head

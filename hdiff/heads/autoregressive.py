@@ -1,4 +1,4 @@
-"""AutoregressiveHead: tokens of a span one after another, by causal layers inside the span. Torch only.
+"""AutoregressiveHead: tokens of a span one after another, by causal layers inside the span.
 
 Dimensions: P packed tokens, S spans, D width, V vocabulary, H heads, M tokens of the longest span.
 """

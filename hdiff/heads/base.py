@@ -1,4 +1,4 @@
-"""Head: a normalised distribution over the tokens of a span, given the trunk. Torch only.
+"""Head: a normalised distribution over the tokens of a span, given the trunk.
 
 Dimensions: P packed tokens, S spans, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""ClassFactors: the class of a token first, then the token among those of its class. Torch only.
+"""ClassFactors: the class of a token first, then the token among those of its class.
 
 Dimensions: P packed tokens, D width, V vocabulary, C classes of the finest level.
 """

@@ -1,4 +1,4 @@
-"""CRFHead: a linear chain over the tokens of a span, normalised over all strings exactly. Torch only.
+"""CRFHead: a linear chain over the tokens of a span, normalised over all strings exactly.
 
 Dimensions: P packed tokens, S spans, N spans that have a token at an offset, D width, V vocabulary, R rank.
 """

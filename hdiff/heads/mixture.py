@@ -1,4 +1,4 @@
-"""MixtureHead: K products, one shared component per span; a joint that is sampled in one shot. Torch only.
+"""MixtureHead: K products, one shared component per span; a joint that is sampled in one shot.
 
 Dimensions: P packed tokens, S spans, D width, V vocabulary, K components.
 """

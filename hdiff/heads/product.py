@@ -1,4 +1,4 @@
-"""ProductHead: the tokens of a span are independent given the trunk, the usual choice. Torch only.
+"""ProductHead: the tokens of a span are independent given the trunk, the usual choice.
 
 Dimensions: P packed tokens, S spans, D width, V vocabulary.
 """

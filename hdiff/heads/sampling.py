@@ -1,4 +1,4 @@
-"""Sampling: how tokens are drawn from log-probabilities. Torch only."""
+"""Sampling: how tokens are drawn from log-probabilities."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Languages whose right answers are known: the phrase bank and list operations. No torch."""
+"""Languages whose right answers are known: the phrase bank and list operations."""

@@ -2,7 +2,7 @@
 
 A row is a prompt line (an operation, a list of items, the separator) and an answer line. Where many answers
 are right, tokens that are filled in together must agree: a shuffled list repeats no item, a replaced one has
-exactly one change. No torch.
+exactly one change.
 Source: in the style of ParallelBench, arXiv:2510.04767; words, lengths and `replace` are our own.
 """
 

@@ -1,7 +1,7 @@
 """Phrase bank: the demonstration with known answers, and what exact marginals reach without a joint.
 
 Rows are phrases drawn independently and uniformly from a bank, so the entropy, the share of valid
-phrases and the best a product of marginals can do are all known exactly. No torch.
+phrases and the best a product of marginals can do are all known exactly.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Layers: attention and the trunk that every network shares. Torch only."""
+"""Layers: attention and the trunk that every network shares."""

@@ -1,4 +1,4 @@
-"""DocumentMask: tokens of a row see their own document and nothing else. Torch only.
+"""DocumentMask: tokens of a row see their own document and nothing else.
 
 Dimensions: B batch, L tokens.
 """

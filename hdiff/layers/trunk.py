@@ -1,4 +1,4 @@
-"""Trunk: the transformer every family shares. Torch only.
+"""Trunk: the transformer every family shares.
 
 Pre-LN without biases, rotary positions, GELU-tanh MLP of four times the width, no time input.
 Source: settings of MDLM (arXiv:2406.07524, appendix) without adaptive layer norm.

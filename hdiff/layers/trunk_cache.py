@@ -1,4 +1,4 @@
-"""TrunkCache: keys, values and outputs of a trunk, of which some positions are computed anew. Torch only.
+"""TrunkCache: keys, values and outputs of a trunk, of which some positions are computed anew.
 
 Dimensions: B batch, L tokens, M positions computed anew, H heads, E width of a head, D width.
 """

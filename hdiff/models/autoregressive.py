@@ -1,4 +1,4 @@
-"""Autoregressive: the left-to-right baseline on the same trunk; also the judge of samples. Torch only.
+"""Autoregressive: the left-to-right baseline on the same trunk; also the judge of samples.
 
 Dimensions: B batch, L tokens, D width, V vocabulary.
 """

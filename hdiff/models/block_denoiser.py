@@ -1,4 +1,4 @@
-"""BlockDenoiser: trunk + head that read a noised block and the clean blocks before it. Torch only.
+"""BlockDenoiser: trunk + head that read a noised block and the clean blocks before it.
 
 Dimensions: B batch, L tokens, S spans, D width.
 """

@@ -1,4 +1,4 @@
-"""Denoiser: trunk + head, from corrupted tokens to span distributions. Torch only.
+"""Denoiser: trunk + head, from corrupted tokens to span distributions.
 
 Dimensions: B batch, L tokens, S spans, D width, V vocabulary.
 """

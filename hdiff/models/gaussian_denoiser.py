@@ -1,4 +1,4 @@
-"""GaussianDenoiser: trunk + head, from noisy embeddings to the clean tokens. Torch only.
+"""GaussianDenoiser: trunk + head, from noisy embeddings to the clean tokens.
 
 Dimensions: B batch, L tokens, P packed tokens, E embedding width, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""Planner: predicts spans, labels and salience of hidden tokens from the partly filled text. Torch only.
+"""Planner: predicts spans, labels and salience of hidden tokens from the partly filled text.
 
 Dimensions: B batch, L tokens, D width, K labels.
 """

@@ -1,4 +1,4 @@
-"""UniformDenoiser: trunk + head for texts in which some tokens were replaced at random. Torch only.
+"""UniformDenoiser: trunk + head for texts in which some tokens were replaced at random.
 
 Dimensions: B batch, L tokens, P packed tokens, D width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""Objectives: bounds on -log p(x_0), for training and evaluation. Torch only."""
+"""Objectives: bounds on -log p(x_0), for training and evaluation."""
 
 from hdiff.objectives.nelbo import Loss, nelbo
 from hdiff.objectives.planning import planner_loss

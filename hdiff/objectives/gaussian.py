@@ -1,4 +1,4 @@
-"""gaussian_nelbo: the continuous-time bound for Gaussian noise on embeddings. Torch only.
+"""gaussian_nelbo: the continuous-time bound for Gaussian noise on embeddings.
 
 Dimensions: B batch, P packed tokens, E embedding width.
 """

@@ -1,4 +1,4 @@
-"""learned_noise: the part of the gradient that comes from states being drawn from a learned law. Torch only.
+"""learned_noise: the part of the gradient that comes from states being drawn from a learned law.
 
 Dimensions: B batch, S spans.
 """

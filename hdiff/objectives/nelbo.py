@@ -1,4 +1,4 @@
-"""nelbo: the weighted sum of span losses, an upper bound on -log p(x_0). Torch only.
+"""nelbo: the weighted sum of span losses, an upper bound on -log p(x_0).
 
 Dimensions: B batch, S spans.
 """

@@ -1,4 +1,4 @@
-"""planner_loss: how well boundaries, labels and salience are predicted from a state. Torch only.
+"""planner_loss: how well boundaries, labels and salience are predicted from a state.
 
 Dimensions: B batch, L tokens, K labels.
 """

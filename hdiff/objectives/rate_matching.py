@@ -1,4 +1,4 @@
-"""rate_matching: what it costs that masking speeds are not visible. Torch only.
+"""rate_matching: what it costs that masking speeds are not visible.
 
 Dimensions: B batch, S spans.
 """

@@ -1,4 +1,4 @@
-"""t_step: the bound of the T-step sampler, L_T = sum_k E[-log p(x_{A_k} | visible)]. Torch only.
+"""t_step: the bound of the T-step sampler, L_T = sum_k E[-log p(x_{A_k} | visible)].
 
 Dimensions: B batch, L tokens.
 """

@@ -1,4 +1,4 @@
-"""uniform_state_nelbo: the continuous-time bound for random replacement. Torch only.
+"""uniform_state_nelbo: the continuous-time bound for random replacement.
 
 Dimensions: B batch, L tokens, P packed tokens, V vocabulary.
 """

@@ -1,1 +1,1 @@
-"""Pages: reports, inspections and trajectories as self-contained HTML. No torch."""
+"""Pages: reports, inspections and trajectories as self-contained HTML."""

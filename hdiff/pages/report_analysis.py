@@ -1,4 +1,4 @@
-"""Loss per label and calibration as a report shows them: rows with bars, charts with tables. No torch."""
+"""Loss per label and calibration as a report shows them: rows with bars, charts with tables."""
 
 from __future__ import annotations
 

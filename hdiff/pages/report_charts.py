@@ -1,4 +1,4 @@
-"""Charts of training and evaluation: what the page draws, and the same as a table. No torch."""
+"""Charts of training and evaluation: what the page draws, and the same as a table."""
 
 from __future__ import annotations
 

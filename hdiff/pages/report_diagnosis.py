@@ -1,4 +1,4 @@
-"""The diagnosis of a run as a report shows it: frequency collapse and the marginal trap. No torch."""
+"""The diagnosis of a run as a report shows it: frequency collapse and the marginal trap."""
 
 from __future__ import annotations
 

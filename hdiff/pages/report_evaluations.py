@@ -1,4 +1,4 @@
-"""Evaluations of a report: the files of a run folder and the sampler each was made with. No torch."""
+"""Evaluations of a report: the files of a run folder and the sampler each was made with."""
 
 from __future__ import annotations
 

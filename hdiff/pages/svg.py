@@ -1,4 +1,4 @@
-"""Pieces of plots as SVG: text, lines, dots, round ticks and the colours of files and pages. No torch."""
+"""Pieces of plots as SVG: text, lines, dots, round ticks and the colours of files and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Table: what a table says, as text cells, whatever it is printed as. No torch."""
+"""Table: what a table says, as text cells, whatever it is printed as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""trajectory: step by step, which spans a sampler filled, for people and pages. No torch."""
+"""trajectory: step by step, which spans a sampler filled, for people and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run_lock: one training per run folder. No torch."""
+"""run_lock: one training per run folder."""
 
 from __future__ import annotations
 

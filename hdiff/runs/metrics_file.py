@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run, read back. No torch."""
+"""metrics.jsonl of a run, read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places: where a run folder and its prepared data lie, on which no number of a run depends. No torch."""
+"""Places: where a run folder and its prepared data lie, on which no number of a run depends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provenance: commit, versions and machine, recorded with every result. No torch."""
+"""Provenance: commit, versions and machine, recorded with every result."""
 
 from __future__ import annotations
 

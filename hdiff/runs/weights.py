@@ -1,4 +1,4 @@
-"""Which weights a run folder holds, told from its files alone. No torch."""
+"""Which weights a run folder holds, told from its files alone."""
 
 from __future__ import annotations
 

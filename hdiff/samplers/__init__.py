@@ -1,4 +1,4 @@
-"""Samplers: how hidden text is filled in, and the bound of each way. Torch only."""
+"""Samplers: how hidden text is filled in, and the bound of each way."""
 
 from hdiff.samplers.ancestral import AncestralSampler
 from hdiff.samplers.base import FillsMasks, OnStep, Sampler, hidden_rows

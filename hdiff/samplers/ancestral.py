@@ -1,4 +1,4 @@
-"""AncestralSampler: units in random order, the same number of units in each of T steps. Torch only."""
+"""AncestralSampler: units in random order, the same number of units in each of T steps."""
 
 from __future__ import annotations
 

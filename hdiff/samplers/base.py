@@ -1,4 +1,4 @@
-"""Sampler: from hidden tokens to text, and the bound of exactly that way of filling. Torch only.
+"""Sampler: from hidden tokens to text, and the bound of exactly that way of filling.
 
 Dimensions: B rows, L tokens.
 """

@@ -1,4 +1,4 @@
-"""BlockSampler: blocks left to right, each in random groups of its tokens, in T steps together. Torch only.
+"""BlockSampler: blocks left to right, each in random groups of its tokens, in T steps together.
 
 Dimensions: B rows, L tokens, K blocks of a row.
 """

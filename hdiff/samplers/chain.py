@@ -1,4 +1,4 @@
-"""ChainSampler: the reverse chain of cascades and hidden speeds, one unit at a time. Torch only.
+"""ChainSampler: the reverse chain of cascades and hidden speeds, one unit at a time.
 
 Dimensions: B samples, L tokens, R type streams, P packed tokens, V vocabulary.
 """

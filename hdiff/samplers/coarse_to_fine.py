@@ -1,4 +1,4 @@
-"""CoarseToFineSampler: all types of a level, then those of the next, then the tokens, in T steps. Torch only.
+"""CoarseToFineSampler: all types of a level, then those of the next, then the tokens, in T steps.
 
 Dimensions: B rows, L tokens, R type streams.
 """

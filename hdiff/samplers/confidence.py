@@ -1,4 +1,4 @@
-"""ConfidenceSampler: fills what the model is sure of, as much at once as a threshold allows. Torch only."""
+"""ConfidenceSampler: fills what the model is sure of, as much at once as a threshold allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EntropyBoundedSampler: as many spans per step as their dependence allows. Torch only."""
+"""EntropyBoundedSampler: as many spans per step as their dependence allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MaskedSampler: the loop that all samplers of masked units share, drawing or scoring. Torch only.
+"""MaskedSampler: the loop that all samplers of masked units share, drawing or scoring.
 
 A sampler answers one question, which spans are filled next, and may look at the visible tokens only. So the
 same loop draws text or, with the true tokens revealed, scores it: the bound cannot differ from the sampler.

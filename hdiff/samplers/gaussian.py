@@ -1,4 +1,4 @@
-"""GaussianSampler: from Gaussian noise to text, all tokens refined in every step. Torch only.
+"""GaussianSampler: from Gaussian noise to text, all tokens refined in every step.
 
 Dimensions: B samples, L tokens, E embedding width, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""PlannedSampler: the planner says what the spans are and which comes next. Torch only.
+"""PlannedSampler: the planner says what the spans are and which comes next.
 
 Dimensions: B rows, L tokens, S spans.
 """

@@ -1,4 +1,4 @@
-"""RemaskingSampler: spans that turned out unlikely are masked again as a whole and redrawn. Torch only.
+"""RemaskingSampler: spans that turned out unlikely are masked again as a whole and redrawn.
 
 Dimensions: B rows, L tokens, S spans.
 """

@@ -1,4 +1,4 @@
-"""Segmentation: a sampler's spans, drawn beforehand or predicted from what is visible. Torch only.
+"""Segmentation: a sampler's spans, drawn beforehand or predicted from what is visible.
 
 Dimensions: B rows, L tokens, S spans.
 """

@@ -1,4 +1,4 @@
-"""Selection: cutting what is hidden into spans, and taking the first of them in some order. Torch only.
+"""Selection: cutting what is hidden into spans, and taking the first of them in some order.
 
 Dimensions: B rows, L tokens, S spans.
 """

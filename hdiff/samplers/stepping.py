@@ -1,4 +1,4 @@
-"""SteppedSampler: one step of filling at a time, with the call of the network left to the caller. Torch only.
+"""SteppedSampler: one step of filling at a time, with the call of the network left to the caller.
 
 Dimensions: B rows, L tokens, D width.
 """

@@ -1,4 +1,4 @@
-"""ReplacementSampler: from random tokens to text; every token may change in every step. Torch only.
+"""ReplacementSampler: from random tokens to text; every token may change in every step.
 
 Dimensions: B samples, L tokens, V vocabulary.
 """

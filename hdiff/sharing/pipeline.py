@@ -1,4 +1,4 @@
-"""TextDiffusionPipeline: model, tokenizer, corruption and sampler, called to make text. Torch only.
+"""TextDiffusionPipeline: model, tokenizer, corruption and sampler, called to make text.
 
 Dimensions: B texts, L tokens.
 """

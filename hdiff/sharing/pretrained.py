@@ -1,4 +1,4 @@
-"""PretrainedModel: a model to share, saved and loaded as one folder without its training. Torch only."""
+"""PretrainedModel: a model to share, saved and loaded as one folder without its training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Supervision: a loss on the trunk's output beside the bound, of training alone. Torch only.
+"""Supervision: a loss on the trunk's output beside the bound, of training alone.
 
 Dimensions: B batch, L tokens, D width.
 """

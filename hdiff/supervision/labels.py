@@ -1,4 +1,4 @@
-"""LabelSupervision: one linear map says of each token what a parser says of it. Torch only.
+"""LabelSupervision: one linear map says of each token what a parser says of it.
 
 Dimensions: B batch, L tokens, D width, N real tokens, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""TreeRegularization: constituents are told from the trunk's vectors by how much of them is new. Torch only.
+"""TreeRegularization: constituents are told from the trunk's vectors by how much of them is new.
 
 Dimensions: B batch, L tokens, D width, E dimensions that are regularised.
 """

@@ -1,1 +1,1 @@
-"""Prepare: from raw text to parsed, aligned Arrow data, the job of `hdiff prepare`. No torch."""
+"""Prepare: from raw text to parsed, aligned Arrow data, the job of `hdiff prepare`."""

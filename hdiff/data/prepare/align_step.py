@@ -1,4 +1,4 @@
-"""Align step: the trees of a shard become rows of token ids, spans and salience. No torch.
+"""Align step: the trees of a shard become rows of token ids, spans and salience.
 
 Dimensions: S spans, L tokens.
 """

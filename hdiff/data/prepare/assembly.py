@@ -1,4 +1,4 @@
-"""Assembly: finished shards put together into the files of a data set. No torch."""
+"""Assembly: finished shards put together into the files of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DatatroveEngine: jobs as tasks of a datatrove executor, on this machine or under Slurm. No torch.
+"""DatatroveEngine: jobs as tasks of a datatrove executor, on this machine or under Slurm.
 
 `ShareStep` is a pipeline step like any other of datatrove, for its Slurm executor:
 

@@ -1,4 +1,4 @@
-"""Documents: a source split into training and validation, written as shards. No torch."""
+"""Documents: a source split into training and validation, written as shards."""
 
 from __future__ import annotations
 

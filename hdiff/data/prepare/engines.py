@@ -1,4 +1,4 @@
-"""Engines: who does the jobs of a preparation. The work is the same pure function for all. No torch."""
+"""Engines: who does the jobs of a preparation. The work is the same pure function for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Job: one step of one shard, a pure function of files. No torch.
+"""Job: one step of one shard, a pure function of files.
 
 A job writes its output aside, syncs and renames it, and last writes `.ok.json` with the digests, versions
 and counts. An output without it does not exist, so any process may do any job at any time, twice even.

@@ -1,4 +1,4 @@
-"""OutputFolder: a folder that holds either a finished data set, an unfinished one, or nothing. No torch."""
+"""OutputFolder: a folder that holds either a finished data set, an unfinished one, or nothing."""
 
 from __future__ import annotations
 

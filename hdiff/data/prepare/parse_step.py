@@ -1,4 +1,4 @@
-"""Parse step: the documents of a shard become trees. No torch."""
+"""Parse step: the documents of a shard become trees."""
 
 from __future__ import annotations
 

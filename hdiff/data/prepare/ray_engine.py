@@ -1,4 +1,4 @@
-"""RayEngine: jobs as tasks of a Ray cluster whose machines share a file system. No torch."""
+"""RayEngine: jobs as tasks of a Ray cluster whose machines share a file system."""
 
 from __future__ import annotations
 

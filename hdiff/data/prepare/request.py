@@ -1,4 +1,4 @@
-"""Request: what to prepare, checked before any work. No torch."""
+"""Request: what to prepare, checked before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepare: from raw text to parsed, aligned Arrow data. No torch."""
+"""Prepare: from raw text to parsed, aligned Arrow data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selection: which documents are prepared, and which of them are held out. No torch."""
+"""Selection: which documents are prepared, and which of them are held out."""
 
 from __future__ import annotations
 

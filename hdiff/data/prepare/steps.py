@@ -1,4 +1,4 @@
-"""run_job: does a job by the name of its step. No torch."""
+"""run_job: does a job by the name of its step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TreeFile: parsed documents of a shard on disk, and the counts of their words. No torch.
+"""TreeFile: parsed documents of a shard on disk, and the counts of their words.
 
 One JSON value per line: a header, the documents, the statistics. A span is three numbers: start, end,
 and its kind, an index into the header's list of (level, label).

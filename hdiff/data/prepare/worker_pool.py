@@ -1,4 +1,4 @@
-"""WorkerPool: jobs done by several processes, any of which may die or hang at any time. No torch."""
+"""WorkerPool: jobs done by several processes, any of which may die or hang at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents of a stream: read and shuffled in chunks, given in groups that know their place. No torch.
+"""Documents of a stream: read and shuffled in chunks, given in groups that know their place.
 
 A place is small, JSON-able and enough to resume at it: a chunk is read again from where it begins, and
 its order is a function of the seed, the epoch and its number. A rolling buffer would have to be saved, texts

@@ -1,4 +1,4 @@
-"""Encoding of streamed documents: the parse and align steps of `hdiff prepare`, in memory. No torch.
+"""Encoding of streamed documents: the parse and align steps of `hdiff prepare`, in memory.
 
 Dimensions: N tokens of a group of documents.
 """

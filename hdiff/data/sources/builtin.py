@@ -1,4 +1,4 @@
-"""Built-in corpora: English prose inside CPython, and two languages whose entropy is known. No torch."""
+"""Built-in corpora: English prose inside CPython, and two languages whose entropy is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of a table: the one with the text, or what is said where it is not there. No torch."""
+"""Columns of a table: the one with the text, or what is said where it is not there."""
 
 from __future__ import annotations
 

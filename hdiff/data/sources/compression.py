@@ -1,4 +1,4 @@
-"""Compressed files, read as streams. No torch."""
+"""Compressed files, read as streams."""
 
 from __future__ import annotations
 

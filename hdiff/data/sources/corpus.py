@@ -1,4 +1,4 @@
-"""Corpus: the rows of a source, whatever kind of source it is. No torch."""
+"""Corpus: the rows of a source, whatever kind of source it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders: which files of a folder or glob are text, each once. No torch."""
+"""Folders: which files of a folder or glob are text, each once."""
 
 from __future__ import annotations
 

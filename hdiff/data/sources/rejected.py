@@ -1,4 +1,4 @@
-"""Rejected: what was in the source and gives no document, with the reason. No torch."""
+"""Rejected: what was in the source and gives no document, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source of a stream: `datasets` of Hugging Face in streaming mode, over the hub or local text. No torch."""
+"""Source of a stream: `datasets` of Hugging Face in streaming mode, over the hub or local text."""
 
 from __future__ import annotations
 

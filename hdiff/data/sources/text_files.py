@@ -1,4 +1,4 @@
-"""Rows inside text files and tables, compressed or not. No torch.
+"""Rows inside text files and tables, compressed or not.
 
 What cannot be read is told row by row, with the place and the reason, so that one bad row costs one row.
 """

@@ -1,4 +1,4 @@
-"""TokenClasses: nested classes of token ids, learned from a training split. Torch only.
+"""TokenClasses: nested classes of token ids, learned from a training split.
 
 Dimensions: V vocabulary, E directions.
 """

@@ -1,4 +1,4 @@
-"""Clustering: token ids that have similar features, by spherical k-means, level within level. Torch only.
+"""Clustering: token ids that have similar features, by spherical k-means, level within level.
 
 Dimensions: V vocabulary, F features, E directions kept, C classes.
 """

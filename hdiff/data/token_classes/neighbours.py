@@ -1,4 +1,4 @@
-"""Clusters of tokens that keep similar company, and their control. Torch only.
+"""Clusters of tokens that keep similar company, and their control.
 
 Dimensions: N tokens of the split, V vocabulary, F frequent neighbours.
 """

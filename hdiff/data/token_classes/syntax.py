@@ -1,4 +1,4 @@
-"""Syntactic classes of token ids: what a parser says where they occur. Torch only.
+"""Syntactic classes of token ids: what a parser says where they occur.
 
 Dimensions: N tokens of the split, V vocabulary, F features.
 """
