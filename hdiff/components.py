@@ -6,7 +6,6 @@ A kind is a name of its family, a name that another package offers (`hdiff.plugi
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import typing
@@ -15,18 +14,12 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hdiff.errors import RecipeError, UserError
+from hdiff.errors import RecipeError, UserError, nearest
 from hdiff.plugins import import_class, load_plugin, plugin_names
 from hdiff.value_types import expectation, plain_values, spelled
 
 LARGEST_ARGUMENT = 1_000_000
 """Largest number that a component may be given: more is a mistake, damage or an attack."""
-
-
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """A hint `; did you mean 'x'?`, or an empty string if nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def component_class(kind: str, family: Mapping[str, type], *, section: str) -> type:

@@ -1,5 +1,8 @@
 """Errors a user can act on. The CLI prints their text as one line and exits with code 2."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 CPU_ALLOCATOR = "DefaultCPUAllocator"
 """What torch's message says where the memory of a CPU does not suffice; it has no error class of its own."""
 
@@ -35,3 +38,9 @@ class ParserError(UserError):
 
 class CheckpointError(UserError):
     """A run folder or checkpoint is missing, incomplete or damaged."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint `; did you mean 'x'?`, or an empty string if nothing is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -12,9 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 import hdiff.recipes
-from hdiff.components import nearest
 from hdiff.config import Recipe
-from hdiff.errors import RecipeError
+from hdiff.errors import RecipeError, nearest
 from hdiff.plugins import look_in
 from hdiff.strict_yaml import parse_yaml, read_yaml, shown, write_yaml
 from hdiff.value_types import expectation, spelled

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from hdiff.errors import ParserError
+from hdiff.errors import ParserError, nearest
 from hdiff.plugins import import_class, load_plugin, plugin_names
 
 from .base import Parser
@@ -74,9 +73,7 @@ def _offered_class(name: str) -> type[Parser]:
     found: type[Parser] | None = load_plugin("parser", name, Parser, error=ParserError)
     if found is None:
         known = sorted({*PARSERS, *plugin_names("parser")})
-        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-        raise ParserError(f"unknown parser '{name}'; {hint}parsers are {', '.join(known)}")
+        raise ParserError(f"unknown parser '{name}'{nearest(name, known)} (parsers are {', '.join(known)})")
     return found
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, final
 
-from hdiff.errors import ParserError
+from hdiff.errors import ParserError, nearest
 from hdiff.plugins import load_plugin, plugin_names
 from hdiff.structure import SpanTree
 
@@ -116,9 +115,7 @@ def _offered_class(name: str) -> type[Salience]:
     offered: type[Salience] | None = load_plugin("salience", name, Salience, error=ParserError)
     if offered is None:
         known = [*SALIENCES, *plugin_names("salience")]
-        nearest = get_close_matches(name, known, n=1)
-        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-        raise ParserError(f"unknown salience '{name}'; {hint}methods are {', '.join(known)}")
+        raise ParserError(f"unknown salience '{name}'{nearest(name, known)} (methods are {', '.join(known)})")
     if offered.name != name:  # a data set keeps the name, and finds the class by it
         raise ParserError(
             f"salience '{name}' has the class attribute name = '{offered.name}'; both must be the same"

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from hdiff.components import nearest
 from hdiff.config import Recipe, Section
-from hdiff.errors import RecipeError
+from hdiff.errors import RecipeError, nearest
 from hdiff.recipe import DOTTED_KEY, differences, patched_recipe, read_override, validated
 from hdiff.strict_yaml import read_yaml
 from hdiff.value_types import Folder, Seed, Text, plain_values

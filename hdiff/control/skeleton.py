@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hdiff.components import nearest
 from hdiff.control.candidates import (
     NUM_ENDS,
     Controlled,
@@ -24,7 +23,7 @@ from hdiff.control.candidates import (
 from hdiff.control.verification import FREE
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.type_code import TypeCode
-from hdiff.errors import DataError
+from hdiff.errors import DataError, nearest
 from hdiff.models.wrapped import unwrapped
 from hdiff.samplers.base import HasHead, Sampler
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler

@@ -11,8 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from hdiff.components import nearest
-from hdiff.errors import DataError
+from hdiff.errors import DataError, nearest
 
 
 def _no_bool(value: Any) -> Any:

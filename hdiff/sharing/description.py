@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from hdiff import __version__
-from hdiff.components import LARGEST_ARGUMENT, nearest
+from hdiff.components import LARGEST_ARGUMENT
 from hdiff.config import Arguments, Component, DataConfig, EvaluationConfig, ModelConfig, Recipe, Section
-from hdiff.errors import CheckpointError
+from hdiff.errors import CheckpointError, nearest
 from hdiff.plugins import is_plugin, plugin_names
 
 FORMAT_VERSION = 1

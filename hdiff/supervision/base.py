@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from hdiff.components import nearest
 from hdiff.data.batch import Batch
 from hdiff.data.control_trees import TREES
 from hdiff.data.token_targets import TargetSpec
-from hdiff.errors import DataError, RecipeError
+from hdiff.errors import DataError, RecipeError, nearest
 
 ATTRIBUTE = "supervision"
 """Where a model in training keeps it; a model that is loaded to be used has none."""

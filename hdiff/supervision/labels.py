@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hdiff.components import nearest
 from hdiff.data.batch import Batch
 from hdiff.data.token_targets import TARGETS, TargetSpec, target_size
-from hdiff.errors import RecipeError
+from hdiff.errors import RecipeError, nearest
 from hdiff.supervision.base import Supervision
 
 LEXICAL = ("clusters", "random")

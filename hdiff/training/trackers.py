@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hdiff.components import nearest
 from hdiff.config import Recipe
-from hdiff.errors import RecipeError
+from hdiff.errors import RecipeError, nearest
 from hdiff.recipe import flattened
 from hdiff.runs.folder import RECORD_FILE
 from hdiff.runs.metrics_file import read_metrics

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import final
 
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.steps import run_job
 from hdiff.data.prepare.worker_pool import run_jobs
-from hdiff.errors import DataError
+from hdiff.errors import DataError, nearest
 from hdiff.plugins import install_command
 
 ENGINES: dict[str, str] = {
@@ -74,9 +73,7 @@ def load_engine(name: str, *, workers: int, timeout: float) -> Engine:
         DataError: If there is none of this name, or its package is not installed.
     """
     if name not in ENGINES:
-        nearest = get_close_matches(name, ENGINES, n=1)
-        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-        raise DataError(f"unknown engine '{name}'; {hint}engines are {', '.join(ENGINES)}")
+        raise DataError(f"unknown engine '{name}'{nearest(name, ENGINES)} (engines are {', '.join(ENGINES)})")
     module, _, class_name = ENGINES[name].partition(":")
     try:
         engine_class: type[Engine] = getattr(import_module(module), class_name)

@@ -12,14 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hdiff.components import nearest
 from hdiff.data.control_trees import TREES
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.token_classes.base import TokenClasses
 from hdiff.data.token_classes.clustering import directions, renumbered, roots
 from hdiff.data.token_classes.neighbours import neighbour_features
 from hdiff.data.token_targets import INSIDE_WORD, LARGEST_COUNT, TargetSpec
-from hdiff.errors import DataError
+from hdiff.errors import DataError, nearest
 
 NUM_LABELS = 20
 WEIGHT_BESIDE = 0.7
