@@ -5,8 +5,8 @@ Dimensions: P packed tokens, S spans, D width, V vocabulary, H heads, M tokens o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import cast, final
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hdiff.errors import DataError, RecipeError
 from hdiff.heads.base import Head
 from hdiff.heads.sampling import AS_IT_IS, Sampling
+from hdiff.heads.span_memory import RowMemory, SpanMemory
 from hdiff.layers.attention import row_attention, span_attention
 from hdiff.layers.trunk import FeedForward, initialise, rotary_angles, rotate
 from hdiff.packed_spans import PackedSpans
@@ -41,6 +42,23 @@ class SpanLayer(nn.Module):
             mixed = span_attention(query, key, value, spans)
         else:
             mixed = row_attention(query, key, value, spans, *self._row_keys(row), (row != 0).any(-1))
+        return self._finish(hidden, mixed)
+
+    def memory(self, spans: PackedSpans, row: Tensor | None = None) -> SpanMemory | RowMemory:
+        """What `step` keeps of the spans, none of whose tokens is drawn yet."""
+        if row is None:
+            return SpanMemory(spans)
+        return RowMemory(spans, *self._row_keys(row), (row != 0).any(-1))
+
+    def step(
+        self, hidden: Tensor, memory: SpanMemory | RowMemory, offset: int, token_index: Tensor
+    ) -> Tensor:
+        """As `forward` at one offset of all open spans, earlier ones from the memory: (N, D) -> (N, D)."""
+        query, key, value = self._project(hidden, memory.places(offset, token_index))
+        mixed = memory.attend(query, key, value, offset, token_index)
+        return self._finish(hidden, mixed)
+
+    def _finish(self, hidden: Tensor, mixed: Tensor) -> Tensor:
         hidden = hidden + self.project(mixed.flatten(1))
         hidden = hidden + self.feed_forward(self.feed_forward_norm(hidden))
         return hidden
@@ -119,20 +137,60 @@ class AutoregressiveHead(Head):
         sampling: Sampling = AS_IT_IS,
         support: Tensor | None = None,
     ) -> Tensor:
+        def draw(states: Tensor, places: Tensor) -> Tensor:
+            possible = None if support is None else support[places]
+            return self.draw_tokens(states, sampling, generator=generator, support=possible)
+
+        return self._in_turn(hidden, spans, draw)
+
+    def log_confidence(self, hidden: Tensor, spans: PackedSpans, *, support: Tensor | None = None) -> Tensor:
+        log_probs = hidden.new_zeros(len(hidden), dtype=torch.float32)
+
+        def most_likely(states: Tensor, places: Tensor) -> Tensor:
+            scores = self.logits(states, None if support is None else support[places]).float()
+            best = scores.max(-1)
+            log_probs[places] = best.values - scores.logsumexp(-1)
+            return best.indices
+
+        self._in_turn(hidden, spans, most_likely)
+        return spans.sum_tokens(log_probs)
+
+    def _in_turn(
+        self, hidden: Tensor, spans: PackedSpans, choose: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Fills spans one offset after another, all open spans at once; finished ones cost nothing more.
+
+        Args:
+            hidden: Trunk output at the spans' tokens, float (P, D).
+            spans: Which tokens form a span.
+            choose: Tokens, long (N,), from what predicts them, float (N, D), and their packed places.
+
+        Returns:
+            Tokens, long (P,).
+        """
         tokens = torch.zeros_like(spans.token_index)
         if not len(tokens):
             return tokens
-        for offset in range(int(spans.length.max())):
-            prefix, kept = spans.prefixes(offset + 1)
-            states = self._states(hidden[kept], tokens[kept].roll(1), prefix)
-            last = prefix.offset == offset
-            drawn = self.draw_tokens(
-                states[last],
-                sampling,
-                generator=generator,
-                support=None if support is None else support[kept][last],
+        row = self._row(spans)
+        layers = [cast(SpanLayer, layer) for layer in self.layers]
+        memories = [layer.memory(spans, row) for layer in layers]
+        lengths = spans.lengths
+        places = spans.length.cumsum(0) - spans.length  # (N,): the next token of each open span
+        for offset in range(max(lengths)):
+            if min(lengths) <= offset:
+                still = [number for number, length in enumerate(lengths) if length > offset]
+                lengths = [lengths[number] for number in still]
+                open_spans = torch.tensor(still, device=places.device)
+                places = places[open_spans]
+                for memory in memories:
+                    memory.keep(open_spans)
+            states = hidden[places] + (
+                self.previous(self.embed(tokens[places - 1])) if offset else self.begin
             )
-            tokens[kept.nonzero().squeeze(1)[last]] = drawn
+            for layer, memory in zip(layers, memories, strict=True):
+                states = layer.step(states, memory, offset, spans.token_index[places])
+            tokens[places] = choose(self.norm(states), places)
+            places = places + 1
         return tokens
 
     def sequential_passes(self, lengths: Tensor) -> Tensor:
@@ -148,12 +206,17 @@ class AutoregressiveHead(Head):
         previous = self.previous(self.embed(before))
         previous = torch.where((spans.offset == 0)[:, None], self.begin.to(previous.dtype), previous)
         states = hidden + previous
+        row = self._row(spans)
+        for layer in self.layers:
+            states = layer(states, spans, row)
+        return self.norm(states)  # type: ignore[no-any-return]
+
+    def _row(self, spans: PackedSpans) -> Tensor | None:
+        """Trunk output of the rows, if the layers see it."""
         row = spans.row_hidden if self.sees_row else None
         if self.sees_row and row is None:
             raise DataError(
                 "the head sees the whole row, and the spans do not know theirs; give it what "
                 "spans.read(hidden) returns, both the packed trunk output and the spans"
             )
-        for layer in self.layers:
-            states = layer(states, spans, row)
-        return self.norm(states)  # type: ignore[no-any-return]
+        return row
