@@ -1,4 +1,4 @@
-"""SpanMemory: keys and values of a layer at the tokens of spans that are drawn already. Torch only.
+"""SpanMemory: keys and values of a layer at the tokens of spans that are drawn already.
 
 Dimensions: B batch, L tokens, S spans, N spans still open, M tokens of the longest span, H heads, E width of
 a head, Q open spans of the row that has most.
