@@ -7,7 +7,7 @@ Dimensions: B batch, L tokens, D width, H heads, E = D / H.
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -85,10 +85,11 @@ class TrunkLayer(nn.Module):
         token_mask: Tensor | None,
         causal: bool,
         visible: Tensor | DocumentMask | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
+        """(B, L, D) -> (B, L, D), or (P, D) at places of the flattened batch."""
         query, key, value = self.project_in(hidden, angles)
-        return self.mix(hidden, query, key, value, token_mask, causal, visible)
+        return self.mix(hidden, query, key, value, token_mask, causal, visible, places)
 
     def project_in(self, hidden: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values: (B, L, D) -> (B, L, H, E) each."""
@@ -106,10 +107,13 @@ class TrunkLayer(nn.Module):
         token_mask: Tensor | None,
         causal: bool,
         visible: Tensor | DocumentMask | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        """Attention of some positions over the row, and the MLP: (B, M, D) -> (B, M, D)."""
-        mixed = attention(query, key, value, token_mask=token_mask, causal=causal, visible=visible)
-        hidden = hidden + self.dropout(self.project(mixed.flatten(2)))
+        """Attention of some positions over the row, and the MLP: (B, M, D) -> (B, M, D), or (P, D)."""
+        mixed = attention(query, key, value, token_mask=token_mask, causal=causal, visible=visible).flatten(2)
+        if places is not None:
+            hidden, mixed = hidden.flatten(0, 1)[places], mixed.flatten(0, 1)[places]
+        hidden = hidden + self.dropout(self.project(mixed))
         hidden = hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden)))
         return hidden
 
@@ -125,6 +129,9 @@ class Trunk(nn.Module):
         dropout: On the residual branches.
         causal: True for the autoregressive baseline.
     """
+
+    gives_places: ClassVar[bool] = True
+    """Whether `forward` can be asked for some places only."""
 
     def __init__(
         self, width: int, *, depth: int = 4, num_heads: int = 4, dropout: float = 0.0, causal: bool = False
@@ -148,6 +155,7 @@ class Trunk(nn.Module):
         *,
         visible: Tensor | DocumentMask | None = None,
         positions: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Contextualises embedded tokens.
 
@@ -157,15 +165,19 @@ class Trunk(nn.Module):
             visible: Which tokens each token sees, bool (L, L) or (B, L, L), or those of its document, in
                 place of `token_mask`.
             positions: Positions of the tokens, long (L,); None: 0, 1, 2 ...
+            places: Places in the flattened batch to give the output of, long (P,): the last layer computes
+                no others beyond their keys and values. None: all.
 
         Returns:
-            float (B, L, D).
+            float (B, L, D), or (P, D).
         """
         if positions is None:
             positions = torch.arange(hidden.shape[1], device=hidden.device)
         angles = rotary_angles(positions, self.head_width)
-        for layer in self.layers:
-            hidden = layer(hidden, angles, token_mask, self.causal, visible)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            asked = places if number == last else None
+            hidden = layer(hidden, angles, token_mask, self.causal, visible, asked)
         return self.norm(hidden)  # type: ignore[no-any-return]
 
     def fill_cache(

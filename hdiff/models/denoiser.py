@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import ClassVar, final
+from functools import partial
+from typing import Any, ClassVar, cast, final
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,7 @@ class Denoiser(Headed):
         types_t: Tensor | None = None,
         document_ids: Tensor | None = None,
         flags: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Trunk output.
 
@@ -109,9 +111,10 @@ class Denoiser(Headed):
                 `token_mask` is not needed. None: a token sees the whole row.
             flags: Kind of units each hidden token is of, 0 for random or visible, long (B, L); None: those
                 that are asked for, if any.
+            places: Places in the flattened batch to give the output of, real tokens, long (P,); None: all.
 
         Returns:
-            float (B, L, D).
+            float (B, L, D), or (P, D).
 
         Raises:
             DataError: If model and corruption have different type streams.
@@ -123,9 +126,14 @@ class Denoiser(Headed):
                 f"build the model for this corruption (corruption.type_sizes)"
             )
         embedded = self._embed(x_t, types_t, flags)
+        options: dict[str, Any] = {}
         if document_ids is not None:
-            return self.trunk(embedded, visible=DocumentMask(document_ids))  # type: ignore[no-any-return]
-        return _without_padding(self.trunk(embedded, token_mask), token_mask)
+            token_mask, options = None, {"visible": DocumentMask(document_ids)}
+        if places is None:
+            return _without_padding(self.trunk(embedded, token_mask, **options), token_mask)
+        if not getattr(self.trunk, "gives_places", False):
+            return self.trunk(embedded, token_mask, **options).flatten(0, 1)[places]  # type: ignore[no-any-return]
+        return self.trunk(embedded, token_mask, **options, places=places)  # type: ignore[no-any-return]
 
     def cached_hidden(
         self, x_t: Tensor, token_mask: Tensor | None, cache: TrunkCache | None, active: Tensor
@@ -191,33 +199,45 @@ class Denoiser(Headed):
         Returns:
             Log-probability of each span and each unit of types.
         """
-        hidden = self.hidden(
-            corrupted.x_t,
-            padding_mask(corrupted.token_mask),
-            types_t=corrupted.types_t,
-            document_ids=corrupted.document_ids,
-            flags=corrupted.flags,
-        )
-        packed, spans = corrupted.spans.read(hidden)
+        hidden, packed, spans = self._read(corrupted)
+        plan = None if self.planner is None else self.planner(hidden)
         if self.token_rates is not None:
             scores, log_speed = self.token_rates.next_token(self.head.logits(packed))
             log_prob = -F.cross_entropy(scores, spans.gather(corrupted.x_0), reduction="none")
-            plan = None if self.planner is None else self.planner(hidden)
             return DenoiserOutput(log_prob=log_prob, log_speed=log_speed, plan=plan, hidden=hidden)
         options = self._options(corrupted)
         return DenoiserOutput(
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
             type_log_prob=tuple(
                 type_head.log_prob(
-                    *_asked(term.spans, hidden, term.targets),
+                    *_asked(term.spans, cast(Tensor, hidden), term.targets),
                     support=self.type_support(term.stream, corrupted.types_t, term.spans),
                 )
                 for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
             ),
             log_speed=None if self.speed is None else self.speed(packed[spans.offset == 0]).squeeze(-1),
-            plan=None if self.planner is None else self.planner(hidden),
+            plan=plan,
             hidden=hidden,
         )
+
+    def _read(self, corrupted: Corrupted) -> tuple[Tensor | None, Tensor, PackedSpans]:
+        """Output of all places if anything reads them, of the spans' tokens, and the spans."""
+        spans, ask = (
+            corrupted.spans,
+            partial(
+                self.hidden,
+                corrupted.x_t,
+                padding_mask(corrupted.token_mask),
+                types_t=corrupted.types_t,
+                document_ids=corrupted.document_ids,
+                flags=corrupted.flags,
+            ),
+        )
+        readers = (self.planner, self.supervision, *self.type_heads)
+        if getattr(self.head, "sees_row", False) or any(reader is not None for reader in readers):
+            hidden = ask()
+            return hidden, *spans.read(hidden)
+        return None, ask(places=spans.token_index), spans
 
     def read(self, corrupted: Corrupted) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the heads read of a state.

@@ -21,7 +21,7 @@ class DenoiserOutput:
         type_log_prob: The same for the units of every type stream.
         log_speed: Predicted log masking speed of every span, float (S,); None if the model predicts none.
         plan: What the planner expects at every token; None if the model has none.
-        hidden: Trunk output, float (B, L, D), for supervision.
+        hidden: Trunk output, float (B, L, D), for supervision; None where only that of the spans was needed.
     """
 
     log_prob: Tensor

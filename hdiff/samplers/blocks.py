@@ -22,7 +22,7 @@ from hdiff.models.block_denoiser import BlockDenoiser, check_same_blocks
 from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.base import FillsMasks, OnStep, Sampler
-from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.choice import Choice, View, at
 from hdiff.samplers.filling import Chooser, MaskedSampler, Reader
 from hdiff.samplers.samples import Samples, Score
 
@@ -127,14 +127,16 @@ class _BlockReader(Reader):
         self.cache: TrunkCache | None = None
         self.finished: Tensor | None = None  # blocks whose keys and values are kept, long (B,)
 
-    def read(self, tokens: Tensor, is_masked: Tensor, active: Tensor, step: int) -> Tensor:
+    def read(
+        self, tokens: Tensor, is_masked: Tensor, active: Tensor, step: int, places: Tensor | None = None
+    ) -> Tensor:
         block = blocks_of(tokens.shape[1], self.denoiser.block_size, device=tokens.device)
         current = block.expand_as(tokens).masked_fill(~is_masked, int(block[-1]) + 1).amin(1)  # (B,)
         finished = current if self.finished is None else self.finished
         anew = (block >= finished[:, None]) & (block <= current[:, None]) & active[:, None]
         hidden, self.cache = self.denoiser.cached_hidden(tokens, self.token_mask, self.cache, anew)
         self.finished = current
-        return hidden
+        return at(hidden, places)
 
 
 def steps_of_blocks(num_hidden: Tensor, num_steps: int) -> Tensor:

@@ -5,14 +5,25 @@ Dimensions: B batch, L tokens, S spans.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import Tensor
+from typing_extensions import Self
 
 from hdiff.errors import DataError
 from hdiff.models.planner import Plan
+from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import FillsMasks
+
+Reading = Callable[[Tensor | None], Tensor]
+"""Trunk output at places of the flattened batch, long (P,) -> float (P, D), or None -> all, (B, L, D)."""
+
+
+def at(hidden: Tensor, places: Tensor | None) -> Tensor:
+    """A `Reading` of what is read already, with `hidden` bound."""
+    return hidden if places is None else hidden.flatten(0, 1)[places]
 
 
 @dataclass(frozen=True)
@@ -23,15 +34,40 @@ class View:
         denoiser: The model.
         tokens: Tokens, `mask_id` where hidden, long (B, L).
         is_masked: Tokens still to be filled, bool (B, L).
-        hidden: Trunk output, float (B, L, D); zeros in rows that are finished.
+        reading: Reads the state, once it is asked to.
         step: Steps done.
     """
 
     denoiser: FillsMasks
     tokens: Tensor
     is_masked: Tensor
-    hidden: Tensor
+    reading: Reading
     step: int
+
+    @classmethod
+    def of(
+        cls, denoiser: FillsMasks, tokens: Tensor, is_masked: Tensor, hidden: Tensor, *, step: int = 0
+    ) -> Self:
+        """A state that was read already, `hidden` being the trunk's output of all of it."""
+        return cls(denoiser, tokens, is_masked, partial(at, hidden), step)
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """Trunk output, float (B, L, D); zeros in rows that are finished."""
+        return self.reading(None)
+
+    def read(self, spans: PackedSpans) -> tuple[Tensor, PackedSpans]:
+        """What the head reads of spans: where nothing was looked at before, only they are computed.
+
+        Args:
+            spans: Spans of hidden tokens.
+
+        Returns:
+            See `PackedSpans.read`.
+        """
+        if "hidden" in self.__dict__ or getattr(self.denoiser.head, "sees_row", False):
+            return spans.read(self.hidden)
+        return self.reading(spans.token_index), spans
 
     @cached_property
     def plan(self) -> Plan:

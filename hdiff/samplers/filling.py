@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import cast, final
 
 import torch
@@ -25,7 +26,7 @@ from hdiff.models.output import padding_mask
 from hdiff.models.wrapped import unwrapped
 from hdiff.packed_spans import PackedSpans
 from hdiff.samplers.base import FillsMasks, OnStep, Sampler, check_rows_to_fill
-from hdiff.samplers.choice import Choice, View
+from hdiff.samplers.choice import Choice, View, at
 from hdiff.samplers.samples import Samples, Score, passes_of
 from hdiff.samplers.selection import first_positions
 
@@ -162,7 +163,7 @@ def fill_step(view: View, chooser: Chooser, values: Values) -> tuple[Tensor, Cho
     if not bool((selected.any(1) | ~view.is_masked.any(1)).all()):
         raise DataError("the sampler chose no span in a row that is not finished; choose at least one")
     spans = PackedSpans.from_units(choice.units, selected)
-    filled = spans.scatter(view.tokens, values(*spans.read(view.hidden)))
+    filled = spans.scatter(view.tokens, values(*view.read(spans)))
     return filled, Choice(choice.units, selected)
 
 
@@ -181,7 +182,8 @@ def _fill(
     calls = torch.zeros_like(tokens[:, 0])
     step = 0
     while bool((active := is_masked.any(1)).any()):
-        view = View(reader.denoiser, tokens, is_masked, reader.read(tokens, is_masked, active, step), step)
+        reading = partial(reader.read, tokens, is_masked, active, step)
+        view = View(reader.denoiser, tokens, is_masked, reading, step)
         tokens, filled = fill_step(view, chooser, values)
         steps = steps.masked_fill(filled.selected, step)
         units = torch.where(filled.selected, first_positions(filled.units), units)
@@ -195,7 +197,9 @@ def _fill(
 
 
 class Reader:
-    """Reads the states of one run: finished rows are left out, or, with a cache, visible tokens.
+    """Reads the states of one run, and no more of them than is asked for.
+
+    Finished rows are left out, or, with a cache, visible tokens. Rows that are alike are read once.
 
     Args:
         denoiser: The model.
@@ -216,7 +220,8 @@ class Reader:
             raise DataError(
                 f"refresh is {refresh} and the rows hold documents apart; a cache mixes them, use refresh: 1"
             )
-        if (document_ids is not None or refresh > 1) and not getattr(denoiser, "reads_parts", False):
+        self.reads_parts: bool = getattr(denoiser, "reads_parts", False)
+        if (document_ids is not None or refresh > 1) and not self.reads_parts:
             raise DataError(
                 f"{type(denoiser).__name__} reads whole rows, every time; use refresh: 1 and rows without "
                 f"document_ids"
@@ -226,7 +231,9 @@ class Reader:
         self.cache: TrunkCache | None = None
         self.was_masked: Tensor | None = None
 
-    def read(self, tokens: Tensor, is_masked: Tensor, active: Tensor, step: int) -> Tensor:
+    def read(
+        self, tokens: Tensor, is_masked: Tensor, active: Tensor, step: int, places: Tensor | None = None
+    ) -> Tensor:
         """Output of the trunk for a state.
 
         Args:
@@ -234,9 +241,10 @@ class Reader:
             is_masked: Tokens still to be filled, bool (B, L).
             active: Rows that have some, bool (B,).
             step: Steps done.
+            places: Places in active rows of the flattened batch, long (P,); None: all.
 
         Returns:
-            float (B, L, D), of use in active rows only.
+            float (P, D), or (B, L, D), of use in active rows only.
         """
         if self.refresh > 1:
             # What was hidden at the last call has a new input now, or is hidden still.
@@ -245,15 +253,32 @@ class Reader:
             model = cast(Denoiser, self.denoiser)
             hidden, self.cache = model.cached_hidden(tokens, self.token_mask, cache, changed)
             self.was_masked = is_masked
+            return at(hidden, places)
+        rows, among = self._rows(tokens, active)
+        mask = None if self.token_mask is None else self.token_mask[rows]
+        documents = None if self.document_ids is None else self.document_ids[rows]
+        if places is not None:
+            length = tokens.shape[1]
+            row, place = torch.div(places, length, rounding_mode="floor"), places % length
+            if self.reads_parts and len(rows) > 1:
+                inside = among[row] * length + place
+                model = cast(Denoiser, self.denoiser)
+                return model.hidden(tokens[rows], mask, document_ids=documents, places=inside)
+            return self._hidden(tokens[rows], mask, documents)[among[row], place]
+        hidden = self._hidden(tokens[rows], mask, documents)
+        if len(rows) == len(tokens):
             return hidden
-        if bool(active.all()):
-            return self._hidden(tokens, self.token_mask, self.document_ids)
-        mask = None if self.token_mask is None else self.token_mask[active]
-        documents = None if self.document_ids is None else self.document_ids[active]
-        rows = self._hidden(tokens[active], mask, documents)
-        every = rows.new_zeros(len(tokens), *rows.shape[1:])
-        every[active] = rows
+        every = hidden.new_zeros(len(tokens), *hidden.shape[1:])
+        every[active] = hidden[among[active]]
         return every
+
+    def _rows(self, tokens: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows to read, long (R,), and which of them says what each active row says, long (B,)."""
+        rows = active.nonzero().squeeze(1)
+        is_bare = self.reads_parts and self.token_mask is None and self.document_ids is None
+        if is_bare and bool((tokens[rows] == tokens[rows[:1]]).all()):
+            return rows[:1], torch.zeros_like(tokens[:, 0])
+        return rows, active.cumsum(0) - 1
 
     def _hidden(self, tokens: Tensor, mask: Tensor | None, documents: Tensor | None) -> Tensor:
         if documents is None:

@@ -111,7 +111,7 @@ class SteppedSampler:
                 packed, spans, generator=generator, sampling=self.sampler.sampling
             )
 
-        view = View(self.denoiser, state.tokens, state.is_masked, hidden, state.step)
+        view = View.of(self.denoiser, state.tokens, state.is_masked, hidden, step=state.step)
         tokens, filled = fill_step(view, state.chooser, draw)
         return replace(
             state, tokens=tokens, is_masked=state.is_masked & ~filled.selected, step=state.step + 1

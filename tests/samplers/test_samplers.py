@@ -332,7 +332,7 @@ def test_entropy_budget_holds_in_every_step(generator: torch.Generator) -> None:
     choose = EntropyBoundedSampler(gamma).begin(TokenMasking(mask_id=VOCAB), tokens, is_masked, generator)
     with torch.no_grad():
         hidden = model.hidden(tokens)
-        choice = choose(View(model, tokens, is_masked, hidden, 0))
+        choice = choose(View.of(model, tokens, is_masked, hidden))
         spans = PackedSpans.from_units(choice.units, choice.selected)
         entropy = model.head.entropy(spans.gather(hidden), spans)
     for row in range(5):
