@@ -4,5 +4,16 @@ from hdiff.audit.audit import BUILT_IN, FAMILIES, audit, audit_one
 from hdiff.audit.checks import Check
 from hdiff.audit.exact import ExactDenoiser
 from hdiff.audit.language import AuditLanguage
+from hdiff.audit.loss import LossReport, audit_loss
 
-__all__ = ["BUILT_IN", "FAMILIES", "AuditLanguage", "Check", "ExactDenoiser", "audit", "audit_one"]
+__all__ = [
+    "BUILT_IN",
+    "FAMILIES",
+    "AuditLanguage",
+    "Check",
+    "ExactDenoiser",
+    "LossReport",
+    "audit",
+    "audit_loss",
+    "audit_one",
+]

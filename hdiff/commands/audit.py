@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +28,10 @@ def audit(
         str | None,
         typer.Option(help="Audit one corruption: module:Class of your own, or a name.", metavar="KIND"),
     ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="Audit a training loss of anybody, module:function.", metavar="FUNCTION"),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -36,11 +41,14 @@ def audit(
     """
     if recipe is not None and corruption is not None:
         raise DataError("--recipe names its own corruption; give --recipe or --corruption")
+    if loss is not None and (recipe, corruption) != (None, None):
+        raise DataError("--loss brings its own way of hiding; give it without --recipe and --corruption")
     from dataclasses import asdict
 
     import torch
 
     from hdiff.audit import audit as run_audit
+    from hdiff.audit import audit_loss
     from hdiff.audit.audit import AUDITED_HEADS
 
     heads: list[HeadSpec] = list(AUDITED_HEADS)
@@ -51,16 +59,36 @@ def audit(
         corruptions = {corruption: _of_kind(corruption)}
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # everything is tiny: threads that wait for each other take minutes
+    found: dict[str, Any] = {}
     try:
-        checks = run_audit(corruptions, heads, progress=lambda name: say(f"auditing {name}"))
+        if loss is None:
+            checks = run_audit(corruptions, heads, progress=lambda name: say(f"auditing {name}"))
+        else:
+            report = audit_loss(_loss(loss), name=loss)
+            checks = list(report.checks)
+            found = {"factor": report.factor, "verdict": report.verdict}
     finally:
         torch.set_num_threads(num_threads)
     if as_json:
-        print_json({"checks": [asdict(check) for check in checks]})
+        print_json({"checks": [asdict(check) for check in checks], **found})
     else:
         typer.echo(_table(checks))
+        if found:
+            typer.echo(found["verdict"])
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
+
+
+def _loss(name: str) -> Callable[..., Any]:
+    """The function that `module:function` names."""
+    from hdiff.plugins import import_class
+
+    if ":" not in name:
+        raise DataError(f"--loss is '{name}'; name a function of a module, module:function")
+    found = import_class(name, what="--loss", error=DataError)
+    if not callable(found):
+        raise DataError(f"--loss {name} is {found!r:.80}, which cannot be called; name a function")
+    return found  # type: ignore[no-any-return]
 
 
 def _of_recipe(path: Path) -> tuple[dict[str, Corruption], list[HeadSpec]]:

@@ -19,7 +19,7 @@ from hdiff.corruption.row_noise import rand, randint
 from hdiff.corruption.speeds import Speeds
 from hdiff.data.batch import Batch
 from hdiff.packed_spans import PackedSpans
-from hdiff.schedules import Schedule
+from hdiff.schedules import PolynomialSchedule, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,8 @@ class UniformState(Corruption):
 
     Args:
         mask_id: Vocabulary size V; x_t holds tokens 0..V-1 and no mask. None to have it set by the model.
-        schedule: Schedule of the probability that a token with k = 1 has been replaced.
+        schedule: Schedule of the probability that a token with k = 1 has been replaced; None: `polynomial`
+            with k = 2.5, whose bound is that of the linear one, with less noise.
         k: Speed of all tokens, or one number per salience bucket, least salient first.
         level: Level whose longer units have another speed; None for none.
         k_inside: Factor of the speed of tokens inside units of `level` that have several tokens.
@@ -76,7 +77,7 @@ class UniformState(Corruption):
         level: str | None = None,
         k_inside: float | None = None,
     ) -> None:
-        super().__init__(mask_id=mask_id, schedule=schedule)
+        super().__init__(mask_id=mask_id, schedule=schedule or PolynomialSchedule(k=2.5))
         self.speeds = Speeds.of(k, level=level, k_inside=k_inside)
 
     @property
