@@ -63,8 +63,14 @@ def test_systems_are_trained_measured_and_tabulated(
         assert own["other"] == pytest.approx(own["bound"], rel=0.2)  # the same text, other rows
         assert ("gold_gaps" in own) is (system in ("token_masking", "spans"))
         assert set(own["L"]) == set({"autoregressive": (), "block_diffusion": ("8",)}.get(system, ("1", "8")))
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| e2e/60k")]
-    assert [row.split(" | ")[1] for row in rows] == sorted(SYSTEMS)
+    figures, pairs = capsys.readouterr().out.split("\n\n")[-2:]
+    rows = [line.split(" | ") for line in figures.splitlines() if line.startswith("| e2e/60k")]
+    assert [row[1] for row in rows] == sorted(SYSTEMS)
+    differences = {row.split(" | ")[2]: float(row.split(" | ")[4]) for row in pairs.splitlines()[2:]}
+    assert set(differences) == {"spans - token_masking", "token_masking - autoregressive"}
+    best = {system: seeds["0"]["validation_bound"] for system, seeds in found.items()}
+    expected = best["spans"] - best["token_masking"]
+    assert differences["spans - token_masking"] == pytest.approx(expected, abs=6e-4)
     files = {
         file: file.stat().st_mtime_ns for file in out.rglob("*") if file.is_file() and file.suffix != ".lock"
     }

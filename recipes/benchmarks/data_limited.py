@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compare import run, spread
+from compare import run
+from data_limited_tables import differences, table
 from phrase_gaps import measure as measure_gaps
 
 from hdiff.ablation import Run, load_ablation
@@ -193,46 +194,6 @@ def figures(out: Path) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
     return found
 
 
-COLUMNS: dict[str, tuple[str, int]] = {
-    "validation_bound": ("validation minimum", 3),
-    "bound": ("bound, nats/token", 3),
-    "best_process": ("best process", 3),
-    "L_1": ("L_1", 3),
-    "L_8": ("L_8", 3),
-    "epochs": ("epochs to the minimum", 0),
-    "updates": ("updates in all", 0),
-    "other": ("another corpus", 3),
-    "gap": ("gold phrases", 3),
-    "agreement": ("agreement, %", 1),
-    "blimp": ("BLiMP, %", 1),
-}
-
-
-def _value(own: Mapping[str, Any], column: str) -> float | None:
-    if column == "best_process":
-        return own["best_process"]["nats"] if column in own else None
-    if column.startswith("L_"):
-        return own.get("L", {}).get(column[2:])
-    if column == "gap":
-        return own.get("gold_gaps", {}).get("phrases")
-    value = own.get(column)
-    return 100 * value if value is not None and column in ("agreement", "blimp") else value
-
-
-def table(found: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> str:
-    """Markdown: mean and standard deviation over seeds."""
-    titles = ["corpus", "system", "seeds", *(title for title, _ in COLUMNS.values())]
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for name, systems in found.items():
-        for system, seeds in systems.items():
-            cells = [name, system, str(len(seeds))]
-            for column, (_, digits) in COLUMNS.items():
-                values = [v for own in seeds.values() if (v := _value(own, column)) is not None]
-                cells.append(spread(values, digits=digits))
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Parses the command line, trains, measures, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -260,6 +221,7 @@ def main() -> None:
     if arguments.json is not None:
         write_atomically(arguments.json, json.dumps(found, indent=1))
     print(table(found))
+    print(f"\n{differences(found)}")
 
 
 if __name__ == "__main__":

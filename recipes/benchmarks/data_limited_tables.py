@@ -1,0 +1,89 @@
+"""Tables of `data_limited.py`: figures of every system, and differences seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compare import spread
+
+from hdiff.ablation.statistics import paired_difference
+
+Figures = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+"""CORPUS/SIZE -> system -> seed -> figures."""
+
+COLUMNS: dict[str, tuple[str, int]] = {
+    "validation_bound": ("validation minimum", 3),
+    "bound": ("bound, nats/token", 3),
+    "best_process": ("best process", 3),
+    "L_1": ("L_1", 3),
+    "L_8": ("L_8", 3),
+    "epochs": ("epochs to the minimum", 0),
+    "updates": ("updates in all", 0),
+    "other": ("another corpus", 3),
+    "gap": ("gold phrases", 3),
+    "agreement": ("agreement, %", 1),
+    "blimp": ("BLiMP, %", 1),
+}
+
+
+def _value(own: Mapping[str, Any], column: str) -> float | None:
+    if column == "best_process":
+        return own["best_process"]["nats"] if column in own else None
+    if column.startswith("L_"):
+        return own.get("L", {}).get(column[2:])
+    if column == "gap":
+        return own.get("gold_gaps", {}).get("phrases")
+    value = own.get(column)
+    return 100 * value if value is not None and column in ("agreement", "blimp") else value
+
+
+def table(found: Figures) -> str:
+    """Markdown: mean and standard deviation over seeds."""
+    titles = ["corpus", "system", "seeds", *(title for title, _ in COLUMNS.values())]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for name, systems in found.items():
+        for system, seeds in systems.items():
+            cells = [name, system, str(len(seeds))]
+            for column, (_, digits) in COLUMNS.items():
+                values = [v for own in seeds.values() if (v := _value(own, column)) is not None]
+                cells.append(spread(values, digits=digits))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+PAIRS = (
+    ("spans_supervised", "spans", "supervision"),
+    ("spans_classes", "spans", "classes of the head"),
+    ("spans_parsed", "spans", "both"),
+    ("spans_neighbours", "spans", "supervision, without a parser"),
+    ("spans_distributional", "spans", "both, without a parser"),
+    ("spans_supervised", "spans_neighbours", "the parser's own part of supervision"),
+    ("spans_parsed", "spans_distributional", "the parser's own part of both"),
+    ("spans_parsed", "spans_supervised", "classes on top of supervision"),
+    ("spans", "token_masking", "joint spans"),
+    ("spans_supervised", "token_masking", "joint spans with supervision"),
+    ("token_masking_supervised", "token_masking", "supervision of token masking"),
+    ("token_masking", "autoregressive", "diffusion"),
+)
+"""System, its reference, and what their difference is worth."""
+
+
+def differences(found: Figures) -> str:
+    """Markdown: differences of the validation minimum, seed by seed, with their 95 % interval."""
+    lines = ["| corpus | what | system - reference | seeds | nats/token | |", "|---" * 6 + "|"]
+    for name, systems in found.items():
+        minima = {
+            system: {int(seed): own["validation_bound"] for seed, own in seeds.items()}
+            for system, seeds in systems.items()
+        }
+        for system, reference, what in PAIRS:
+            if not minima.get(system, {}).keys() & minima.get(reference, {}).keys():
+                continue
+            pair = paired_difference(minima[system], minima[reference])
+            interval = "" if pair.low is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
+            lines.append(
+                f"| {name} | {what} | {system} - {reference} | {len(pair.seeds)} | "
+                f"{pair.mean:+.3f}{interval} | {pair.verdict} |"
+            )
+    return "\n".join(lines)
