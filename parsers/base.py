@@ -33,6 +33,7 @@ class Parser(ABC):
         levels: Levels it can produce, coarse to fine.
         takes_model: Whether a model may follow the name, as in `spacy:en_core_web_sm`.
         annotations: What it can tell of each word besides spans, out of `ANNOTATIONS`, if asked.
+        options: What may follow the name after a plus sign, as in `spacy+single-words`.
         lacks: What its model or file lacks, with the remedy; `levels` leaves out what that costs.
     """
 
@@ -40,6 +41,7 @@ class Parser(ABC):
     levels: tuple[str, ...]
     takes_model: bool = False
     annotations: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
     @abstractmethod

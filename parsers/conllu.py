@@ -6,9 +6,9 @@ in the text and the words share its characters; empty nodes (5.1) have no charac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 from hdiff.errors import ParserError
@@ -29,12 +29,14 @@ class Sentence:
         forms: The words as written; those of a multiword range may differ from the text.
         document: Id of its document, "" if the file names none.
         line: Line of its first word, from 1.
+        opens_paragraph: Whether a paragraph begins with it (`# newpar`), or a document.
     """
 
     tree: DependencyTree
     forms: tuple[str, ...]
     document: str
     line: int
+    opens_paragraph: bool = False
 
 
 def read_conllu(path: Path) -> Iterator[Sentence]:
@@ -52,12 +54,16 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
     rows: list[list[str]] = []
     first = 0
     document = ""
+    opens = True
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, raw in enumerate(file, start=1):
                 line = raw.rstrip("\r\n")
                 if line.startswith("# newdoc"):
                     document = line.partition("=")[2].strip() or f"line {number}"
+                    opens = True
+                elif line == "# newpar" or line.startswith("# newpar "):
+                    opens = True
                 elif line and not line.startswith("#"):
                     columns = line.split("\t")
                     if len(columns) != _NUM_COLUMNS:
@@ -73,15 +79,33 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
                         )
                     rows.append(columns)
                 elif not line and rows:
-                    yield _sentence(rows, document, path, first)
-                    rows = []
+                    yield _sentence(rows, document, path, first, opens=opens)
+                    rows, opens = [], False
     except (OSError, UnicodeDecodeError) as error:
         raise ParserError(f"cannot read {path}: {error}; give a UTF-8 file in CoNLL-U format") from error
     if rows:
-        yield _sentence(rows, document, path, first)
+        yield _sentence(rows, document, path, first, opens=opens)
 
 
-def _sentence(rows: list[list[str]], document: str, path: Path, line: int) -> Sentence:
+def paragraphs(sentences: Iterable[Sentence]) -> Iterator[list[list[str]]]:
+    """Texts of the sentences of each paragraph of each document.
+
+    Args:
+        sentences: Sentences in the order of a file.
+
+    Yields:
+        One document as a list of paragraphs.
+    """
+    for _, group in groupby(sentences, key=lambda sentence: sentence.document):
+        found: list[list[str]] = []
+        for sentence in group:
+            if sentence.opens_paragraph or not found:
+                found.append([])
+            found[-1].append(sentence.tree.text)
+        yield found
+
+
+def _sentence(rows: list[list[str]], document: str, path: Path, line: int, *, opens: bool) -> Sentence:
     text = ""
     end = 0  # of the last form: a space that follows it is not part of the sentence
     offsets: list[tuple[int, int]] = []
@@ -122,7 +146,7 @@ def _sentence(rows: list[list[str]], document: str, path: Path, line: int) -> Se
         )
     except (ValueError, ParserError) as error:
         raise ParserError(f"{path}, sentence at line {line}: {error}") from error
-    return Sentence(tree, tuple(row[1] for row in words), document, line)
+    return Sentence(tree, tuple(row[1] for row in words), document, line, opens)
 
 
 def _word_id(text: str, where: str) -> tuple[int, int]:

@@ -15,14 +15,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 from hdiff.errors import UserError
 from hdiff.structure import SpanTree
 
+from .balance import Balance
 from .base import Parser
 from .evalb import BracketScore
+from .span_errors import SpanError, span_errors
 
 _LABELS_OF = {
     "NP": "NP QP NML NX WHNP NAC",
@@ -76,6 +77,9 @@ class SpanScores:
         evalb: Brackets with their treebank label.
         by_level: Recall and precision of extents that are clauses, or phrases, on each side.
         by_label: Labelled scores of each category.
+        gold_balance: Brackets and quotes in spans of the gold trees.
+        balance: The same of the parser.
+        errors: What differs, in the order of the sentences.
         sentences: Sentences compared.
         words: Words in them.
     """
@@ -85,6 +89,9 @@ class SpanScores:
     evalb: BracketScore = field(default_factory=BracketScore)
     by_level: dict[str, Score] = field(default_factory=dict)
     by_label: dict[str, Score] = field(default_factory=dict)
+    gold_balance: Balance = field(default_factory=Balance)
+    balance: Balance = field(default_factory=Balance)
+    errors: list[SpanError] = field(default_factory=list)
     sentences: int = 0
     words: int = 0
 
@@ -100,6 +107,9 @@ class SpanScores:
         self.sentences += 1
         self.words += len(gold.words)
         self.evalb.add(gold, found)
+        self.errors += span_errors(gold, wanted, given)
+        self.gold_balance.add(gold)
+        self.balance.add(found)
         _add(self.unlabelled, set(wanted), set(given))
         labelled = {(extent, label) for extent, (label, _) in wanted.items()}
         labelled_found = {(extent, label) for extent, (label, _) in given.items()}
@@ -128,6 +138,7 @@ class SpanScores:
                 label: score.to_dict()
                 for label, score in sorted(self.by_label.items(), key=lambda item: -item[1].gold)
             },
+            "unbalanced": {"gold": self.gold_balance.to_dict(), "parser": self.balance.to_dict()},
             "sentences": self.sentences,
             "words": self.words,
         }
@@ -163,50 +174,67 @@ def extents(tree: SpanTree) -> dict[Extent, tuple[str, str]]:
     return found
 
 
-def evaluate(gold: Sequence[SpanTree], parsed: Iterable[SpanTree | UserError]) -> dict[str, Any]:
+def evaluate(
+    gold: Sequence[SpanTree], parsed: Iterable[SpanTree | UserError], *, groups: Sequence[str] = ()
+) -> dict[str, Any]:
     """Scores a parser that was given the gold words.
 
     Args:
         gold: Gold trees, one sentence each.
         parsed: What the parser made of each, or why it failed; read as a stream, and timed. A tree with
             other words counts as failed.
+        groups: The group of each gold tree, for figures by group.
 
     Returns:
-        `unlabelled`, `labelled`, `evalb`, `by_level`, `by_label`, `sentences`, `words`, `failed`, and
-        `tokens_per_second` of the parser.
+        `unlabelled`, `labelled`, `evalb`, `by_level`, `by_label`, `unbalanced`, `sentences`, `words`,
+        `failed`, and `tokens_per_second` of the parser; `by_group`, the same scores for each group, if
+        given; `errors`, every `SpanError`.
     """
     scores = SpanScores()
+    by_group = {group: SpanScores() for group in groups}
     failed = 0
     began = time.perf_counter()
     results = list(parsed)
     seconds = time.perf_counter() - began
-    for tree, result in zip(gold, results, strict=True):
+    for number, (tree, result) in enumerate(zip(gold, results, strict=True)):
         if isinstance(result, SpanTree) and _places(tree) == _places(result):
             scores.add(tree, result)
+            if groups:
+                by_group[groups[number]].add(tree, result)
         else:
             failed += 1
     return {
         **scores.to_dict(),
+        **({"by_group": {name: score.to_dict() for name, score in by_group.items()}} if groups else {}),
+        "errors": [error.to_dict() for error in scores.errors],
         "failed": failed,
         "tokens_per_second": round(sum(len(tree.words) for tree in gold) / max(seconds, 1e-9)),
     }
 
 
-def sentence_boundaries(parser: Parser, documents: Iterable[Sequence[str]]) -> dict[str, float]:
+def sentence_boundaries(parser: Parser, documents: Iterable[Sequence[Sequence[str]]]) -> dict[str, float]:
     """Where a parser ends sentences in raw text, against the gold sentences.
 
     Args:
         parser: The parser.
-        documents: Sentences of each document; they are joined by spaces.
+        documents: Sentences of each paragraph of each document; sentences are joined by blanks, paragraphs
+            by blank lines.
 
     Returns:
         Precision, recall, F1 of sentence ends, and the counts.
     """
     gold: list[set[int]] = []
     texts: list[str] = []
-    for sentences in documents:
-        texts.append(" ".join(sentences))
-        gold.append({length - 1 for length in accumulate(len(sentence) + 1 for sentence in sentences)})
+    for document in documents:
+        text = ""
+        ends: set[int] = set()
+        for paragraph in document:
+            text += "\n\n" if text else ""
+            for number, sentence in enumerate(paragraph):
+                text += f" {sentence}" if number else sentence
+                ends.add(len(text))
+        texts.append(text)
+        gold.append(ends)
     score = Score()
     for ends, tree in zip(gold, parser.parse(texts), strict=True):
         _add(score, ends, {sentence.end for sentence in tree.at("sentence")})

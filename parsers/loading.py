@@ -32,7 +32,8 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
             parser takes one: `plain`, `spacy`, `spacy:en_core_web_lg`, `spacy:path/to/model`; or a class of
             your own, `mypackage.module:Class`, with `:MODEL` after it where it takes one. `treebank:PATH`
             gives gold trees; `random:SPEC`, `balanced:SPEC`, `right_branching:SPEC` and `shuffled:SPEC` are
-            controls over the words of another parser.
+            controls over the words of another parser. Options of a parser stand between its name and the
+            colon: `spacy+no-layout+single-words:en_core_web_lg` (see its `options`).
         annotations: What its trees must tell of each word besides spans, out of `heads` and `entities`.
 
     Returns:
@@ -43,6 +44,7 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
             the model is missing.
     """
     name, colon, model = spec.partition(":")
+    name, *flags = name.split("+")
     parser_class: type[Parser]
     if model[:1].isupper() and name not in (*PARSERS, *plugin_names("parser")):  # module:Class[:MODEL]
         class_name, colon, model = model.partition(":")
@@ -60,6 +62,7 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
                 "take another parser, for example spacy, or a salience that does without"
             )
     options: dict[str, Any] = {"annotations": tuple(annotations)} if annotations else {}
+    options |= dict(_option(parser_class, name, flag) for flag in flags)
     if not colon:
         return parser_class(**options)
     if not parser_class.takes_model:
@@ -67,6 +70,17 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     if not model:
         raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
     return parser_class(model, **options)  # type: ignore[call-arg]
+
+
+def _option(parser_class: type[Parser], name: str, flag: str) -> tuple[str, bool]:
+    """The argument that a flag sets: `no-layout` sets layout to False."""
+    if flag not in parser_class.options:
+        known = ", ".join(parser_class.options) or "none"
+        raise ParserError(
+            f"parser '{name}' has no option '{flag}'; its options are {known}: leave out '+{flag}'"
+        )
+    argument = flag.removeprefix("no-").replace("-", "_")
+    return argument, not flag.startswith("no-")
 
 
 def _offered_class(name: str) -> type[Parser]:

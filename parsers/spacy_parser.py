@@ -18,9 +18,20 @@ from hdiff.errors import ParserError
 from hdiff.plugins import install_command
 from hdiff.structure import Span, SpanTree
 
-from . import constituents, dependency, spacy_words, universal
+from . import (
+    clause_labels,
+    constituents,
+    dependency,
+    islands,
+    joins,
+    layout,
+    pairs,
+    projection,
+    spacy_words,
+    universal,
+)
 from .base import ANNOTATIONS, Parser, Words, check_text
-from .dependency import ROOT
+from .dependency import ROOT, DependencyTree
 from .spacy_words import WordReader
 
 if TYPE_CHECKING:
@@ -45,6 +56,18 @@ MAX_BATCH = 32_000
 MAX_NEW_STRINGS = 300_000
 """A pipeline keeps every string it has seen; after so many it is loaded anew, which bounds memory."""
 
+_RULES = (
+    clause_labels,
+    constituents,
+    dependency,
+    islands,
+    joins,
+    layout,
+    pairs,
+    projection,
+    spacy_words,
+    universal,
+)
 _BORDERS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]['\")\]]*\s"), re.compile(r"\s"))
 
 
@@ -56,6 +79,10 @@ class SpacyParser(Parser):
         model: Name of an installed model or path to one; None takes the first installed of `MODELS`.
         annotations: What the trees also tell of each word, out of `heads` and `entities`.
         batch_size: Most texts per batch.
+        layout: Whether blank lines, headings, list items and the like end sentences.
+        own_labels: Whether clauses keep the name of their relation (relcl) in place of that of the Penn
+            Treebank (SBAR).
+        single_words: Whether single words that are phrases have a phrase, too.
 
     Raises:
         ParserError: If spaCy or the model is not installed, or it has no dependency parser.
@@ -70,15 +97,26 @@ class SpacyParser(Parser):
     levels: tuple[str, ...] = ("sentence", "clause", "phrase", "word")
     takes_model = True
     annotations = ANNOTATIONS
+    options = ("no-layout", "own-labels", "single-words")
 
     def __init__(
-        self, model: str | None = None, *, annotations: Collection[str] = (), batch_size: int = 512
+        self,
+        model: str | None = None,
+        *,
+        annotations: Collection[str] = (),
+        batch_size: int = 512,
+        layout: bool = True,
+        own_labels: bool = False,
+        single_words: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ParserError(f"batch_size is {batch_size}; it counts texts and is at least 1")
         self.model = _installed_model() if model is None else model
         self.batch_size = batch_size
         self.wanted = tuple(name for name in ANNOTATIONS if name in annotations)
+        self.layout = layout
+        self.own_labels = own_labels
+        self.single_words = single_words
         self._load()
         if not self._tells_parts_of_speech():
             disabled = ", ".join(self._pipeline.disabled) or "none"
@@ -97,10 +135,11 @@ class SpacyParser(Parser):
                 self._load()
             docs = self._pipeline.pipe((piece for _, _, piece, _ in batch), batch_size=self.batch_size)
             for (text, offset, _, is_last), doc in zip(batch, docs, strict=True):
-                for sentence in self._words.sentences(doc, text, offset):
+                sentences = self._words.sentences(doc, text, offset)
+                for sentence in joins.joined(sentences) if self.layout else sentences:
                     first = len(heads)
                     heads.extend([head if head == ROOT else first + head for head in sentence.heads])
-                    spans.extend(constituents.constituents(sentence))
+                    spans.extend(self._constituents(sentence))
                 if "entities" in self.wanted:
                     entities.extend(token.ent_type_ for token in doc if not token.is_space)
                 if is_last:
@@ -130,13 +169,11 @@ class SpacyParser(Parser):
         for (text, offsets), doc in zip(given, parsed, strict=True):
             (sentence,) = self._words.sentences(doc, text, 0)
             sentence = replace(sentence, offsets=offsets)
-            yield SpanTree.build(text, constituents.constituents(sentence))
+            yield SpanTree.build(text, self._constituents(sentence))
 
     def fingerprint(self) -> dict[str, str]:
         meta = self._pipeline.meta
-        rules = "".join(
-            inspect.getsource(module) for module in (constituents, dependency, universal, spacy_words)
-        )
+        rules = "".join(inspect.getsource(module) for module in _RULES)
         return {
             "name": self.name,
             "model": self.model,
@@ -145,9 +182,17 @@ class SpacyParser(Parser):
             "spacy": version("spacy"),
             "components": ",".join(self._components),
             "annotations": ",".join(self.wanted),
+            **({"options": ",".join(options)} if (options := self._given_options()) else {}),
             "max_piece": str(MAX_PIECE),
             "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
         }
+
+    def _given_options(self) -> list[str]:
+        given = (not self.layout, self.own_labels, self.single_words)
+        return [name for name, is_given in zip(self.options, given, strict=True) if is_given]
+
+    def _constituents(self, sentence: DependencyTree) -> list[Span]:
+        return constituents.constituents(sentence, own_labels=self.own_labels, single_words=self.single_words)
 
     def _load(self) -> None:
         self._pipeline = _load(self.model, entities="entities" in self.wanted)
@@ -169,14 +214,27 @@ class SpacyParser(Parser):
         size = 0
         for text in texts:
             check_text(text)
-            for offset, piece in pieces(text):
+            found = list(self._pieces(text))
+            for number, (offset, piece) in enumerate(found, start=1):
                 if batch and (len(batch) == self.batch_size or size + len(piece) > MAX_BATCH):
                     yield batch
                     batch, size = [], 0
-                batch.append((text, offset, piece, offset + len(piece) == len(text)))
+                batch.append((text, offset, piece, number == len(found)))
                 size += len(piece)
         if batch:
             yield batch
+
+    def _pieces(self, text: str) -> Iterator[tuple[int, str]]:
+        """(offset, piece) of what is parsed by itself; one empty piece if the text has no word."""
+        if not self.layout:
+            yield from pieces(text)
+            return
+        end = 0
+        for start, end in layout.blocks(text):
+            for offset, piece in pieces(layout.without_breaks(text[start:end])):
+                yield start + offset, piece
+        if not end:
+            yield 0, ""
 
 
 def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:

@@ -97,7 +97,7 @@ class TreebankParser(Parser):
 
     def fingerprint(self) -> dict[str, str]:
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return {"name": self.name, "model": str(self.path), "model_sha256": digest, "rules": "2"}
+        return {"name": self.name, "model": str(self.path), "model_sha256": digest, "rules": "3"}
 
     def _look_at(self, tags: Counter[str]) -> None:
         """Says which words have no universal part of speech; no phrase grows from these."""

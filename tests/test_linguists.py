@@ -10,7 +10,8 @@ import pytest
 
 from hdiff.parsers import load_parser
 from hdiff.parsers.brackets import CLAUSE_LABELS
-from hdiff.parsers.constituents import CLAUSE_RELATIONS, PHRASE_LABELS
+from hdiff.parsers.constituents import PARENTHETICAL
+from hdiff.parsers.projection import CLAUSE_RELATIONS, PHRASE_LABELS
 from hdiff.parsers.salience import POS_PRIOR
 from hdiff.structure import SpanTree
 
@@ -28,9 +29,12 @@ EXAMPLES = [
 ]
 
 
+OWN = [(row[3].strip("`"), row[2]) for row in rows_of("clause")]
+
+
 @cache
-def parsed(text: str) -> SpanTree:
-    (tree,) = load_parser("spacy").parse([text])
+def parsed(text: str, parser: str = "spacy") -> SpanTree:
+    (tree,) = load_parser(parser).parse([text])
     return tree
 
 
@@ -42,12 +46,21 @@ def test_the_parser_finds_the_example(level: str, label: str, example: str) -> N
     assert (len(before), len(before) + len(marked), label) in found
 
 
+@pytest.mark.parametrize(("label", "example"), OWN, ids=[label for label, _ in OWN])
+def test_own_labels_are_those_of_the_last_column(label: str, example: str) -> None:
+    before, marked, after = example.split("**")
+    tree = parsed(before + marked + after, "spacy+own-labels")
+    found = {(span.start, span.end, span.label) for span in tree.at("clause")}
+    assert (len(before), len(before) + len(marked), label) in found
+
+
 def test_every_label_has_an_example() -> None:
     labels = {
         level: {label for row_level, label, _ in EXAMPLES if row_level == level} for level, _, _ in EXAMPLES
     }
-    assert labels["clause"] == CLAUSE_RELATIONS | {"S"}
-    assert labels["phrase"] == set(PHRASE_LABELS.values())
+    assert labels["clause"] == CLAUSE_LABELS | {"VP"}
+    assert {own for own, _ in OWN} == CLAUSE_RELATIONS | {"S"}
+    assert labels["phrase"] == {*PHRASE_LABELS.values(), PARENTHETICAL}
     assert labels["word"] == set(POS_PRIOR) - {"SPACE"}
 
 

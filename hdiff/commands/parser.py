@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,9 +15,9 @@ from hdiff.parsers.benepar_settings import TrainingSettings
 if TYPE_CHECKING:
     from hdiff.structure import SpanTree
 
-PROJECTED = "dependencies"
 BRACKETED = (".ptb", ".mrg")
 KEYWORDS = ".jsonl"
+By = Literal["file", "prefix"]
 
 app = typer.Typer(
     help="Measure parsers and salience against gold, and train parsers.",
@@ -31,14 +31,15 @@ app = typer.Typer(
     name="eval",
     epilog="Example:  hdiff parser eval dev.ptb --parser spacy   |   "
     "hdiff parser eval dev.ptb --parser dependencies   (constituents from dev.conllu beside it)   |   "
+    "hdiff parser eval dev.conllu --by prefix --show 20   |   "
     "hdiff parser eval keywords.jsonl --salience combined",
 )
 def evaluate(
     gold: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="Bracketed gold trees (.ptb, .mrg; spacing from the .conllu beside it), or keywords "
-            "(.jsonl with text and spans [first word, end word, slot])."
+            help="Gold trees: brackets (.ptb, .mrg; spacing from the .conllu beside it) or dependencies "
+            "(.conllu); or keywords (.jsonl with text and spans [first word, end word, slot])."
         ),
     ],
     parser: Annotated[
@@ -47,25 +48,38 @@ def evaluate(
     salience: Annotated[
         str | None, typer.Option(help="For keywords: the method, as in prepare; all of them if not given.")
     ] = None,
+    by: Annotated[
+        By | None,
+        typer.Option(help="Also figures by file of GOLD, or by the genre that document names begin with."),
+    ] = None,
+    show: Annotated[
+        int, typer.Option(help="List this many errors: span, gold, parser, sentence.", min=0, max=LARGEST)
+    ] = 0,
     limit: Annotated[
-        int | None, typer.Option(help="At most this many sentences or texts.", min=1, max=LARGEST)
+        int | None,
+        typer.Option(help="At most this many sentences or texts of each file.", min=1, max=LARGEST),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Spans of a parser against gold trees, or its words' salience against gold keywords."""
-    if gold.is_file() and gold.suffix == KEYWORDS:
+    if len(gold) == 1 and gold[0].is_file() and gold[0].suffix == KEYWORDS:
         from hdiff.parsers.keyword_evaluation import evaluate_salience
 
-        _show_keywords(evaluate_salience(gold, parser, salience, limit=limit), gold, as_json)
+        _show_keywords(evaluate_salience(gold[0], parser, salience, limit=limit), gold[0], as_json)
         return
     if salience is not None:
-        raise ParserError(f"--salience is measured against keywords, {gold} has none; give a .jsonl file")
-    result = _scores(gold, _trees(gold, limit), parser)
+        raise ParserError(f"--salience is measured against keywords, {gold[0]} has none; give a .jsonl file")
+    from hdiff.commands.parser_tables import print_scores
+    from hdiff.parsers.gold import read_gold, scores_of
+
+    read = [read_gold(path, limit) for path in gold]
+    result = scores_of(read, parser, by=by)
+    result["errors"] = result["errors"][:show]
     if as_json:
         print_json(result)
     else:
-        _print(result, gold, parser)
+        print_scores(result, ", ".join(path.name for path in gold), parser)
 
 
 @app.command(
@@ -151,58 +165,6 @@ def _trees(gold: Path, limit: int | None) -> list[SpanTree]:
     if not gold.is_file() or gold.suffix not in BRACKETED:
         raise ParserError(f"{gold} is no file of bracketed trees; give a .ptb or .mrg file")
     return list(islice(gold_sentences(gold), limit))
-
-
-def _scores(gold: Path, trees: list[SpanTree], parser: str) -> dict[str, Any]:
-    from hdiff.parsers import load_parser
-    from hdiff.parsers.base import Words
-    from hdiff.parsers.evaluation import evaluate as evaluate_spans
-    from hdiff.parsers.evaluation import sentence_boundaries
-    from hdiff.parsers.treebank import dependency_sentences
-
-    if parser == PROJECTED:
-        beside = gold.with_suffix(".conllu")
-        projected: dict[str, Any] = evaluate_spans(trees, islice(dependency_sentences(beside), len(trees)))
-        return projected
-    loaded = load_parser(parser)
-    words = [Words(tree.text, tuple((word.start, word.end) for word in tree.words)) for tree in trees]
-    list(loaded.parse_words(words[:20]))  # caches fill before the clock starts
-    fallbacks = getattr(loaded, "num_fallbacks", 0)
-    result: dict[str, Any] = evaluate_spans(trees, loaded.parse_words(words))
-    result["fallbacks"] = getattr(loaded, "num_fallbacks", 0) - fallbacks
-    groups = [[tree.text for tree in trees[first : first + 20]] for first in range(0, len(trees), 20)]
-    try:
-        return {**result, "sentence_boundaries": sentence_boundaries(loaded, groups)}
-    except ParserError:  # a treebank has trees for its own texts only
-        return result
-
-
-def _print(result: dict[str, Any], gold: Path, parser: str) -> None:
-    from rich.table import Table
-
-    from hdiff.progress import console as make_console
-
-    console = make_console()
-    table = Table(title=f"{parser} on {gold.name}", title_justify="left", box=None)
-    for column in ("spans", "precision", "recall", "F1", "gold", "found"):
-        table.add_column(column, justify="left" if column == "spans" else "right")
-    rows = {"unlabelled": result["unlabelled"], "labelled": result["labelled"], "EVALB": result["evalb"]}
-    rows |= {f"level {level}": score for level, score in result["by_level"].items()}
-    rows |= {f"label {label}": score for label, score in result["by_label"].items()}
-    if "sentence_boundaries" in result:
-        rows["sentence ends"] = result["sentence_boundaries"]
-    for name, score in rows.items():
-        figures = (f"{100 * score[key]:.1f}" for key in ("precision", "recall", "f1"))
-        table.add_row(name, *figures, f"{score['gold']:,}", f"{score['found']:,}")
-    console.print(table)
-    console.print(
-        f"{result['sentences']:,} sentences, {result['words']:,} words, {result['failed']} failed, "
-        f"{result.get('fallbacks', 0)} too long for the parser; "
-        f"{result['tokens_per_second']:,} words per second. Gold words; spans of two words or more, outer "
-        "punctuation stripped, each extent once; labels in the categories shown. EVALB: every bracket with "
-        "its treebank label.",
-        highlight=False,
-    )
 
 
 def _show_keywords(result: dict[str, Any], gold: Path, as_json: bool) -> None:

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdiff.errors import ParserError
-from hdiff.parsers.constituents import Candidate, candidates, constituents, nest
+from hdiff.parsers.constituents import constituents, nest
 from hdiff.parsers.dependency import ROOT, DependencyTree
+from hdiff.parsers.pairs import paired, pairs
+from hdiff.parsers.projection import Candidate, candidates
 from hdiff.structure import SpanTree
 
 POS = ("NOUN", "VERB", "AUX", "ADP", "ADJ", "ADV", "PRON", "DET", "NUM", "PUNCT", "CCONJ", "SCONJ", "X")
@@ -27,7 +29,7 @@ DEPS = (
     "case",
     "punct",
 )
-WORDS = ("dog", "which", "that", "ran", ",")
+WORDS = ("dog", "which", "that", "ran", ",", "(", ")", "[", "]", "“", "”", '"', "-", "f(x")
 
 
 @st.composite
@@ -84,12 +86,28 @@ def test_no_extent_is_used_twice_above_the_words(tree):
     assert len(extents) == len(set(extents))
 
 
-@given(dependency_trees())
-@settings(max_examples=100, deadline=None)
-def test_clauses_and_phrases_have_two_words_and_no_outer_punctuation(tree):
-    for span in candidates(tree):
-        assert span.last > span.first
-        assert "PUNCT" not in (tree.pos[span.first], tree.pos[span.last])
+def extents(tree: DependencyTree, **options: bool) -> list[tuple[int, int]]:
+    """First and last word of clauses and phrases."""
+    starts = {start: word for word, (start, _) in enumerate(tree.offsets)}
+    ends = {end: word for word, (_, end) in enumerate(tree.offsets)}
+    return [
+        (starts[span.start], ends[span.end])
+        for span in constituents(tree, **options)
+        if span.level in ("clause", "phrase")
+    ]
+
+
+@given(dependency_trees(), st.booleans(), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_no_span_holds_half_a_pair_or_outer_punctuation_without_its_partner(tree, single_words, own_labels):
+    found = pairs(tree)
+    halves = {mark for pair in found for mark in pair[:2]}
+    for first, last in extents(tree, single_words=single_words, own_labels=own_labels):
+        assert last >= first if single_words else last > first
+        for pair in found:
+            assert (first <= pair.first <= last) == (first <= pair.last <= last)
+        for edge in (first, last):
+            assert tree.pos[edge] != "PUNCT" or edge in halves
 
 
 @given(dependency_trees())
@@ -121,7 +139,7 @@ def test_relative_clause_noun_phrases_and_verb_phrase_are_found():
         "The dog that barked will sleep .",
         "1:det:DET 5:nsubj:NOUN 3:nsubj:PRON 1:relcl:VERB 5:aux:AUX -1:ROOT:VERB 5:punct:PUNCT",
     )
-    assert texts_at(tree, "clause") == {"The dog that barked will sleep": "ROOT", "that barked": "relcl"}
+    assert texts_at(tree, "clause") == {"The dog that barked will sleep": "S", "that barked": "SBAR"}
     assert texts_at(tree, "phrase") == {"The dog that barked": "NP", "The dog": "NP", "will sleep": "VP"}
 
 
@@ -131,7 +149,7 @@ def test_conjuncts_that_share_a_subject_are_inside_one_verb_phrase():
         "1:nsubj:PRON -1:ROOT:VERB 1:advmod:ADV 1:cc:CCONJ 1:conj:VERB 4:dobj:NOUN 1:punct:PUNCT",
     )
     assert texts_at(tree, "phrase") == {"came home and ate fish": "VP", "came home": "VP", "ate fish": "VP"}
-    assert texts_at(tree, "clause") == {"She came home and ate fish": "ROOT"}
+    assert texts_at(tree, "clause") == {"She came home and ate fish": "S"}
 
 
 def test_conjuncts_with_subjects_of_their_own_are_clauses():
@@ -142,9 +160,9 @@ def test_conjuncts_with_subjects_of_their_own_are_clauses():
     )
     clauses = texts_at(tree, "clause")
     assert clauses == {
-        "She came home and he left early": "ROOT",
+        "She came home and he left early": "S",
         "She came home": "S",
-        "he left early": "conj",
+        "he left early": "S",
     }
     assert texts_at(tree, "phrase") == {"came home": "VP", "left early": "VP"}
 
@@ -155,7 +173,7 @@ def test_a_chain_of_bare_conjuncts_is_one_flat_phrase():
         "1:det:DET -1:ROOT:NOUN 1:punct:PUNCT 1:conj:NOUN 3:cc:CCONJ 3:conj:NOUN",
     )
     assert texts_at(tree, "phrase") == {}  # the whole is the sentence's extent, parts are single words
-    assert texts_at(tree, "sentence") == {"the cats , dogs and birds": "S"}
+    assert texts_at(tree, "sentence") == {"the cats , dogs and birds": "NP"}
 
 
 def test_a_possessor_keeps_its_case_marker():
@@ -167,7 +185,7 @@ def test_a_possessor_keeps_its_case_marker():
 
 def test_a_subordinate_clause_is_split_from_its_subordinator():
     tree = tree_of("Sleep because it rains", "-1:ROOT:VERB 3:mark:SCONJ 3:nsubj:PRON 0:advcl:VERB")
-    assert texts_at(tree, "clause") == {"because it rains": "advcl", "it rains": "S"}
+    assert texts_at(tree, "clause") == {"because it rains": "SBAR", "it rains": "S"}
 
 
 @pytest.mark.parametrize("heads", [(1, 0), (0,), (1, 2, 0)])
@@ -188,3 +206,58 @@ def test_a_chain_of_three_thousand_words_does_not_exhaust_the_stack():
     heads = [ROOT, *range(count - 1)]
     tree = DependencyTree.build("a" * count, words, heads, ["ccomp"] * count, ["VERB"] * count)
     assert len(constituents(tree)) > count
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("a ( b ) c", ["( b )"]),
+        ("( a [ b ] )", ["[ b ]", "( a [ b ] )"]),
+        ("( a [ b )", ["( a [ b )"]),
+        ("a ) b", []),
+        ("( a", []),
+        ("“ a ‘ b ’ ”", ["‘ b ’", "“ a ‘ b ’ ”"]),
+        ("„ a “ b", ["„ a “"]),
+        ("» a « b", ["» a «"]),
+        ("« a » b", ["« a »"]),
+        ('" a " b " c', ['" a "']),
+        ('" a ( b " c ) "', ['( b " c )', '" a ( b " c ) "']),
+        ("`` a '' b", ["`` a ''"]),
+        ("「 a 『 b 』 」", ["『 b 』", "「 a 『 b 』 」"]),
+        ("《 a 》 【 b 】", ["《 a 》", "【 b 】"]),
+        ("⟨ a ⟩ ⟦ b ⟧", ["⟨ a ⟩", "⟦ b ⟧"]),
+        ("⸨ a ⸩", ["⸨ a ⸩"]),
+        ("﴿ a ﴾", []),
+        ("༺ a ༻", ["༺ a ༻"]),
+        ("f(x y) z", ["f(x y)"]),
+        (":-) a ( b", []),
+    ],
+)
+def test_marks_are_paired(words: str, expected: list[str]) -> None:
+    split = words.split()
+    pos = ["NOUN" if word.isalnum() else "PUNCT" for word in split]
+    assert [" ".join(split[pair.first : pair.last + 1]) for pair in paired(split, pos)] == expected
+
+
+def test_an_apostrophe_is_no_quote() -> None:
+    assert paired(["dogs", "'", "and", "cats", "'"], ["NOUN", "PART", "CCONJ", "NOUN", "PART"]) == []
+
+
+def test_a_parenthesis_stays_whole_wherever_its_words_hang() -> None:
+    tree = tree_of(
+        "chronic leukemia ( CLL ) spreads",
+        "1:amod:ADJ 5:nsubj:NOUN 1:punct:PUNCT 1:appos:NOUN 5:punct:PUNCT -1:ROOT:VERB",
+    )
+    assert texts_at(tree, "phrase") == {
+        "chronic leukemia ( CLL )": "NP",
+        "chronic leukemia": "NP",
+        "( CLL )": "PRN",
+    }
+
+
+def test_single_words_are_phrases_if_asked_for() -> None:
+    tree = tree_of("She slept here .", "1:nsubj:PRON -1:ROOT:VERB 1:advmod:ADV 1:punct:PUNCT")
+    assert texts_at(tree, "phrase") == {"slept here": "VP"}
+    spans = SpanTree.build(tree.text, constituents(tree, single_words=True)).at("phrase")
+    found = {(tree.text[span.start : span.end], span.label) for span in spans}
+    assert found == {("She", "NP"), ("slept here", "VP"), ("here", "ADVP")}

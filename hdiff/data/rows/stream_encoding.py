@@ -219,6 +219,7 @@ def recorded_spec(facts: dict[str, str], prefix: str = "") -> str:
         )
     if name in _CONTROLS:
         return f"{name}:{recorded_spec(facts, f'{prefix}inner_')}"
+    name = "+".join([name, *filter(None, facts.get(f"{prefix}options", "").split(","))])
     model = facts.get(f"{prefix}model")
     return name if model is None else f"{name}:{model}"
 
