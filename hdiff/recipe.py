@@ -23,7 +23,7 @@ _OWN_CLASS = re.compile(r"[\w.]+:[A-Z]\w")
 """A class of the user's, `module:Class`, which may lie beside the recipe."""
 
 
-def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Reads a recipe file and applies overrides.
 
     Args:
@@ -37,7 +37,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
     """
     return patched_recipe(
-        path, [(*read_override(text), f"override '{shown(text, 200)}'") for text in overrides]
+        Path(path), [(*read_override(text), f"override '{shown(text, 200)}'") for text in overrides]
     )
 
 

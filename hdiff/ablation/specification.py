@@ -139,7 +139,7 @@ class Ablation:
         return {key: _value_at(values, key) for key in keys}
 
 
-def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
+def load_ablation(path: str | Path, overrides: Iterable[str] = ()) -> Ablation:
     """Reads an ablation file and resolves every run of it.
 
     Args:
@@ -154,7 +154,7 @@ def load_ablation(path: Path, overrides: Iterable[str] = ()) -> Ablation:
         RecipeError: If the file, its base or its judge is missing or malformed, a key is unknown, two
             variants are the same, or a name cannot be one.
     """
-    overrides = tuple(overrides)
+    path, overrides = Path(path), tuple(overrides)
     spec = _read(path, overrides)
     _check_names(spec, path)
     base = path.parent / spec.base

@@ -290,5 +290,10 @@ class Corruption(ABC):
             raise DataError(
                 f"t has shape {tuple(t.shape)}; give one time per row, ({batch.input_ids.shape[0]},)"
             )
-        batch.check(Problem("times lie in (0, 1]", ~((t > 0) & (t <= 1)).all(), "t", t))
+        ids = batch.input_ids
+        is_outside = ((ids < 0) | (ids >= self.mask_id)) & batch.token_mask
+        batch.check(
+            Problem("times lie in (0, 1]", ~((t > 0) & (t <= 1)).all(), "t", t),
+            Problem(f"the model's tokens are 0 to {self.mask_id - 1}", is_outside.any(), "token id", ids),
+        )
         return self.mask_id

@@ -73,7 +73,11 @@ class Batch:
 
         Returns:
             The batch.
+
+        Raises:
+            DataError: If it is no matrix of whole numbers.
         """
+        check_token_ids(input_ids)
         return cls(input_ids=input_ids, token_mask=torch.ones_like(input_ids, dtype=torch.bool))
 
     @property
@@ -112,9 +116,11 @@ class Batch:
             also: Whatever else may be wrong: asked with the same answer.
 
         Raises:
-            DataError: If a row is all padding, units are not consecutive, reach over the end of the text
-                or differ from the shape of the tokens, or salience leaves [0, 1].
+            DataError: If the tokens are no matrix of whole numbers, a row is all padding, units are not
+                consecutive, reach over the end of the text or differ from the shape of the tokens, or salience
+                leaves [0, 1].
         """
+        check_token_ids(self.input_ids)
         for level, ids in self.unit_ids.items():
             if ids.shape != self.input_ids.shape:
                 raise DataError(
@@ -164,4 +170,17 @@ class Batch:
             sample_ids=move(self.sample_ids),
             document_ids=move(self.document_ids),
             targets={name: values.to(device, non_blocking=True) for name, values in self.targets.items()},
+        )
+
+
+def check_token_ids(input_ids: object) -> None:
+    """Raises DataError unless these are token ids, long (B, L), at least one."""
+    if not isinstance(input_ids, Tensor):
+        raise DataError(f"token ids are {type(input_ids).__name__}; give a tensor: torch.as_tensor(ids)")
+    if input_ids.dtype != torch.long:
+        raise DataError(f"token ids are {input_ids.dtype}; give whole numbers of 64 bits: ids.long()")
+    if input_ids.ndim != 2 or not input_ids.numel():
+        raise DataError(
+            f"token ids have shape {tuple(input_ids.shape)}; give (rows, tokens), at least one: ids[None] "
+            f"makes a row"
         )

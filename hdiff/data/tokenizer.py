@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.data.tokenizer_facts import TokenizerFacts, check_ids
 from hdiff.errors import DataError
+from hdiff.parsers.base import check_text
 
 if TYPE_CHECKING:
     import tokenizers
@@ -139,10 +140,15 @@ class Tokenizer:
 
         Returns:
             Token ids, and the characters [start, end) of each token.
+
+        Raises:
+            ParserError: If a character is half a surrogate pair.
+            DataError: If the tokenizer cannot read the text.
         """
         try:
             encoding = self.backend.encode(text, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exception
+            check_text(text)
             raise DataError(
                 f"the tokenizer cannot read {text[:40]!r}: {error}; add its unknown token to its vocabulary"
             ) from error

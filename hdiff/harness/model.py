@@ -145,6 +145,21 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         """
         raise DataError(_NO_CHAT)
 
+    def loglikelihood(
+        self, requests: Sequence[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Log-likelihood of continuations; one without text is certain, which the harness does not expect.
+
+        Args:
+            requests: Instances with a context and a continuation.
+            disable_tqdm: Whether to hide the progress bar.
+
+        Returns:
+            Nats <= 0 of each continuation, and whether it is the greedy one.
+        """
+        scores = iter(super().loglikelihood([one for one in requests if any(one.args)], disable_tqdm))
+        return [next(scores) if any(one.args) else (0.0, True) for one in requests]
+
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:

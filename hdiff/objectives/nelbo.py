@@ -119,6 +119,6 @@ def _weighted(
     nats: Tensor, spans: PackedSpans, weight: Tensor, num_tokens: Tensor, baseline: float
 ) -> Tensor:
     """Weighted sums over the spans of each row, (S,) -> (B,)."""
-    excess = nats - baseline * spans.length
+    excess = nats - baseline * spans.length.to(nats.dtype)  # whole numbers would take torch's default dtype
     rows = torch.zeros(len(num_tokens), device=nats.device, dtype=nats.dtype)
-    return rows.index_add(0, spans.row, weight.to(nats.dtype) * excess) + baseline * num_tokens
+    return rows.index_add(0, spans.row, weight.to(nats.dtype) * excess) + baseline * num_tokens.to(nats.dtype)

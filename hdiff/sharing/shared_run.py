@@ -15,7 +15,7 @@ def is_shared(path: Path) -> bool:
     return (path / CONFIG_FILE).is_file() and not (path / RECORD_FILE).is_file()
 
 
-def load_model(path: Path, *, components: Sequence[str] = ()) -> RunFolder:
+def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder:
     """Loads a run, or a shared model as a run that knows neither its data set nor its parser.
 
     Args:
@@ -28,6 +28,7 @@ def load_model(path: Path, *, components: Sequence[str] = ()) -> RunFolder:
     Raises:
         CheckpointError: If it is neither, damaged, or not safe to load.
     """
+    path = Path(path)
     if not is_shared(path):
         return RunFolder.load(path)
     pretrained = PretrainedModel.from_pretrained(path, components=components)

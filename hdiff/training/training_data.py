@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -79,6 +80,7 @@ def open_rows(
         uses_salience=data.salience_buckets is not None or recipe.planner is not None,
         targets=targets,
         process=(accelerator.process_index, accelerator.num_processes),
+        rejected=Path(recipe.output) / "rejected.jsonl",
     )
     rows: TrainingRows
     if data.stream is not None:

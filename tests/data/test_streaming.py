@@ -501,15 +501,6 @@ def test_a_row_without_text_stops_no_stream_nor_a_resumed_one(
     assert again.state() == state
 
 
-@pytest.mark.usefixtures("small_groups")
-def test_a_null_of_a_builder_stops_no_stream(prepared: PreparedData, tmp_path: Path) -> None:
-    source = write_bad(tmp_path, '{"text": null}')
-    stream = opened(prepared, "json", data_files=str(source))
-    take(stream, 80)
-    (note,) = stream.notes()
-    assert "null in column 'text', expected text" in note
-
-
 def test_a_bad_file_of_many_is_counted(
     prepared: PreparedData, files: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,10 +22,10 @@ DEFAULT_SALIENCE = "idf"
 
 
 def prepare(
-    source: str,
+    source: str | Path,
     out: str | Path,
     *,
-    validation: str | None = None,
+    validation: str | Path | None = None,
     validation_fraction: float = 0.05,
     parser: str = DEFAULT_PARSER,
     levels: Sequence[str] | None = None,
@@ -73,7 +73,8 @@ def prepare(
     """
     if workers < 1:
         raise DataError(f"workers is {workers}, expected at least 1")
-    selection = Selection(source, validation, validation_fraction, text_column, limit, max_rejected)
+    held_out = None if validation is None else str(validation)
+    selection = Selection(str(source), held_out, validation_fraction, text_column, limit, max_rejected)
     report = progress if progress is not None else _no_progress
     runner = load_engine(engine, workers=workers, timeout=timeout)
     request = Request.of(

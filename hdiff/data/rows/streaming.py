@@ -20,6 +20,7 @@ import torch
 from hdiff.config import StreamConfig
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
+from hdiff.data.rows.rejected_listing import RejectedListing
 from hdiff.data.rows.stream_documents import DocumentStream, Group, Place
 from hdiff.data.rows.stream_encoding import Encoded, Encoding
 from hdiff.data.rows.stream_workers import encoded_groups
@@ -69,6 +70,7 @@ class StreamedRows(CorpusRows):
         encoding: How they become tokens.
         like: Rows of the prepared data set, for their buckets and sizes.
         has_salience: Whether the rows have a salience.
+        listing: Where rows without text are listed.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class StreamedRows(CorpusRows):
         *,
         like: PackedBlocks,
         has_salience: bool,
+        listing: RejectedListing | None = None,
     ) -> None:
         self.documents = documents
         self.encoding = encoding
         self.like = like
         self.has_salience = has_salience
+        self.listing = RejectedListing(None) if listing is None else listing
         self._rows = 0
         self._used = 0  # tokens of the first group below
         self._groups: deque[tuple[Group, Encoded]] = deque()
@@ -129,7 +133,8 @@ class StreamedRows(CorpusRows):
             world_size=terms.process[1],
         )
         has_salience = encoding.is_parsed or data.lexical_salience
-        return cls(documents, encoding, like=terms.blocks, has_salience=has_salience)
+        listing = RejectedListing(terms.rejected)
+        return cls(documents, encoding, like=terms.blocks, has_salience=has_salience, listing=listing)
 
     def batch(self, places: Sequence[int]) -> Batch:
         check_next(places, self._rows, process=self.process)
@@ -252,6 +257,7 @@ class StreamedRows(CorpusRows):
                 f"({reason}); give other text, or another data.stream.parser"
             )
         for row in encoded.rejected:
+            self.listing.add(row)
             if row.reason not in self._told and row.reason != EMPTY and len(self._told) < _MAX_REASONS:
                 self._told.add(row.reason)
                 where = row.place or f"epoch {group.place.epoch}, chunk {group.place.chunk}"

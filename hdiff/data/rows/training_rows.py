@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, final
 
 from hdiff.config import DataConfig
@@ -32,6 +33,7 @@ class RowTerms:
         uses_salience: Whether training reads the salience of words.
         process: Number of this process, and how many there are.
         targets: What supervision predicts of each token; None for nothing.
+        rejected: File that lists rows of streams without text; None for none.
     """
 
     data: DataConfig
@@ -41,6 +43,7 @@ class RowTerms:
     uses_salience: bool
     process: tuple[int, int] = (0, 1)
     targets: TargetSpec | None = None
+    rejected: Path | None = None
 
 
 class TrainingRows(ABC):

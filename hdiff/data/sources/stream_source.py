@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from datasets import IterableDataset
 
 _BUILTIN = "builtin:"
+_OWN = {"json": (".json", ".jsonl", ".ndjson"), "csv": (".csv",), "parquet": (".parquet",)}
+"""Builders of `datasets` whose local files are read here, where a bad row costs one row."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Source:
         """
         name = config.source
         if config.data_files is not None:
-            return cls(config, None)
+            return cls(config, _own_files(config))
         if name.startswith(("hf:", "treebank:")):
             raise DataError(
                 f"data.stream.source is '{name}'; a stream takes a name on the hub without 'hf:', with "
@@ -151,6 +153,22 @@ class Source:
                 f"{config.split}): {lines[0]}; {remedy}, then start again (with "
                 f"resume=auto, if a checkpoint is there)"
             ) from error
+
+
+def _own_files(config: StreamConfig) -> tuple[str, ...] | None:
+    """Local `data_files` of a builder, if `hdiff prepare` reads every one of them; else None."""
+    given = config.data_files if isinstance(config.data_files, tuple) else (config.data_files or "",)
+    if config.source not in _OWN or config.config is not None or config.split != "train":
+        return None
+    files: list[str] = []
+    for name in given:
+        if not glob.has_magic(name) and not Path(name).expanduser().is_file():
+            return None
+        try:
+            files += map(str, text_files(name))
+        except DataError:
+            return None
+    return tuple(files) if all(kind_of(Path(file)) in _OWN[config.source] for file in files) else None
 
 
 def _local_rows(files: list[str], total: int, text_column: str) -> Iterator[dict[str, str | None]]:
