@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hdiff.errors import RecipeError, UserError, nearest
-from hdiff.plugins import import_class, load_plugin, plugin_names
+from hdiff.errors import RecipeError, UserError, at_key, nearest
+from hdiff.plugins import as_class_name, import_class, load_plugin, plugin_names
 from hdiff.value_types import expectation, plain_values, spelled
 
 LARGEST_ARGUMENT = 1_000_000
@@ -46,7 +46,9 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
     if ":" not in kind:
         offered = load_plugin(purpose, kind, _base(family), error=RecipeError)
         if offered is None:
-            raise RecipeError(f"no {section} '{kind[:80]}'{nearest(kind[:80], names)} (known: {known})")
+            own = f", a class of yours is named '{name}'" if (name := as_class_name(kind)) else ""
+            hint = nearest(kind[:80], names) or own
+            raise RecipeError(f"no {section} '{kind[:80]}'{hint} (known: {known})")
         return offered  # type: ignore[no-any-return]
     found = import_class(kind, what=f"{section}.kind", error=RecipeError)
     base = _base(family)
@@ -103,27 +105,37 @@ def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, 
     Raises:
         RecipeError: If the kind or a key is unknown, or a value is missing, of a wrong type or does not fit.
     """
+    with at_key(section):
+        return _build(spec, family, section, given)
+
+
+def _build(
+    spec: Mapping[str, Any], family: Mapping[str, type], section: str, given: Mapping[str, Any]
+) -> Any:
     if not isinstance(spec, Mapping):
         raise RecipeError(
             f"{section} is {spec!r:.80}; give a name:", f"{section}={{kind: {next(iter(family))}}}"
         )
     if "kind" not in spec:
         raise RecipeError(f"{section} has no kind (known: {', '.join(sorted(family))})")
-    cls = component_class(spec["kind"], family, section=section)
+    with at_key(f"{section}.kind"):
+        cls = component_class(spec["kind"], family, section=section)
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
         if name not in given and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
     arguments = {key: value for key, value in spec.items() if key != "kind"}
-    for key in arguments:
-        if key not in parameters:
-            raise RecipeError(
-                f"no key '{key}' in {section} of kind '{spec['kind']}'{nearest(key, parameters)} "
-                f"(known: {', '.join(parameters) or 'none'})"
-            )
     hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
-    typed = {key: _typed(value, hints.get(key, Any), f"{section}.{key}") for key, value in arguments.items()}
+    typed = {}
+    for key, value in arguments.items():
+        with at_key(f"{section}.{key}"):
+            if key not in parameters:
+                raise RecipeError(
+                    f"no key '{key}' in {section} of kind '{spec['kind']}'{nearest(key, parameters)} "
+                    f"(known: {', '.join(parameters) or 'none'})"
+                )
+            typed[key] = _typed(value, hints.get(key, Any), f"{section}.{key}")
     try:
         return cls(**given, **typed)
     except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:

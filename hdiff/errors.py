@@ -1,6 +1,7 @@
 """Errors a user can act on. The CLI prints their text as one line and exits with code 2."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"
@@ -15,6 +16,9 @@ class UserError(Exception):
         *remedies: What can be typed, any one of them: a command, options or `key=value`. They are printed
             behind the message; a word in capitals stands for what only the user knows.
     """
+
+    key = ""
+    """Dotted key of the recipe that it is about, where a component knows it (`at_key`)."""
 
     def __init__(self, message: str = "", *remedies: str) -> None:
         super().__init__(message, *remedies)  # all of it: an exception travels between processes by its args
@@ -44,3 +48,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint `; did you mean 'x'?`, or an empty string if nothing is near."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+@contextmanager
+def at_key(key: str) -> Iterator[None]:
+    """Notes on errors which key of the recipe they are about; the innermost counts.
+
+    Args:
+        key: Dotted key.
+
+    Raises:
+        UserError: What was raised, with its `key`.
+    """
+    try:
+        yield
+    except UserError as error:
+        error.key = error.key or key
+        raise

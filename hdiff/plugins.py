@@ -18,7 +18,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, r
 from pathlib import Path
 from typing import Any
 
-from hdiff.errors import UserError
+from hdiff.errors import UserError, nearest
 
 GROUPS: dict[str, str] = {
     "corruption": "hdiff.corruptions",
@@ -31,6 +31,8 @@ GROUPS: dict[str, str] = {
 }
 """What a component is for -> group of entry points."""
 
+
+_OWN_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 _own_files: set[str] = set()
 """Files of the modules that kinds `module:Class` named."""
@@ -64,6 +66,9 @@ def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
         UserError: Of class `error`, if it cannot be imported.
     """
     module, _, name = kind.partition(":")
+    if not _OWN_CLASS.fullmatch(kind) or module.endswith(".py"):
+        meant = as_class_name(kind) or "mypackage.noise:Mine"
+        raise error(f"{what} is '{kind}', a class of yours is named module:Class; write {meant}")
     look_in(Path.cwd())  # the command hdiff does not, unlike python -m hdiff
     failed = f"{what} '{kind}' cannot be imported:"
     try:
@@ -86,6 +91,11 @@ def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
         ) from reason
     except Exception as reason:  # the module is the user's, and so is what it raises
         file = getattr(sys.modules.get(module), "__file__", None)
+        if isinstance(reason, AttributeError) and reason.obj is sys.modules.get(module):
+            hint = nearest(name, [each for each, of in vars(reason.obj).items() if isinstance(of, type)])
+            raise error(
+                f"{failed} no class '{name}' is in {file or module}{hint or '; write it there'}"
+            ) from reason
         place = "" if file is None else f" (found in {file})"
         raise error(f"{failed} {type(reason).__name__}: {reason}{place}; mend that module") from reason
 
@@ -102,6 +112,14 @@ def place_in_own_file(error: BaseException) -> str | None:
     frames = reversed(traceback.extract_tb(error.__traceback__))
     own = next((frame for frame in frames if frame.filename in _own_files), None)
     return None if own is None else f"{own.filename}, line {own.lineno}, in {own.name}"
+
+
+def as_class_name(kind: str) -> str | None:
+    """`module:Class` for what was written instead: a path of the file, `module.Class`, blanks in between."""
+    words = re.sub(r"\.py(?=[:./]|$)", "", re.sub(r"\s", "", kind)).replace("\\", "/").removeprefix("./")
+    module, _, name = words.rpartition(":" if ":" in words else ".")
+    found = f"{module.strip('/.').replace('/', '.')}:{name}"
+    return found if _OWN_CLASS.fullmatch(found) else None
 
 
 def look_in(folder: Path) -> None:

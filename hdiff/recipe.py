@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 import hdiff.recipes
 from hdiff.config import Recipe
-from hdiff.errors import RecipeError, nearest
+from hdiff.errors import RecipeError, UserError, nearest
 from hdiff.plugins import look_in
 from hdiff.strict_yaml import parse_yaml, read_yaml, shown, write_yaml
 from hdiff.value_types import expectation, spelled
@@ -63,6 +64,28 @@ def patched_recipe(path: Path, patches: Iterable[tuple[str, Any, str]]) -> Recip
     if _OWN_CLASS.search(str(values)):
         look_in(path.resolve().parent)
     return resolve(values, where=str(path), origins=origins)
+
+
+@contextmanager
+def naming_origin(where: str, overrides: Iterable[str]) -> Iterator[None]:
+    """Says of errors in components which file or override has the key that they are about.
+
+    Args:
+        where: The file, or the words of a command, that sets what no override sets.
+        overrides: Overrides of `load_recipe`.
+
+    Raises:
+        UserError: What was raised, with its origin before it.
+    """
+    try:
+        yield
+    except UserError as error:
+        if not error.key:
+            raise
+        origins = {read_override(text)[0]: f"override '{shown(text, 200)}'" for text in overrides}
+        if not (origin := _origin(tuple(error.key.split(".")), origins, where)):
+            raise
+        raise type(error)(f"{origin}: {error.args[0]}", *error.remedies) from error
 
 
 def installed(path: Path) -> Path:

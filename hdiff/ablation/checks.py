@@ -22,7 +22,7 @@ from hdiff.data.token_targets import TokenTargets
 from hdiff.errors import DataError, RecipeError, UserError
 from hdiff.factory import build_corruption, build_model, build_supervision, count_parameters, required_levels
 from hdiff.heads import HEADS
-from hdiff.recipe import differences
+from hdiff.recipe import differences, naming_origin
 from hdiff.runs.record import RunRecord
 from hdiff.runs.weights import newest_checkpoint
 from hdiff.samplers import SAMPLERS
@@ -112,7 +112,8 @@ def _recipes(ablation: Ablation) -> dict[str, Recipe]:
 def _named(variant: str, ablation: Ablation) -> Iterator[None]:
     """Says of which variant an error is."""
     try:
-        yield
+        with naming_origin("", ablation.overrides):
+            yield
     except UserError as error:
         raise type(error)(f"'{variant}' of {ablation.file}: {error.args[0]}", *error.remedies) from error
 
@@ -175,7 +176,7 @@ def _build(recipe: Recipe, prepared: PreparedData | None) -> dict[str, int]:
     if supervision is not None and supervision.spec is not None and prepared is not None:
         TokenTargets(prepared, supervision.spec)
     if recipe.evaluation.sampler is not None:
-        build_sampler(recipe.evaluation.sampler, num_steps=1)
+        build_sampler(recipe.evaluation.sampler, num_steps=1, section="evaluation.sampler")
     levels += required_levels(corruption, model)
     for level in levels:
         if prepared is not None and level not in ("token", *prepared.manifest["levels"]):

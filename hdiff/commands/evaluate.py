@@ -48,6 +48,10 @@ def evaluate(
     outside_judges: Annotated[
         bool, typer.Option(help="Also an n-gram judge (NLTK) and link-grammar's parse rate of the samples.")
     ] = False,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Texts to draw for each T; default: the recipe's.", min=0, max=1_000_000),
+    ] = None,
     blimp: Annotated[
         str | None, typer.Option(help="Folder or glob of BLiMP .jsonl files: accuracy on minimal pairs.")
     ] = None,
@@ -75,6 +79,8 @@ def evaluate(
     from hdiff.runs.results import EVALUATION_KINDS, asked_for, kind_of, write_result
     from hdiff.sharing.shared_run import is_shared, load_model
 
+    if max_pairs is not None and blimp is None and not agreement:
+        raise DataError("--max-pairs limits minimal pairs, and none are asked for; add", "--agreement")
     pairs = {"blimp": read_minimal_pairs(blimp)} if blimp is not None else {}
     if agreement:
         pairs["agreement"] = agreement_pairs()
@@ -97,6 +103,7 @@ def evaluate(
             sampler=spec,
             given_structure=given_structure,
             outside_judges=outside_judges,
+            samples=samples,
             seed=seed,
             progress=display,
         )
@@ -109,7 +116,7 @@ def evaluate(
         display.close()
     options = {"steps": wanted, "data": data, "judge": judge, "sampler": spec, "seed": seed}
     options |= {"given_structure": given_structure, "outside_judges": outside_judges}
-    options |= {"blimp": blimp, "agreement": agreement, "max_pairs": max_pairs}
+    options |= {"samples": samples, "blimp": blimp, "agreement": agreement, "max_pairs": max_pairs}
     result = asked_for(result, options)
     if output is not None:
         write_atomically(output, json.dumps(finite(result), indent=1))

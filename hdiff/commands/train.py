@@ -24,7 +24,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model from a recipe; resume=auto resumes a run that stopped."""
-    from hdiff.recipe import load_recipe
+    from hdiff.recipe import load_recipe, naming_origin
 
     resolved = load_recipe(recipe, overrides or [])
     is_main = os.environ.get("RANK", "0") == "0"  # launchers set it; one process speaks for all
@@ -37,7 +37,8 @@ def train(
 
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
     try:
-        with process_errors(resolved.train.process_timeout):  # one may be gone before the first update
+        # A process may be gone before the first update.
+        with process_errors(resolved.train.process_timeout), naming_origin(str(recipe), overrides or []):
             training = build_training(resolved)
         outcome = fit(training, progress=display)
     finally:

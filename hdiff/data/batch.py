@@ -117,8 +117,8 @@ class Batch:
 
         Raises:
             DataError: If the tokens are no matrix of whole numbers, a row is all padding, units are not
-                consecutive, reach over the end of the text or differ from the shape of the tokens, or salience
-                leaves [0, 1].
+                consecutive, reach over the end of the text or differ from the shape of the tokens, or
+                salience leaves [0, 1].
         """
         check_token_ids(self.input_ids)
         for level, ids in self.unit_ids.items():

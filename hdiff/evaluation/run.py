@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hdiff.corruption import Corruption
@@ -48,6 +49,7 @@ def evaluate_run(
     sampler: Mapping[str, Any] | None = None,
     given_structure: bool = False,
     outside_judges: bool = False,
+    samples: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def evaluate_run(
         given_structure: Evaluate with the parsed units the run was trained on. The figures are then
             bounds on -log p(x_0 | structure) and labelled so.
         outside_judges: Also score samples by an n-gram model of the training split and by link-grammar.
+        samples: Texts to draw for each T; None takes the recipe's number.
         seed: Seed of masks, orders and samples.
         progress: Shows what happens.
 
@@ -69,9 +72,13 @@ def evaluate_run(
         The object that `hdiff eval --json` prints; docs/evaluate.md lists its keys.
 
     Raises:
-        DataError: If data or judge do not fit the run.
+        DataError: If data or judge do not fit the run, or a judge is asked for and nothing is drawn.
     """
+    if samples is not None:
+        changed = run.recipe.evaluation.model_copy(update={"samples": samples})
+        run = replace(run, recipe=run.recipe.model_copy(update={"evaluation": changed}))
     config = run.recipe.evaluation
+    judging = "--judge" if judge is not None else "--outside-judges" if outside_judges else None
     prepared = PreparedData.load(data or run.recipe.data.path)
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
         raise DataError(
@@ -80,6 +87,8 @@ def evaluate_run(
             f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(run.path / 'tokenizer.json'))}",
         )
     if run.autoregressive is not None:
+        if judging is not None:
+            raise DataError(f"{judging} judges samples, and an autoregressive model draws none; leave it out")
         exact = evaluate_exact(run.autoregressive, _blocks(run, prepared, ()), config)
         return {
             "step": run.step,
@@ -102,6 +111,15 @@ def evaluate_run(
     left_out = ", ".join(str(steps) for steps in asked if steps not in wanted)
     if left_out and fewest is not None and progress is not None:
         progress.message(f"left out: T = {left_out}; '{spec['kind']}' needs at least {fewest} steps")
+    if judging is not None and not config.samples:
+        raise DataError(f"{judging} judges samples, and evaluation.samples is 0; draw some:", "--samples 32")
+    if judging is not None and not wanted:
+        raise DataError(
+            f"{judging} judges samples, and none are drawn with T = {left_out}; give other --steps"
+        )
+    judges = None
+    if config.samples and wanted:  # before the work: a judge may be missing or not fit
+        judges = Judges.load(run, judge or config.judge, prepared if outside_judges else None)
     samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted}
     stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
@@ -126,8 +144,7 @@ def evaluate_run(
     if one_step is not None:
         # Of one network: what drawing all units at once loses against drawing them one by one.
         result["total_correlation_nats_per_token"] = one_step - bound.nats_per_token
-    if config.samples and wanted:
-        judges = Judges.load(run, judge or config.judge, prepared if outside_judges else None)
+    if judges is not None:
         result.update(_quality(run, blocks, prepared, samplers, judges, seed, stages))
     return result
 

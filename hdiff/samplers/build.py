@@ -8,23 +8,26 @@ from typing import Any
 
 from hdiff.components import build, component_class
 from hdiff.corruption import Corruption
-from hdiff.errors import DataError
+from hdiff.errors import DataError, at_key
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.samplers import SAMPLERS, Sampler
 
 
-def steps_parameter(spec: Mapping[str, Any]) -> inspect.Parameter | None:
+def steps_parameter(spec: Mapping[str, Any], *, section: str = "sampler") -> inspect.Parameter | None:
     """The parameter of a sampler's class that takes the steps T; None if it finds its number itself."""
-    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section="sampler")
+    cls = component_class(str(spec.get("kind", "")), SAMPLERS, section=section)
     return inspect.signature(cls).parameters.get("num_steps")
 
 
-def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> Sampler:
+def build_sampler(
+    spec: Mapping[str, Any], *, num_steps: int | None = None, section: str = "sampler"
+) -> Sampler:
     """The sampler of a recipe or command line.
 
     Args:
         spec: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`.
         num_steps: Steps T, for samplers that take them and whose `spec` does not set them.
+        section: Recipe section, for errors.
 
     Returns:
         The sampler.
@@ -32,9 +35,11 @@ def build_sampler(spec: Mapping[str, Any], *, num_steps: int | None = None) -> S
     Raises:
         RecipeError: If the kind or a key is unknown.
     """
-    if steps_parameter(spec) is not None and num_steps is not None:
+    with at_key(f"{section}.kind"):
+        takes_steps = steps_parameter(spec, section=section) is not None
+    if takes_steps and num_steps is not None:
         spec = {"num_steps": num_steps, **spec}
-    sampler: Sampler = build(spec, SAMPLERS, section="sampler")
+    sampler: Sampler = build(spec, SAMPLERS, section=section)
     return sampler
 
 

@@ -14,6 +14,7 @@ from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
 from hdiff.factory import DiffusionModel, build_model, build_supervision, required_levels
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.samplers.build import build_sampler
 from hdiff.training.losses import training_loss
 from hdiff.training.optimisation import Average, make_optimizer
 from hdiff.training.processes import make_accelerator
@@ -107,6 +108,8 @@ def build_training(recipe: Recipe) -> Training:
     data = RecipeData(recipe, prepared)
     corruption = data.corruption()
     model = _new_model(recipe, prepared, data, corruption)
+    if recipe.evaluation.sampler is not None:  # the run is evaluated with it: better said now
+        build_sampler(recipe.evaluation.sampler, num_steps=1, section="evaluation.sampler")
     model.supervision = supervision = build_supervision(recipe, data.class_table)
     targets = None if supervision is None else supervision.spec
     levels = required_levels(corruption, model)

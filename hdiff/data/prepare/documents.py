@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,9 @@ from hdiff.errors import DataError
 
 SHARD_CHARACTERS = 200_000
 """A shard is closed once it holds this many; a few seconds of parsing on one core."""
+
+_FEW = 64
+"""Texts that a split may get by their number where the share of hashes gives it none."""
 
 FIRST_SHARD_CHARACTERS = 100_000
 SHARDS_TO_GROW = 32
@@ -81,21 +85,11 @@ class Documents:
         held_out = None if selection.validation_source is not None else selection.validation_fraction
         notes: list[str] = []
         writers = _split(selection, held_out, folder, notes.append)
-        hashes = [edge for writer in writers.values() for edge in writer.hashes]
-        if (
-            held_out is not None
-            and not all(writer.hashes for writer in writers.values())
-            and len(set(hashes)) > 1
-        ):
-            # A small corpus: the text with the lowest hash is held out, or the one with the highest is not.
-            held_out = nextafter(min(hashes), 1.0) if not writers["validation"].hashes else max(hashes)
+        full = [writer for writer in writers.values() if writer.hashes]
+        if held_out is not None and len(full) == 1 and len(full[0].hashes) > 1:
+            held_out = _of_few(held_out, full[0])
             notes.clear()
             writers = _split(selection, held_out, folder, notes.append)
-            sizes = " and ".join(f"{writer.num_documents:,} for {split}" for split, writer in writers.items())
-            notes.append(
-                f"a validation fraction of {selection.validation_fraction} would leave a split empty: "
-                f"{sizes} are taken"
-            )
         _check_not_empty(selection, writers)
         documents = cls(
             digests={split: writer.digest.hexdigest() for split, writer in writers.items()},
@@ -187,14 +181,23 @@ def _split(
     return writers
 
 
+def _of_few(fraction: float, writer: _SplitWriter) -> float:
+    """The fraction that gives a small corpus, which has come into one split, as many texts of each as asked."""
+    number, hashes = writer.num_documents - writer.rejected.total(), writer.hashes
+    most = min(len(hashes) - 1, _FEW)
+    if fraction < 0.5:
+        return nextafter(hashes[min(max(1, round(fraction * number)), most) - 1], 1.0)
+    return hashes[-min(max(1, round((1 - fraction) * number)), most)]
+
+
 def _check_not_empty(selection: Selection, writers: dict[str, _SplitWriter]) -> None:
     empty = [split for split, writer in writers.items() if writer.num_documents == 0]
     if empty:
         total = sum(writer.num_documents for writer in writers.values())
+        why = "equal texts stay together" if total > 1 else "in a .txt file blank lines end documents"
         raise DataError(
             f"split '{empty[0]}' gets none of the {total} documents of {selection.source} "
-            f"(validation fraction {selection.validation_fraction}), as equal texts stay together; "
-            "give held-out text:",
+            f"(validation fraction {selection.validation_fraction}), as {why}; give held-out text:",
             "--validation SOURCE",
         )
 
@@ -207,8 +210,8 @@ class _SplitWriter:
         self.num_documents = 0
         self.num_characters = 0
         self.rejected: Counter[str] = Counter()
-        self.hashes: tuple[float, ...] = ()
-        """Lowest and highest hash of a text with a word."""
+        self.hashes: list[float] = []
+        """The lowest and highest hashes of texts with a word, each once, in order."""
         self.shards: list[Shard] = []
         self._split = split
         self._folder = folder
@@ -228,8 +231,7 @@ class _SplitWriter:
         elif not text:
             self.rejected[EMPTY] += 1
         elif has_a_word(text):
-            found = (*self.hashes, hash01(text))
-            self.hashes = (min(found), max(found))
+            self._keep(hash01(text))
         self.digest.update(line.encode())
         self._shard_digest.update(line.encode())
         self._documents += 1
@@ -243,6 +245,13 @@ class _SplitWriter:
             assert self._places is not None
             self._file.write(line)
             self._places.write(json.dumps(row.place) + "\n")
+
+    def _keep(self, found: float) -> None:
+        place = bisect_left(self.hashes, found)
+        if self.hashes[place : place + 1] != [found]:
+            self.hashes.insert(place, found)
+        if len(self.hashes) > 2 * _FEW:
+            del self.hashes[_FEW]
 
     def close(self) -> None:
         """Finishes the shard that is being written."""

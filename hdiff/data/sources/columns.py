@@ -35,7 +35,14 @@ def row_of(values: Any, text_column: str, *, place: str) -> Row:
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "a truth value", int: "a number", float: "a number", list: "a list"}
+    names: dict[type, str] = {
+        type(None): "null",
+        str: "a text",
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+    }
     return names.get(type(value), "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}")
 
 

@@ -28,6 +28,19 @@ _WIDE = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+_PACKED = (
+    (b"\x1f\x8b", "gzip, name it FILE.gz"),
+    (b"BZh", "bzip2, name it FILE.bz2"),
+    (b"\xfd7zXZ\0", "xz, name it FILE.xz"),
+    (b"(\xb5/\xfd", "zstd, name it FILE.zst"),
+    (b"PK\3\4", "a zip archive, unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive, unpack it"),
+    (b"%PDF-", "a PDF, convert it to text"),
+    (b"{\\rtf", "RTF, convert it to text"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file, convert it to text"),
+)
+"""What files that are called text are instead, and what to do."""
+
 _HEAD = 4_096
 _MAX_NULS = 0.1
 """Share of NUL bytes in the head of a file from which it is no text, but binary or UTF-16 without a mark."""
@@ -89,6 +102,9 @@ def _lines(path: Path) -> Iterator[_Line]:
     number = 0
     with open_decompressed(path) as file:
         head = file.peek(_HEAD)[:_HEAD]
+        for mark, found in _PACKED:
+            if head.startswith(mark):
+                raise DataError(f"{path} is {found}")
         wide = next((name for mark, name in _WIDE if head.startswith(mark)), None)
         if wide is not None or head.count(0) > _MAX_NULS * len(head):
             found = "binary or UTF-16 (NUL bytes)" if wide is None else wide

@@ -1,0 +1,112 @@
+"""Cases of remedies: data."""
+
+from __future__ import annotations
+
+import shlex
+
+from remedies.situations import (
+    LEVEL,
+    PREPARE,
+    RUN_OF,
+    SPANS,
+    Case,
+    T,
+    ablation,
+    copied,
+    trained_elsewhere,
+    written,
+)
+
+CASES = [
+    Case("hdiff/ablation/folder.py", RUN_OF, "report nowhere -q"),
+    Case(
+        "hdiff/ablation/folder.py",
+        "hdiff ablate ABLATION.yaml",
+        "report nowhere -q",
+        ablation("nowhere"),
+        number=1,
+    ),
+    Case("hdiff/ablation/folder.py", "hdiff ablate {}", "report TWO -q", ablation("two")),
+    Case(
+        "hdiff/data/token_stream.py",
+        LEVEL,
+        f"train RECIPE {T} {shlex.quote(SPANS)} data.path=PLAIN output=NEW -q",
+        after=f"train RECIPE {T} {shlex.quote(SPANS)} data.path=DATA output=NEW -q",
+    ),
+    Case(
+        "hdiff/ablation/checks.py",
+        LEVEL,
+        "ablate TWO -q",
+        ablation(
+            "two",
+            data="PLAIN",
+            corruption="corruption: {{kind: span_masking, level: phrase, "
+            "segmentation: parsed, lengths: corpus}}",
+        ),
+        after="ablate TWO data.path=DATA --plan -q",
+    ),
+    Case(
+        "hdiff/data/prepare/documents.py",
+        "--validation SOURCE",
+        "prepare ONE --out NEW --parser plain --levels sentence -q",
+        written("one.txt", "one document"),
+    ),
+    Case(
+        "hdiff/data/prepare/output_folder.py",
+        "--out FOLDER",
+        PREPARE.replace("NEW", "one.txt"),
+        written("one.txt", "x"),
+    ),
+    Case(
+        "hdiff/data/prepare/output_folder.py",
+        "--out FOLDER",
+        PREPARE.replace("NEW", "some"),
+        written("some/one.txt", "x"),
+    ),
+    Case(
+        "hdiff/data/prepare/request.py", "--out FOLDER", PREPARE.replace("NEW", "PLAIN").replace("300", "310")
+    ),
+    Case("hdiff/data/prepare/request.py", "--levels {}", PREPARE.replace("--levels sentence", "")),
+    Case(
+        "hdiff/data/prepare/request.py", "--parser spacy", PREPARE.replace("--levels sentence", ""), number=1
+    ),
+    Case("hdiff/data/prepare/run.py", "--out FOLDER", PREPARE.replace("NEW", "PLAIN") + " --plan"),
+    Case("hdiff/data/prepare/stages.py", "--plan", PREPARE + " --shard-index 0", after=PREPARE + " --plan"),
+    Case(
+        "hdiff/data/prepare/stages.py",
+        "--parser plain --levels sentence",
+        "prepare TEXT --out NEW --parser TREES --tokenizer train:300 -q",
+        written("trees.ptb", "(S (NN words))\n"),
+    ),
+    Case(
+        "hdiff/evaluation/run.py",
+        "hdiff prepare SOURCE --out DATA --tokenizer {}",
+        "eval TOKENS --data PLAIN -q",
+        after="eval TOKENS --data DATA -q",
+    ),
+    Case(
+        "hdiff/analysis/run.py",
+        "hdiff prepare SOURCE --out DATA --tokenizer {}",
+        "analyse PLAIN",
+        after="analyse DATA",
+    ),
+    Case(
+        "hdiff/diagnosis/held_out.py",
+        "--text FILE",
+        "diagnose RUN --prefixes 2 --masks 4 --pairs 2 -q",
+        lambda places, patch: (copied("run", "TOKENS")(places, patch), trained_elsewhere(places))[0],
+    ),
+    Case(
+        "hdiff/evaluation/bounds.py",
+        "hdiff train recipes/judge.yaml data.path=DATA output=JUDGE",
+        "eval OTHER --judge JUDGE -q",
+        after="eval OTHER --judge NEW_JUDGE -q",
+        fill={"DATA": "PLAIN", "JUDGE": "NEW_JUDGE"},
+    ),
+    Case(
+        "hdiff/commands/evaluate.py",
+        "--agreement",
+        "eval TOKENS --steps 1 --max-pairs 2 -q",
+    ),
+    Case("hdiff/evaluation/run.py", "--samples 32", "eval TOKENS --steps 1 --samples 0 --judge JUDGE -q"),
+]
