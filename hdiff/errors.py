@@ -46,8 +46,9 @@ class CheckpointError(UserError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint `; did you mean 'x'?`, or an empty string if nothing is near."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    by_lower_case = {each.casefold(): each for each in known}
+    close = get_close_matches(name.casefold(), by_lower_case, n=1)
+    return f"; did you mean '{by_lower_case[close[0]]}'?" if close else ""
 
 
 @contextmanager

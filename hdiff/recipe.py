@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +21,7 @@ from hdiff.strict_yaml import parse_yaml, read_yaml, shown, write_yaml
 from hdiff.value_types import expectation, spelled
 
 DOTTED_KEY = re.compile(r"[\w-]+(\.[\w-]+)*")
-_OWN_CLASS = re.compile(r"[\w.]+:[A-Z]\w")
+_OWN_CLASS = re.compile(r"[\w.]+:[A-Za-z_]\w")
 """A class of the user's, `module:Class`, which may lie beside the recipe."""
 
 
@@ -55,13 +56,16 @@ def patched_recipe(path: Path, patches: Iterable[tuple[str, Any, str]]) -> Recip
     Raises:
         RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
     """
-    path = installed(path)
+    path = installed(path, "recipe")
     values = read_yaml(path, what="recipe", remedy="those in recipes/")
+    if {"base", "variants"} <= values.keys():
+        raise RecipeError(f"{path} is an ablation, not a recipe; run:", f"hdiff ablate {quote(str(path))}")
     origins: dict[str, str] = {}
     for key, value, origin in patches:
         _assign(values, key.split("."), value, origin)
         origins[key] = origin
     if _OWN_CLASS.search(str(values)):
+        look_in(path.absolute().parent)
         look_in(path.resolve().parent)
     return resolve(values, where=str(path), origins=origins)
 
@@ -88,10 +92,27 @@ def naming_origin(where: str, overrides: Iterable[str]) -> Iterator[None]:
         raise type(error)(f"{origin}: {error.args[0]}", *error.remedies) from error
 
 
-def installed(path: Path) -> Path:
-    """The file, or the one of that name that comes with hdiff: `recipes/judge.yaml` works in every folder."""
-    if path.parts[:1] == ("recipes",) and not path.exists():
-        return Path(hdiff.recipes.__file__).parent.joinpath(*path.parts[1:])
+def installed(path: Path, what: str) -> Path:
+    """The file, or the one of that name that comes with hdiff: `recipes/judge.yaml` works in every folder.
+
+    Args:
+        path: The file that was named.
+        what: What it is, for the error.
+
+    Returns:
+        A file, or the path itself where there is none like it.
+
+    Raises:
+        RecipeError: If there is none, but one that may be meant comes with hdiff.
+    """
+    if path.exists():
+        return path
+    shipped = Path(hdiff.recipes.__file__).parent
+    if path.parts[:1] == ("recipes",) and (found := shipped.joinpath(*path.parts[1:])).is_file():
+        return found
+    names = {file.stem: file.relative_to(shipped) for file in sorted(shipped.rglob("*.yaml"), reverse=True)}
+    if path.stem in names:
+        raise RecipeError(f"no {what} {path}; did you mean 'recipes/{names[path.stem].as_posix()}'?")
     return path
 
 
@@ -233,6 +254,8 @@ def _problem(kind: type[BaseModel], location: Location, items: list[ErrorDetails
     dotted, first = ".".join(location) or whole, items[0]
     if first["type"] == "extra_forbidden":
         section = ".".join(location[:-1]) or whole
+        if location[-1] == "<<":
+            return f"no key '<<' in {section}: YAML 1.2 merges no sections; write the keys out"
         return f"no key '{location[-1]}' in {section}{nearest(location[-1], _keys(kind, location[:-1]))}"
     if first["type"] == "missing":
         return f"'{dotted}' is missing"

@@ -182,7 +182,7 @@ def parse_yaml(text: str, *, where: str, is_whole: bool = False) -> Any:
             )
         return None if node is None else json.loads(json.dumps(loader.construct_document(node)))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        first_line = " ".join(str(error).split())
+        first_line = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
         raise RecipeError(f"{where} is not valid YAML: {shown(first_line, 400)}") from error
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from error

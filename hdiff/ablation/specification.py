@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from hdiff.config import Recipe, Section
 from hdiff.errors import RecipeError, nearest
-from hdiff.recipe import DOTTED_KEY, differences, patched_recipe, read_override, validated
+from hdiff.recipe import DOTTED_KEY, differences, installed, patched_recipe, read_override, validated
 from hdiff.strict_yaml import read_yaml
 from hdiff.value_types import Folder, Seed, Text, plain_values
 
@@ -154,7 +154,7 @@ def load_ablation(path: str | Path, overrides: Iterable[str] = ()) -> Ablation:
         RecipeError: If the file, its base or its judge is missing or malformed, a key is unknown, two
             variants are the same, or a name cannot be one.
     """
-    path, overrides = Path(path), tuple(overrides)
+    path, overrides = installed(Path(path), "ablation"), tuple(overrides)
     spec = _read(path, overrides)
     _check_names(spec, path)
     base = path.parent / spec.base
@@ -195,6 +195,10 @@ def load_ablation(path: str | Path, overrides: Iterable[str] = ()) -> Ablation:
 
 def _read(path: Path, overrides: Iterable[str]) -> AblationFile:
     values = read_yaml(path, what="ablation", remedy="those in recipes/ablations/")
+    if "variants" not in values and {"data", "model", "train"} & values.keys():
+        raise RecipeError(
+            f"{path} is a recipe, not an ablation; run:", f"hdiff train {shlex.quote(str(path))}"
+        )
     origins = {}
     for override in overrides:
         key, value = read_override(override)

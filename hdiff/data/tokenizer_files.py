@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,12 @@ def read_backend(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
     folder = path if path.is_dir() else path.parent
     name = path.name if path.is_file() else None
     if not path.exists():
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(path)) and ".json" not in path.name:
+            raise DataError(
+                f"no tokenizer {path} here; give a file, a folder, train:N or words; one of the hub is "
+                f"downloaded before, into a folder to give:",
+                f"hf download {path} --include '*token*' --include 'vocab*' --local-dir FOLDER",
+            )
         raise DataError(f"no tokenizer {path}; give a file, a folder, train:N or words")
     config = _configuration(folder)
     backend = None

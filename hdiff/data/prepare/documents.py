@@ -182,7 +182,7 @@ def _split(
 
 
 def _of_few(fraction: float, writer: _SplitWriter) -> float:
-    """The fraction that gives a small corpus, which has come into one split, as many texts of each as asked."""
+    """The share that gives a small corpus, which has come into one split, as many texts of each as asked."""
     number, hashes = writer.num_documents - writer.rejected.total(), writer.hashes
     most = min(len(hashes) - 1, _FEW)
     if fraction < 0.5:

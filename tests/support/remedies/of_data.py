@@ -109,4 +109,13 @@ CASES = [
         "eval TOKENS --steps 1 --max-pairs 2 -q",
     ),
     Case("hdiff/evaluation/run.py", "--samples 32", "eval TOKENS --steps 1 --samples 0 --judge JUDGE -q"),
+    Case(
+        "hdiff/recipe.py", "hdiff ablate {}", "train TWO -q", ablation("two"), after="ablate TWO --table -q"
+    ),
+    Case(
+        "hdiff/ablation/specification.py",
+        "hdiff train {}",
+        "ablate RECIPE -q",
+        after="eval runs/baselines/token_masking --steps 1 -q",
+    ),
 ]

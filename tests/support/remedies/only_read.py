@@ -59,6 +59,10 @@ ONLY_READ = {
     ("hdiff/models/pretrained_checkpoint.py", INSTALL["transformers"]): "as in diagnosis/foreign_model.py",
     ("hdiff/models/pretrained_trunk.py", "--length {}"): "tests/models/test_pretrained_trunk.py",
     ("hdiff/sharing/folder.py", "--component {}"): "as in sharing/description.py",
+    (
+        "hdiff/data/tokenizer_files.py",
+        "hf download {} --include '*token*' --include 'vocab*' --local-dir FOLDER",
+    ): "needs the network",
     ("hdiff/sharing/hub.py", INSTALL["hub"]): "needs the network",
     ("hdiff/sharing/hub.py", "hf auth login"): "needs the network",
     ("hdiff/sharing/transformers_bridge.py", "hdiff prepare SOURCE --out DATA --tokenizer FILE"): "Python",
