@@ -66,7 +66,7 @@ REFUSED = {
         "own_h:Pair",
         "pip install own_absent",
     ),
-    "no such class": ({"own_i.py": PAIR}, "own_i:Pairs", "has no attribute 'Pairs' (found in"),
+    "no such class": ({"own_i.py": PAIR}, "own_i:Pairs", "own_i.py; did you mean 'Pair'?"),
     "a circle": (
         {"own_j.py": "from own_k import X\n", "own_k.py": "from own_j import Pair\nX = 1\n"},
         "own_j:Pair",
@@ -74,7 +74,7 @@ REFUSED = {
     ),
     "a syntax error": ({"own_l.py": "class Pair(\n"}, "own_l:Pair", "SyntaxError"),
     "an error of its own": ({"own_m.py": "1 / 0\n"}, "own_m:Pair", "ZeroDivisionError"),
-    "a name of Python's library": ({"random.py": PAIR}, "random:Pair", "has no attribute 'Pair' (found in"),
+    "a name of Python's library": ({"random.py": PAIR}, "random:Pair", "no class 'Pair' is in"),
 }
 
 
@@ -120,7 +120,7 @@ def test_the_installed_command_finds_it_too(folder: Path) -> None:
         env=environment,
         check=False,
     )
-    assert "has no attribute 'Absent'" in done.stderr
+    assert "no class 'Absent' is in" in done.stderr
 
 
 RAISING = """

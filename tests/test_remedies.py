@@ -163,7 +163,7 @@ def test_commands_options_keys_and_recipes_of_remedies_exist(remedy: str) -> Non
     options = {name for command in all_commands() for option in command.params for name in option.opts}
     for word in words:
         if word.startswith("--"):
-            assert word in options | {"--fsdp_version", "--model_args", "--local-dir"}
+            assert word in options | {"--fsdp_version", "--model_args", "--local-dir", "--include"}
         elif re.match(r"[a-z_.]+=", word):
             key = word.partition("=")[0].split(".")
             assert key[0] in Recipe.model_fields or key[0] == "run"
