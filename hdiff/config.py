@@ -176,13 +176,16 @@ class TrainConfig(Section):
         steps: Updates of the weights.
         batch_size: Rows per update and process, before accumulation.
         gradient_accumulation: Batches per update.
-        learning_rate: Peak rate of AdamW.
+        optimizer: `adamw`, or `muon`: Muon on matrices, with updates as long as those of AdamW, and AdamW on
+            the token table and the rest.
+        learning_rate: Peak rate.
         schedule: `cosine` to a tenth of the peak, or `constant`; both after the warmup.
         warmup_steps: Updates of linear warmup.
-        weight_decay: Weight decay of AdamW, on matrices only.
+        weight_decay: Weight decay, on matrices only.
         betas: Decay of the two averages that AdamW keeps.
         clip_norm: Largest gradient norm; a larger gradient is scaled down to it.
         ema_decay: Decay of the averaged weights, which are the ones evaluated; 0 turns averaging off.
+        compile: Whether torch.compile compiles the trunk; slower on CPUs at small sizes.
         mixed_precision: Precision of the products, as in Accelerate; on CPUs only where `hdiff doctor` finds
             bf16 fast.
         log_every: Updates between lines of metrics.jsonl.
@@ -201,6 +204,7 @@ class TrainConfig(Section):
     steps: Count = 1000
     batch_size: Count = 32
     gradient_accumulation: Count = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: Positive = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: Whole = 100
@@ -208,6 +212,7 @@ class TrainConfig(Section):
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     clip_norm: Positive = 1.0
     ema_decay: Fraction = 0.999
+    compile: Flag = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     log_every: Count = 20
     evaluate_every: Whole = 0

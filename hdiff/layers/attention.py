@@ -180,6 +180,20 @@ def select_backend(device: torch.device) -> str:
     return "xformers" if device.type == "cuda" and _xformers_ops() is not None else "torch"
 
 
+def documents_apart(ids: Tensor) -> DocumentMask:
+    """A mask of documents in the form that `attention` will ask for: a compiled trunk cannot make it.
+
+    Args:
+        ids: Document of each token, contiguous in a row, -1 at padding, long (B, L).
+
+    Returns:
+        The mask.
+    """
+    mask = DocumentMask(ids)
+    getattr(mask, "lengths" if select_backend(ids.device) == "xformers" else "visible")
+    return mask
+
+
 def explain_backend(device: torch.device) -> str:
     """Which backend `attention` picks for a device, and why; a sentence."""
     if select_backend(device) == "xformers":

@@ -18,7 +18,7 @@ from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
-from hdiff.layers.document_mask import DocumentMask
+from hdiff.layers.attention import documents_apart
 from hdiff.layers.trunk import Trunk
 from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.headed import Headed
@@ -128,7 +128,7 @@ class Denoiser(Headed):
         embedded = self._embed(x_t, types_t, flags)
         options: dict[str, Any] = {}
         if document_ids is not None:
-            token_mask, options = None, {"visible": DocumentMask(document_ids)}
+            token_mask, options = None, {"visible": documents_apart(document_ids)}
         if places is None:
             return _without_padding(self.trunk(embedded, token_mask, **options), token_mask)
         if not getattr(self.trunk, "gives_places", False):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from hdiff.config import Recipe, TrainConfig
 from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.errors import RecipeError
 from hdiff.factory import DiffusionModel, build_model, build_supervision, required_levels
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.samplers.build import build_sampler
@@ -116,12 +120,19 @@ def build_training(recipe: Recipe) -> Training:
     blocks = data.blocks("train", levels, targets=targets)
     rows = open_rows(recipe, prepared, blocks, levels=levels, targets=targets, accelerator=accelerator)
     average = Average(model, recipe.train.ema_decay)
+    if accelerator.is_fsdp2 and recipe.train.optimizer == "muon":
+        raise RecipeError(
+            "optimizer 'muon' needs whole matrices, and the weights are sharded; use", "train.optimizer=adamw"
+        )
     optimizer = make_optimizer(model, recipe.train)
     loss = training_loss(model, corruption)
     shard_layers(accelerator, model.trunk)
     loss, prepared_optimizer = accelerator.prepare(loss, optimizer)
     average.shard(model)
     average.to(accelerator.device)
+    if recipe.train.compile:
+        check_compiler(accelerator.device)
+        model.trunk.compile()
     skipped = SkippedSteps(
         Path(recipe.output),
         accelerator.process_index,
@@ -132,6 +143,15 @@ def build_training(recipe: Recipe) -> Training:
     has_average = bool(recipe.train.ema_decay)
     state = TrainingState(model, average, has_average, optimizer, rows, skipped, best, accelerator)
     return Training(recipe, prepared, data, corruption, blocks, loss, prepared_optimizer, state, accelerator)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuses to compile for a CPU where there is no compiler."""
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "g++", "clang++"))):
+        raise RecipeError(
+            "train.compile needs a C++ compiler, and there is no g++; install one, or use",
+            "train.compile=false",
+        )
 
 
 def _new_model(

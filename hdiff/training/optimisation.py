@@ -5,29 +5,44 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from hdiff.config import TrainConfig
+from hdiff.training.muon import MuonWithAdamW
 from hdiff.training.sharding import shard
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only (not on the token table, norms and biases)."""
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The recipe's optimiser, with weight decay on matrices only (not on the token table, norms, biases).
+
+    Args:
+        model: The model.
+        config: The recipe's `train` section.
+
+    Returns:
+        AdamW; or Muon on the matrices that have several rows and columns, and AdamW on the rest.
+    """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embedding" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embedding" in name]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
     # On a CPU one fused pass takes a third of the time. Elsewhere its step counts would be on the device.
     is_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=is_cpu or None)
+    options: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "fused": is_cpu or None}
+    if config.optimizer == "adamw":
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": others},
+        ]
+        return torch.optim.AdamW(groups, weight_decay=0.0, **options)
+    thin = [p for p in matrices if min(p.shape) == 1]
+    wide = [p for p in matrices if min(p.shape) > 1]
+    rest = [{"params": thin, "weight_decay": config.weight_decay}] if thin else []
+    return MuonWithAdamW(wide, [*rest, {"params": others}], weight_decay=config.weight_decay, **options)
 
 
 def rate_factor(step: int, config: TrainConfig) -> float:
