@@ -22,6 +22,7 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo
 from hdiff.samplers import AncestralSampler, BlockSampler, hidden_rows
 from hdiff.samplers.blocks import _BlockReader, steps_of_blocks
+from hdiff.samplers.choice import at
 
 VOCAB, LENGTH, WIDTH = 3, 4, 16
 STRINGS = torch.tensor(list(itertools.product(range(VOCAB), repeat=LENGTH)))
@@ -159,7 +160,12 @@ def test_kept_blocks_are_exact(generator: torch.Generator, monkeypatch: pytest.M
     reading, compared = _BlockReader.read, []
 
     def checked(
-        reader: _BlockReader, tokens: torch.Tensor, is_masked: torch.Tensor, active: torch.Tensor, step: int
+        reader: _BlockReader,
+        tokens: torch.Tensor,
+        is_masked: torch.Tensor,
+        active: torch.Tensor,
+        step: int,
+        places: torch.Tensor,
     ) -> torch.Tensor:
         hidden = reading(reader, tokens, is_masked, active, step)
         block = torch.arange(18) // 4
@@ -167,7 +173,7 @@ def test_kept_blocks_are_exact(generator: torch.Generator, monkeypatch: pytest.M
         exact = model.hidden(tokens, real)
         assert torch.allclose(hidden[at_hand], exact[at_hand], atol=1e-5)
         compared.append(int(at_hand.sum()))
-        return hidden
+        return at(hidden, places)
 
     monkeypatch.setattr(_BlockReader, "read", checked)
     BlockSampler(18).score(model, blocks(4), Batch(text, real), is_hidden=gaps, generator=generator)
