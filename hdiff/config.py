@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hdiff.value_types import (
+    AnswerEnd,
     Count,
     Flag,
     Folder,
@@ -102,6 +103,7 @@ class DataConfig(Section):
         cross_documents: Whether a token sees all tokens of its row; false: only those of its own document
             in the row. Bounds are then given where documents end (docs/train.md).
         train_tokens: Number of tokens of the training split to train on; None takes all.
+        drop_long: Whether documents with prompts that are longer than a row are left out, not refused.
         subset_seed: Seed that draws the documents of `train_tokens`; None takes the first ones. Larger
             subsets hold the smaller ones, and runs with other seeds see the same text.
     """
@@ -117,6 +119,7 @@ class DataConfig(Section):
     cross_documents: Flag = True
     train_tokens: Count | None = None
     subset_seed: Seed | None = None
+    drop_long: Flag = False
 
     def packing(self, split: str = "validation") -> dict[str, Any]:
         """The options of `PackedBlocks.build` for a split; only that of training is limited."""
@@ -271,6 +274,8 @@ class Recipe(Section):
         type_head: The same for the types that a corruption generates.
         planner: Arguments of `hdiff.models.planner.Planner` (`{}` for its defaults), which predicts spans
             for samplers; None for no planner.
+        length_head: Arguments of `hdiff.models.length_head.LengthHead` (`{}` for its defaults), which says
+            how many tokens an answer, or a gap of free length, has; None for no such head.
         supervision: `{kind: name, ...}` of `hdiff.supervision.SUPERVISIONS`, `labels` where no kind is given:
             what the trunk also predicts while it is trained; None for nothing.
         corruption: How text is noised, `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
@@ -287,7 +292,19 @@ class Recipe(Section):
     head: Component = Field(default_factory=lambda: {"kind": "product"})
     type_head: Component = Field(default_factory=lambda: {"kind": "product"})
     planner: Arguments | None = None
+    length_head: Arguments | None = None
     supervision: Arguments | None = None
     corruption: Component = Field(default_factory=lambda: {"kind": "token_masking"})
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def answer_end(self) -> AnswerEnd:
+        """How answers end, where the data has prompts: as the model can tell."""
+        if self.model.kind == "autoregressive":
+            return "token"
+        return "padding" if self.length_head is None else "length"
+
+    def packing(self, split: str = "validation", *, block_size: int | None = None) -> dict[str, Any]:
+        """The options of `PackedBlocks.build` for a split, with how answers begin and end."""
+        return {**self.data.packing(split), "answer_end": self.answer_end, "block_size": block_size}

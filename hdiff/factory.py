@@ -20,6 +20,7 @@ from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.block_denoiser import BlockDenoiser
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
+from hdiff.models.length_head import LengthHead
 from hdiff.models.planner import Planner
 from hdiff.models.pretrained_checkpoint import TokenTable, build_trunk, load_trunk
 from hdiff.models.uniform_denoiser import UniformDenoiser
@@ -83,7 +84,8 @@ def build_model(
         _check_sees_row(recipe, corruption)
         head: Head = build(spec, HEADS, section="head", vocab_size=vocab_size, width=config.width)
         if config.pretrained is not None or trunk_config is not None:
-            return _denoiser(recipe, _pretrained(recipe, head, corruption, trunk_config), head, corruption)
+            trunk = _pretrained(recipe, head, corruption, trunk_config)
+            return _with_length_head(recipe, _denoiser(recipe, trunk, head, corruption))
         trunk = Trunk(
             config.width,
             depth=config.depth,
@@ -92,7 +94,12 @@ def build_model(
             causal=config.kind == "autoregressive",
         )
         if config.kind == "denoiser":
-            return _denoiser(recipe, trunk, head, corruption)
+            return _with_length_head(recipe, _denoiser(recipe, trunk, head, corruption))
+        if recipe.length_head is not None:
+            raise RecipeError(
+                "model 'autoregressive' draws the end of a text as a token and has no length head; use",
+                "length_head=null",
+            )
         if recipe.planner is not None:
             raise RecipeError("model 'autoregressive' has no planner; use", "planner=null")
         if not isinstance(head, ProductHead):
@@ -191,6 +198,26 @@ def build_network(kind: str, trunk: Trunk, head: Head, options: Mapping[str, Any
         The network.
     """
     return NETWORKS[kind](trunk, head, **options)
+
+
+def _with_length_head(recipe: Recipe, model: DiffusionModel) -> DiffusionModel:
+    """The model with the length head that the recipe asks for; its weights have a seed of their own."""
+    if recipe.length_head is None:
+        return model
+    if not isinstance(model, Denoiser | BlockDenoiser):
+        raise RecipeError(
+            f"corruption '{recipe.corruption['kind']}' hides no tokens, so none can stand for an answer of "
+            f"unknown length; its answers end with end-of-text tokens, use",
+            "length_head=null",
+        )
+    given = {"width": recipe.model.width, "longest": recipe.data.sequence_length, **recipe.length_head}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, "length_head"))
+        head: LengthHead = build(
+            {"kind": "length_head", **given}, {"length_head": LengthHead}, section="length_head"
+        )
+    model.length_head = head
+    return model
 
 
 def _planner(recipe: Recipe) -> Planner | None:

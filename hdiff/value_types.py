@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
@@ -122,3 +122,8 @@ def spelled(value: object, length: int = 200) -> str:
     """A value as a file has it, cut to so many characters."""
     text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+AnswerEnd = Literal["length", "token", "padding"]
+"""How an answer to a prompt ends: a head gives its length, and the token behind it is given; one end-of-text
+token that is scored; or end-of-text tokens up to the end of the row, all of them scored."""

@@ -67,7 +67,8 @@ def analyse_run(run: RunFolder, *, weights: str | None = None, seed: int = 0) ->
         )
     is_exact = run.autoregressive is not None
     levels = () if is_exact else required_levels(run.corruption, run.model)
-    blocks = PackedBlocks.build(prepared, "validation", levels=levels, **run.recipe.data.packing())
+    packing = run.recipe.packing(block_size=None if is_exact else run.corruption.block_size)
+    blocks = PackedBlocks.build(prepared, "validation", levels=levels, **packing)
     wanted = max(1, NUM_TOKENS // blocks.sequence_length)
     rows = evaluation_rows(blocks, run.recipe.evaluation.model_copy(update={"blocks": wanted}))
     buckets = blocks.buckets or Buckets.of_histogram(prepared.manifest["salience_histogram"], DEFAULT_BUCKETS)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from hdiff.corruption import Corrupted, Corruption
+from hdiff.corruption import Corrupted, Corruption, corrupt_free
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 
@@ -85,6 +86,12 @@ def states(
             chosen = rows[first : first + at_once]
             batch = blocks.batch(chosen).to(device)
             t = torch.full((len(chosen),), time, device=device)
-            corrupted = corruption.corrupt(batch, t, generator=generator)
+            corrupted = corrupt_free(
+                batch, partial(_corrupted, corruption, t, generator), corruption.type_sizes
+            )
             place = torch.arange(first, first + len(chosen), device=device)
             yield State(place, time, batch, corrupted)
+
+
+def _corrupted(corruption: Corruption, t: Tensor, generator: torch.Generator, batch: Batch) -> Corrupted:
+    return corruption.corrupt(batch, t, generator=generator)

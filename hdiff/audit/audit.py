@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from hdiff.audit.answer_lengths import answer_lengths
 from hdiff.audit.blocks import (
     exact_posterior_of_blocks,
     frequency_in_blocks,
@@ -19,6 +20,7 @@ from hdiff.audit.blocks import (
 from hdiff.audit.checks import Check, Subject, exact_posterior, uniform_predictor
 from hdiff.audit.exact import NotUnderstood
 from hdiff.audit.frequencies import masking_frequency, sampler_distribution
+from hdiff.audit.given_tokens import given_tokens
 from hdiff.audit.language import AuditLanguage
 from hdiff.audit.memory import structure_leak
 from hdiff.audit.network import HeadSpec, bound_above_entropy, head_name, network_leak
@@ -69,7 +71,7 @@ class Family:
 
 _NOISE = Family(
     weights=(exact_noise,),
-    states=(),
+    states=(given_tokens,),
     laws=(noise_frequency, noise_sampler),
     networks=(noise_network,),
 )
@@ -77,13 +79,13 @@ _NOISE = Family(
 FAMILIES: dict[type[Corrupted], Family] = {
     Corrupted: Family(
         weights=(uniform_predictor, exact_posterior),
-        states=(structure_leak,),
+        states=(structure_leak, given_tokens),
         laws=(masking_frequency, sampler_distribution, rate_gradient),
         networks=(bound_above_entropy, network_leak),
     ),
     BlockCorrupted: Family(
         weights=(uniform_predictor, exact_posterior_of_blocks),
-        states=(leak_of_blocks,),
+        states=(leak_of_blocks, given_tokens),
         laws=(frequency_in_blocks, sampler_distribution),
         networks=(bound_above_entropy, network_leak_of_blocks),
     ),
@@ -194,7 +196,7 @@ def audit(
                 continue  # noise has no counts, and Gaussian noise no schedule that ends before 1
             subject = _subject(name, make(schedule, count), is_lexical=name.endswith("lexical"))
             checks += _run(subject, heads, with_states=isinstance(schedule, LinearSchedule))
-    return checks
+    return checks + answer_lengths()
 
 
 def _is_noise(name: str) -> bool:

@@ -195,13 +195,16 @@ def exact_posterior(subject: Subject) -> list[Check]:
     return [scores_exactly(subject, nats, best_bound(denoiser))]
 
 
-def scores_exactly(subject: Subject, nats: Callable[[], Tensor], expected: float) -> Check:
+def scores_exactly(
+    subject: Subject, nats: Callable[[], Tensor], expected: float, *, name: str = "exact_posterior"
+) -> Check:
     """Whether the exact posterior scores what it must, from as many rounds as show an error by a tenth.
 
     Args:
         subject: What is audited.
         nats: Draws a round: nats of some texts, float64 (B,).
         expected: Nats per text.
+        name: Name of the check.
 
     Returns:
         The check.
@@ -215,7 +218,7 @@ def scores_exactly(subject: Subject, nats: Callable[[], Tensor], expected: float
         if not tolerance >= 0.09 * expected:
             break
     passed = abs(mean - expected) <= tolerance < 0.1 * expected
-    return subject.check("exact_posterior", mean, expected, tolerance, passed)
+    return subject.check(name, mean, expected, tolerance, passed)
 
 
 def num_rows_of(subject: Subject) -> int:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from hdiff.commands.options import LARGEST, Quiet, say
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.sources.rejected import MAX_REJECTED
+from hdiff.errors import DataError
 
 
 def prepare(
@@ -51,6 +53,19 @@ def prepare(
         Path | None, typer.Option(help="Folder of parsed shards to use again for other data sets.")
     ] = None,
     text_column: Annotated[str, typer.Option(help="Column of the text in tables.")] = "text",
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows have prompts: columns (prompt and answer, or templates of columns) or chat (messages)."
+        ),
+    ] = None,
+    prompt_template: Annotated[
+        str | None, typer.Option(help="Prompt of a row: 'Question: {question}'; default: {prompt}.")
+    ] = None,
+    answer_template: Annotated[str | None, typer.Option(help="Answer of a row; default: {answer}.")] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(help="Jinja file that writes messages; default: that of the tokenizer.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most this many documents.", min=1, max=2**63 - 1)
     ] = None,
@@ -93,7 +108,9 @@ def prepare(
         "engine": engine,
         "timeout": timeout,
         "cache": cache,
-        "text_column": text_column,
+        "text_column": text_column
+        if (given := _prompts(prompts, prompt_template, answer_template, tokenizer, chat_template)) is None
+        else given,
         "limit": limit,
         "max_rejected": max_rejected,
         "progress": show,
@@ -111,6 +128,26 @@ def prepare(
     finally:
         display.close()
     say(f"{out}: {summary(manifest, out)}", err=False)
+
+
+def _prompts(
+    kind: str | None, prompt: str | None, answer: str | None, tokenizer: str, chat_template: Path | None
+) -> PromptFormat | None:
+    """Where prompts and answers are, if rows have any."""
+    if kind is not None:
+        return PromptFormat.of(
+            kind, prompt=prompt, answer=answer, tokenizer=tokenizer, chat_template=chat_template
+        )
+    for name, value in (
+        ("--prompt-template", prompt),
+        ("--answer-template", answer),
+        ("--chat-template", chat_template),
+    ):
+        if value is not None:
+            raise DataError(
+                f"{name} without prompts; say which kind rows have:", "--prompts columns", "--prompts chat"
+            )
+    return None
 
 
 def summary(manifest: dict[str, Any], out: Path) -> str:

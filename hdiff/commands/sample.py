@@ -26,7 +26,12 @@ from hdiff.commands.options import (
 
 def sample(
     run: Model,
-    num: Annotated[int, typer.Option(help="Samples.", max=1_000_000)] = 8,
+    num: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples; default: 8, and one answer to a prompt.", max=1_000_000, show_default=False
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -71,6 +76,14 @@ def sample(
     skeleton: Annotated[
         str | None, typer.Option(help="Labels of the spans and their tokens: 'NP:2 VP:3 PP:3'.")
     ] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text to answer, or to continue.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="File of prompts: .jsonl with the columns of the data set, or .txt, one a line."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens of an answer; default: what a row leaves.", max=LARGEST)
+    ] = None,
     trajectory: Annotated[
         Path | None, output_file("Also write a page that shows the filling step by step.")
     ] = None,
@@ -78,7 +91,8 @@ def sample(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw samples from a trained model: freely, around given words, or along given labels."""
+    """Draw samples from a trained model: freely, around given words, along given labels, or as answers."""
+    from hdiff.commands.answers import answers_of, print_answers, prompts_asked
     from hdiff.control.request import Request
     from hdiff.control.samples import controlled_samples
     from hdiff.files import write_atomically
@@ -99,15 +113,31 @@ def sample(
         tries=tries,
     )
     spec = None if sampler is None else sampler_spec(sampler)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    asked = prompts_asked(prompt, prompts, max_tokens, request, trajectory)
     loaded = load_model(run, components=component or ())
     say_if_unfinished(run)
+    if asked is not None:
+        answers = answers_of(
+            loaded,
+            asked,
+            1 if num is None else num,
+            max_tokens,
+            seed,
+            num_steps=steps,
+            sampler=spec,
+            sampling=sampling,
+        )
+        print_answers(answers, as_json=as_json)
+        return
+    num = 8 if num is None else num
     record = controlled_samples(
         loaded,
         request,
         num_samples=num,
         num_steps=steps,
         seed=seed,
-        sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+        sampling=sampling,
         sampler=spec,
         parser=None if is_shared(run) else optional_parser(loaded.record["data"]["parser"]),
     )

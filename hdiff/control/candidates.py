@@ -6,7 +6,7 @@ Dimensions: B rows, one per sample, L tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,6 +47,13 @@ class Controlled:
     scores: tuple[float | None, ...]
     samples: tuple[Samples, ...]
     pieces: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Controlled]) -> Controlled:
+        """Texts of several calls, one after another."""
+        return cls(
+            *(tuple(one for part in parts for one in getattr(part, field.name)) for field in fields(cls))
+        )
 
 
 def fill_best(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hdiff.control.candidates import Controlled, check_rows, fill_best
+from hdiff.control.candidates import Controlled, check_masked_units, check_rows, fill_best
+from hdiff.control.free_gaps import draw_lengths, fitting
 from hdiff.control.literal import Given, GivenText
-from hdiff.corruption.base import Corruption
+from hdiff.corruption.base import DEFAULT_STEPS, Corruption
 from hdiff.errors import DataError
 from hdiff.models.wrapped import unwrapped
 from hdiff.samplers import OnStep, Sampler
@@ -30,7 +31,8 @@ MAX_GAP = 1_000_000
 """Longest gap that can be asked for; rows of models are shorter."""
 
 _PIECE = re.compile(
-    r"\[\[|\[(?:(?P<kind>[a-z]+) )?(?P<shortest>[0-9]+)(?:-(?P<longest>[0-9]+))?\]|(?P<broken>\[)"
+    r"\[\[|\[(?:(?P<kind>[a-z]+) )?(?:(?P<free>\*)|(?P<shortest>[0-9]+)(?:-(?P<longest>[0-9]+))?)\]"
+    r"|(?P<broken>\[)"
 )
 
 
@@ -42,6 +44,7 @@ class Gap:
         shortest: Fewest tokens, at least 1.
         longest: Most tokens.
         kind: Level that the stretch is one unit of, for a model that tells them; None: any stretch.
+        is_free: Whether the length head of the model draws its length.
 
     Raises:
         DataError: If no length is possible, 0 is one, or one is above `MAX_GAP`.
@@ -50,6 +53,7 @@ class Gap:
     shortest: int
     longest: int
     kind: str | None = None
+    is_free: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.shortest <= self.longest:
@@ -75,6 +79,7 @@ class Pattern:
     def parse(cls, text: str, tokenizer: Tokenizer) -> Pattern:
         """Reads `The dog [4] in the [2-5].`: `[n]` is a gap of n tokens, `[a-b]` of a to b, `[[` a bracket.
 
+        `[*]` is a gap whose length the model draws, if it has a length head.
         `[phrase 3]` asks a model that tells kinds of units for a phrase (`span_masking`, `flagged: true`).
 
         White space around a gap stands in the result as it is written: write `[3] barked.` and `a ([2])` as
@@ -100,16 +105,19 @@ class Pattern:
             if match["broken"]:
                 raise DataError(
                     f"'{text[match.start() : match.start() + 12]}' is no gap; write [4] for 4 tokens, [2-5] "
-                    f"for 2 to 5, [phrase 3] for a phrase, [[ for a bracket"
+                    f"for 2 to 5, [*] for any number, [phrase 3] for a phrase, [[ for a bracket"
                 )
-            if match["shortest"] is None:
+            if match["shortest"] is None and match["free"] is None:
                 literal += "["
                 continue
             parts += _given(literal, tokenizer, is_inside=bool(parts), is_before_gap=True)
+            literal = ""
+            if match["free"]:
+                parts.append(Gap(1, 1, match["kind"], is_free=True))
+                continue
             shortest = _whole(match["shortest"])
             longest = _whole(match["longest"]) if match["longest"] else shortest
             parts.append(Gap(shortest, longest, match["kind"]))
-            literal = ""
         parts += _given(literal + text[position:], tokenizer, is_inside=bool(parts), is_before_gap=False)
         if not any(isinstance(part, Gap) for part in parts):
             raise DataError(f"'{text}' has no gap; write [4] where 4 tokens are to be filled")
@@ -128,8 +136,13 @@ class Pattern:
 
     @property
     def fewest_hidden(self) -> int:
-        """Tokens to fill if every gap is as short as it may be."""
-        return sum(gap.shortest for gap in self.gaps)
+        """Tokens to fill if every gap is as short as it may be; one of free length has steps by default."""
+        return sum(DEFAULT_STEPS if gap.is_free else gap.shortest for gap in self.gaps)
+
+    @property
+    def shortest_lengths(self) -> tuple[int, ...]:
+        """The least length of each gap."""
+        return tuple(gap.shortest for gap in self.gaps)
 
     @property
     def longest(self) -> int:
@@ -216,7 +229,8 @@ def infill(
     """Fills the gaps of a text; of several possible lengths the likeliest per token is kept.
 
     Nats are those of a bound on -log p(gaps | given text) of the sampler, divided by the tokens of the gaps
-    and one for the end. Bounds per token are compared, not probabilities of lengths.
+    and one for the end. Bounds per token are compared, not probabilities of lengths. A gap of free length
+    gets one from the length head of the model, another one for each text.
 
     Args:
         denoiser: The model.
@@ -238,6 +252,22 @@ def infill(
     if isinstance(pattern, str):
         pattern = Pattern.parse(pattern, tokenizer)
     check_rows(num_samples, pattern.longest, longest)
+    if any(gap.is_free for gap in pattern.gaps):
+        check_masked_units(corruption)
+        made = []
+        for _ in range(num_samples):
+            drawn = draw_lengths(
+                unwrapped(denoiser),
+                pattern,
+                sampler,
+                eos_id=tokenizer.eos_id,
+                longest=longest,
+                generator=generator,
+            )
+            filler = fitting(sampler, drawn.fewest_hidden)
+            given = (denoiser, corruption, tokenizer, filler, drawn)
+            made.append(infill(*given, longest=longest, generator=generator, on_step=on_step))
+        return Controlled.joined(made)
     ids = {"mask_id": unwrapped(denoiser).mask_id, "eos_id": tokenizer.eos_id}
     rows = [pattern.row(lengths, **ids) for lengths in pattern.lengths()]
     candidates = [torch.tensor([row] * num_samples) for row in rows]

@@ -5,6 +5,7 @@ from hdiff.corruption.block_masking import BlockCorrupted, BlockMasking
 from hdiff.corruption.cascade import Cascade, Stream
 from hdiff.corruption.corrupted import Corrupted
 from hdiff.corruption.gaussian import Gaussian
+from hdiff.corruption.given import Free, corrupt_free
 from hdiff.corruption.learned_rates import LearnedRates
 from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.rate_matched import RateMatched
@@ -37,6 +38,7 @@ __all__ = [
     "Cascade",
     "Corrupted",
     "Corruption",
+    "Free",
     "Gaussian",
     "LearnedRates",
     "MaskedUnits",
@@ -50,5 +52,6 @@ __all__ = [
     "TreeCascade",
     "UniformState",
     "UnitMasking",
+    "corrupt_free",
     "sample_times",
 ]

@@ -48,6 +48,7 @@ class Corruption(ABC):
         is_cascade: Whether types are generated beside the tokens, stream by stream.
         predicted: Which tokens its network predicts, for people.
         block_size: Tokens of a block, where blocks are filled one after another.
+        clean_level: Level of noise of a clean token, where the network is told one.
     """
 
     network: ClassVar[str] = "denoiser"
@@ -58,6 +59,7 @@ class Corruption(ABC):
     is_cascade: ClassVar[bool] = False
     predicted: ClassVar[str] = "hidden tokens, given the visible ones"
     block_size: int | None = None
+    clean_level: float = 0.0
 
     def __init__(self, *, mask_id: int | None = None, schedule: Schedule | None = None) -> None:
         self.mask_id = mask_id
@@ -289,6 +291,11 @@ class Corruption(ABC):
         if t.shape != batch.input_ids.shape[:1]:
             raise DataError(
                 f"t has shape {tuple(t.shape)}; give one time per row, ({batch.input_ids.shape[0]},)"
+            )
+        if batch.given is not None:
+            raise DataError(
+                "the batch has given tokens, which a corruption would hide; corrupt it with "
+                "hdiff.corruption.corrupt_free(batch, ...)"
             )
         ids = batch.input_ids
         is_outside = ((ids < 0) | (ids >= self.mask_id)) & batch.token_mask

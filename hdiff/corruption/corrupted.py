@@ -76,3 +76,7 @@ class Corrupted:
     def signal(self) -> float | None:
         """Share of the signal that is left, mean over tokens; None where tokens are hidden or replaced."""
         return None
+
+    def at_given(self, name: str) -> float:
+        """Value of a field at tokens that are given, where it is no token and no type."""
+        return 0.0

@@ -49,6 +49,9 @@ class GaussianCorrupted(Corrupted):
     def signal(self) -> float:
         return float(self.log_snr.sigmoid().mean())
 
+    def at_given(self, name: str) -> float:
+        return self.log_snr_ends[0] if name == "log_snr" else 0.0
+
 
 @final
 class Gaussian(Corruption):
@@ -108,6 +111,7 @@ class Gaussian(Corruption):
             )
         self.speeds = Speeds.of(k, level=level, k_inside=k_inside)
         self.log_snr_max, self.log_snr_min = float(log_snr_max), float(log_snr_min)
+        self.clean_level = self.log_snr_max
         self.embedding_width = embedding_width
 
     @property

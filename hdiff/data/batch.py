@@ -52,6 +52,8 @@ class Batch:
         document_ids: Document of each token, contiguous in a row, -1 at padding, long (B, L); None: nobody
             asked for documents to be kept apart.
         targets: Name -> what supervision predicts of each token, long (B, L); nothing else may read it.
+        given: Tokens of a prompt, which are never hidden and never scored, bool (B, L); None: none are.
+        answer_lengths: Tokens of each answer, its end not counted, long (B,); None without prompts.
     """
 
     input_ids: Tensor
@@ -63,6 +65,8 @@ class Batch:
     sample_ids: Tensor | None = None
     document_ids: Tensor | None = None
     targets: Mapping[str, Tensor] = field(default_factory=dict)
+    given: Tensor | None = None
+    answer_lengths: Tensor | None = None
 
     @classmethod
     def of(cls, input_ids: Tensor) -> Batch:
@@ -81,9 +85,19 @@ class Batch:
         return cls(input_ids=input_ids, token_mask=torch.ones_like(input_ids, dtype=torch.bool))
 
     @property
+    def free_mask(self) -> Tensor:
+        """Real tokens that are not given: those that are hidden and scored, bool (B, L)."""
+        return self.token_mask if self.given is None else self.token_mask & ~self.given
+
+    @property
     def num_tokens(self) -> Tensor:
-        """Real tokens in the batch, a scalar tensor."""
-        return self.token_mask.sum()
+        """Tokens that are scored, a scalar tensor."""
+        return self.free_mask.sum()
+
+    @property
+    def counted_tokens(self) -> Tensor:
+        """Tokens that nats are divided by, long (B,): of an answer its own and one end, however it ends."""
+        return self.token_mask.sum(1) if self.answer_lengths is None else self.answer_lengths + 1
 
     def units(self, level: str) -> Tensor:
         """Unit ids of one level.
@@ -170,6 +184,8 @@ class Batch:
             sample_ids=move(self.sample_ids),
             document_ids=move(self.document_ids),
             targets={name: values.to(device, non_blocking=True) for name, values in self.targets.items()},
+            given=move(self.given),
+            answer_lengths=move(self.answer_lengths),
         )
 
 

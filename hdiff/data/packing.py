@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from hdiff.data.batch import Batch
+from hdiff.data.prompt_rows import PromptRows
 from hdiff.data.token_stream import TokenStream, label_order, needed_levels
 from hdiff.data.token_targets import TargetSpec, TokenTargets
 from hdiff.errors import DataError
 from hdiff.parsers.buckets import Buckets
+from hdiff.value_types import AnswerEnd
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
@@ -39,6 +41,7 @@ class PackedBlocks:
         eos_id: Separator between documents, also the padding.
         document_starts: Whether a document begins at each token, bool (N,); None: batches do not tell.
         targets: Name -> what supervision predicts of each token, int16 (N,).
+        prompts: Which tokens are given, and where answers end; None for texts without prompts.
     """
 
     tokens: NDArray[np.int32]
@@ -51,6 +54,7 @@ class PackedBlocks:
     buckets: Buckets | None = None
     document_starts: NDArray[np.bool_] | None = None
     targets: Mapping[str, NDArray[np.int16]] = field(default_factory=dict)
+    prompts: PromptRows | None = None
 
     @classmethod
     def build(
@@ -68,6 +72,9 @@ class PackedBlocks:
         train_tokens: int | None = None,
         subset_seed: int | None = None,
         targets: TargetSpec | None = None,
+        answer_end: AnswerEnd = "padding",
+        drop_long: bool = False,
+        block_size: int | None = None,
     ) -> PackedBlocks:
         """Packs a split of a prepared data set.
 
@@ -86,25 +93,29 @@ class PackedBlocks:
             train_tokens: Packs so many tokens and no others; None packs all.
             subset_seed: Draws the documents that they are of; None takes the first ones.
             targets: What supervision predicts of each token; None for nothing.
+            answer_end: How answers to prompts end.
+            drop_long: Whether documents with prompts that are longer than a row are left out.
+            block_size: Tokens of a block, with which answers to prompts begin; None: without blocks.
 
         Returns:
             The rows.
 
         Raises:
             DataError: If a level or what a target needs was not kept, the split has no text or fewer tokens
-                than asked for, the length is below 1, or salience has too few different values for so many
+                than asked for, a document with a prompt is longer than a row, the length is below 1, or
+                salience has too few different values for so many
                 buckets.
         """
         if sequence_length < 1:
             raise DataError(f"sequence length is {sequence_length} tokens, expected at least 1")
         levels = needed_levels(prepared, levels)
-        rows = prepared.split(split)
+        rows, has_prompts = prepared.split(split), prepared.prompts is not None
         if not rows.lengths("input_ids").sum():
             raise DataError(f"the {split} split has no token; prepare more text")
         stream = TokenStream.of_rows(
             rows,
             prepared.tokenizer,
-            separator=separator,
+            separator=separator or has_prompts,
             levels=levels,
             max_unit_tokens=max_unit_tokens,
             label_numbers=label_order(prepared) if levels else np.empty(0, dtype=np.int16),
@@ -112,6 +123,12 @@ class PackedBlocks:
             targets=None if targets is None else TokenTargets(prepared, targets),
             labels=prepared.manifest["labels"],
         )
+        if train_tokens is not None and has_prompts:
+            raise DataError(
+                f"data.train_tokens is {train_tokens:,}, and {prepared.path} has prompts, whose answers are "
+                f"not cut; limit its documents when they are prepared:",
+                "hdiff prepare SOURCE --out DATA --prompts columns --limit 1000",
+            )
         if train_tokens is not None:
             if train_tokens > len(stream):
                 raise DataError(
@@ -120,6 +137,17 @@ class PackedBlocks:
                     f"data.train_tokens={len(stream)}",
                 )
             stream = stream.subset(train_tokens, seed=subset_seed)
+        prompts = None
+        if has_prompts:
+            prompts = PromptRows.of_stream(
+                stream,
+                eos_id=prepared.tokenizer.eos_id,
+                sequence_length=sequence_length,
+                answer_end=answer_end,
+                drop_long=drop_long,
+                block_size=block_size,
+            )
+            stream = prompts.stream
         return cls(
             stream.tokens,
             stream.salience,
@@ -131,6 +159,7 @@ class PackedBlocks:
             _buckets(prepared, salience_buckets, lexical=lexical_salience),
             None if cross_documents else stream.document_starts,
             stream.targets,
+            prompts,
         )
 
     def of_stream(self, stream: TokenStream) -> PackedBlocks:
@@ -157,8 +186,16 @@ class PackedBlocks:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the split N, separators included."""
-        return len(self.tokens)
+        """Tokens of the split N, separators included, padding behind answers not."""
+        return len(self.tokens) if self.prompts is None else int(self.prompts.is_real.sum())
+
+    def full(self, row: int) -> bool:
+        """Whether a row has no padding."""
+        end = (row + 1) * self.sequence_length
+        is_real = None if self.prompts is None else self.prompts.is_real
+        return end <= len(self.tokens) and (
+            is_real is None or bool(is_real[end - self.sequence_length : end].all())
+        )
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Some rows as a batch.
@@ -173,6 +210,11 @@ class PackedBlocks:
         places = rows[:, None] * self.sequence_length + np.arange(self.sequence_length)  # (B, L)
         real = places < len(self.tokens)
         places = np.minimum(places, len(self.tokens) - 1)
+        given = answer_lengths = None
+        if self.prompts is not None:
+            real = real & self.prompts.is_real[places]
+            given = torch.from_numpy(self.prompts.is_given[places] & real)
+            answer_lengths = torch.from_numpy(self.prompts.answer_lengths[rows])
         unit_ids = {}
         for level, flags in self.unit_starts.items():
             begins = flags[places] | ~real
@@ -202,6 +244,8 @@ class PackedBlocks:
                 name: torch.from_numpy(np.where(real, values[places], 0).astype(np.int64))
                 for name, values in self.targets.items()
             },
+            given=given,
+            answer_lengths=answer_lengths,
         )
 
     def unit_length_histogram(self, level: str) -> list[float]:
@@ -217,6 +261,8 @@ class PackedBlocks:
             return [1.0]
         starts = np.flatnonzero(self.unit_starts[level])
         lengths = np.diff(np.append(starts, len(self.tokens)))
+        if self.prompts is not None:  # of answers alone
+            lengths = lengths[~self.prompts.is_given[starts] & (self.tokens[starts] != self.eos_id)]
         counts = np.bincount(lengths)[1:]
         return [float(share) for share in counts / counts.sum()]
 

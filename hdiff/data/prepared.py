@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hdiff.data.manifest import FORMAT_VERSION, SALIENCE_FILE, TOKEN_SALIENCE_FILE, read_manifest
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.files import file_sha256
@@ -85,6 +86,12 @@ class PreparedData:
         levels = ",".join(kept for kept in LEVELS if kept == level or kept in self.manifest["levels"])
         words = ("hdiff", "prepare", str(self.manifest["source"]), "--parser", spec, "--levels", levels)
         return f"{shlex.join((*words, '--tokenizer', str(self.path)))} --out DATA"
+
+    @property
+    def prompts(self) -> PromptFormat | None:
+        """Where prompts and answers of its documents are from; None for texts without prompts."""
+        found = self.manifest.get("prompts")
+        return None if found is None else PromptFormat.from_dict(found)
 
     @property
     def salience(self) -> Salience:

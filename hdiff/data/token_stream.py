@@ -143,14 +143,29 @@ class TokenStream:
             order = np.argsort([derive_seed(seed, "subset", int(document)) for document in order])
         lengths = np.diff(np.append(begins, len(self)))[order]
         inside = np.arange(len(self)) - np.repeat(lengths.cumsum() - lengths, lengths)
-        taken = (np.repeat(begins[order], lengths) + inside)[:num_tokens]
+        return self.taken((np.repeat(begins[order], lengths) + inside)[:num_tokens])
+
+    def taken(self, places: NDArray[np.int64], *, rows: int | None = None) -> TokenStream:
+        """Tokens in another order.
+
+        Args:
+            places: Which token stands at each place.
+            rows: Rows of one length that they make up, a document each; None: documents begin where they did.
+
+        Returns:
+            The tokens.
+        """
+        document_starts = self.document_starts[places]
+        if rows is not None:
+            document_starts = np.zeros_like(document_starts)
+            document_starts[:: len(places) // rows] = True
         return TokenStream(
-            self.tokens[taken],
-            self.salience[taken],
-            {level: flags[taken] for level, flags in self.unit_starts.items()},
-            {level: labels[taken] for level, labels in self.labels.items()},
-            self.document_starts[taken],
-            {name: values[taken] for name, values in self.targets.items()},
+            self.tokens[places],
+            self.salience[places],
+            {level: flags[places] for level, flags in self.unit_starts.items()},
+            {level: labels[places] for level, labels in self.labels.items()},
+            document_starts,
+            {name: values[places] for name, values in self.targets.items()},
         )
 
 

@@ -6,6 +6,7 @@ The mask is not in it: models add mask_id = vocab_size.
 from __future__ import annotations
 
 import codecs
+import copy
 import hashlib
 import json
 import re
@@ -169,6 +170,17 @@ class Tokenizer:
             ids += part_ids
             offsets += [(first + left, first + right) for left, right in part_offsets]
         return ids, offsets
+
+    def encode_marked(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """As `encode`, of what a chat template has written: special tokens in it are meant as such."""
+        encoding = self._marking.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    @cached_property
+    def _marking(self) -> tokenizers.Tokenizer:
+        backend = copy.deepcopy(self.backend)
+        backend.encode_special_tokens = False
+        return backend
 
     def encode_inside(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Tokens of a text that stands after another one: without the space that may be put before a text.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hdiff.config import EvaluationConfig
-from hdiff.corruption import Corrupted, Corruption, MaskedUnits, sample_times
+from hdiff.corruption import Corrupted, Corruption, MaskedUnits, corrupt_free, sample_times
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
@@ -25,6 +25,7 @@ from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.models.wrapped import unwrapped
 from hdiff.objectives import nelbo, t_step_corrupted
+from hdiff.objectives.length import answer_length_nats
 from hdiff.samplers import Sampler, Samples, hidden_rows
 from hdiff.seeds import derive_seed
 
@@ -58,7 +59,7 @@ def evaluation_rows(blocks: PackedBlocks, config: EvaluationConfig) -> list[int]
 
 def full_rows(blocks: PackedBlocks, rows: Sequence[int]) -> list[int]:
     """Those of some rows that have no padding: all but the last of a split may be."""
-    return [row for row in rows if (row + 1) * blocks.sequence_length <= blocks.num_tokens]
+    return [row for row in rows if blocks.full(row)]
 
 
 @torch.no_grad()
@@ -86,7 +87,10 @@ def evaluate_bound(
     """
 
     def state(batch: Batch, generator: torch.Generator) -> Corrupted:
-        return corruption.corrupt(batch, sample_times(batch, generator=generator), generator=generator)
+        t = sample_times(batch, generator=generator)
+        return corrupt_free(
+            batch, lambda free: corruption.corrupt(free, t, generator=generator), corruption.type_sizes
+        )
 
     return _average(denoiser, blocks, config, state, seed=derive_seed(seed, "bound"))
 
@@ -117,7 +121,10 @@ def evaluate_t_step(
 
     def state(batch: Batch, generator: torch.Generator) -> Corrupted:
         u = 1 - sample_times(batch, generator=generator)
-        return t_step_corrupted(batch, units, u, num_steps=num_steps, generator=generator)
+        return corrupt_free(
+            batch,
+            lambda free: t_step_corrupted(free, units, u, num_steps=num_steps, generator=generator),
+        )
 
     return _average(denoiser, blocks, config, state, seed=derive_seed(seed, "t_step", num_steps))
 
@@ -138,21 +145,23 @@ def _average(
     nats = torch.zeros(len(rows), dtype=torch.float64)
     num_tokens = torch.zeros(len(rows), dtype=torch.float64)
     baselines = [math.log(denoiser.vocab_size)]
-    words, structure, seen = 0.0, 0.0, 0
+    words, structure, seen, counted = 0.0, 0.0, 0, 0
     for _ in range(config.draws):
         for first in range(0, len(rows), config.batch_size):
             chosen = slice(first, first + config.batch_size)
             batch = blocks.batch(rows[chosen]).to(device)
             corrupted = state(batch, generator)
             loss = nelbo(denoiser(corrupted), batch, corrupted, baselines=baselines)
-            nats[chosen] += loss.nats.double().cpu() / config.draws
-            num_tokens[chosen] = loss.num_tokens.double().cpu()
+            paid = loss.nats + answer_length_nats(denoiser, batch)
+            nats[chosen] += paid.double().cpu() / config.draws
+            num_tokens[chosen] = batch.counted_tokens.double().cpu()
             structure += float(loss.structure.sum())
             words += float((loss.nats - loss.structure).sum())
             seen += int(loss.num_tokens.sum())
+            counted += int(batch.counted_tokens.sum())
             num_streams = len(corrupted.type_terms)
             baselines = [words / seen, *[structure / seen / max(1, num_streams)] * num_streams]
-    return ratio_estimate(nats, num_tokens, structure=structure / seen)
+    return ratio_estimate(nats, num_tokens, structure=structure / counted)
 
 
 @torch.no_grad()
@@ -173,7 +182,7 @@ def evaluate_exact(model: Autoregressive, blocks: PackedBlocks, config: Evaluati
     for first in range(0, len(rows), config.batch_size):
         batch = blocks.batch(rows[first : first + config.batch_size]).to(model.head.embedding.weight.device)
         nats.append(-model(batch).double().sum(1).cpu())
-        tokens.append(batch.token_mask.sum(1).double().cpu())
+        tokens.append(batch.counted_tokens.double().cpu())
     return ratio_estimate(torch.cat(nats), torch.cat(tokens))
 
 

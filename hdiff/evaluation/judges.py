@@ -53,7 +53,7 @@ class Judges:
         """
         ngram = None
         if prepared is not None:
-            blocks = PackedBlocks.build(prepared, "train", **run.recipe.data.packing("train"))
+            blocks = PackedBlocks.build(prepared, "train", **run.recipe.packing("train"))
             length = run.recipe.data.sequence_length
             rows = blocks.tokens[: NGRAM_TOKENS // length * length].tolist()
             rows = [rows[first : first + length] for first in range(0, len(rows), length)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.data.prompt_rows import PromptRows
 from hdiff.data.sources.builtin import PHRASES
 from hdiff.errors import DataError
 from hdiff.evaluation.bounds import (
@@ -89,10 +90,11 @@ def evaluate_run(
     if run.autoregressive is not None:
         if judging is not None:
             raise DataError(f"{judging} judges samples, and an autoregressive model draws none; leave it out")
-        exact = evaluate_exact(run.autoregressive, _blocks(run, prepared, ()), config)
+        blocks = _blocks(run, prepared, ())
+        exact = evaluate_exact(run.autoregressive, blocks, config)
         return {
             "step": run.step,
-            "bound": _bound_entry("exact", exact, False, run),
+            "bound": _bound_entry("exact", exact, False, run, blocks.prompts),
             "t_step": {},
             "t_step_stderr": {},
             "quality": {},
@@ -117,16 +119,20 @@ def evaluate_run(
         raise DataError(
             f"{judging} judges samples, and none are drawn with T = {left_out}; give other --steps"
         )
+    if judging is not None and blocks.prompts is not None:
+        raise DataError(f"{judging} judges samples, and answers to prompts are none; leave it out")
     judges = None
-    if config.samples and wanted:  # before the work: a judge may be missing or not fit
+    if (
+        config.samples and wanted and blocks.prompts is None
+    ):  # before the work: a judge may be missing or not fit
         judges = Judges.load(run, judge or config.judge, prepared if outside_judges else None)
     samplers = {num_steps: build_sampler(spec, num_steps=num_steps) for num_steps in wanted}
-    stages = _Stages(progress, total=1 + len(wanted) * (2 if config.samples else 1))
+    stages = _Stages(progress, total=1 + len(wanted) * (1 if judges is None else 2))
     bound = evaluate_bound(run.denoiser, blocks, corruption, config, seed=seed)
     stages.done("bound")
     result: dict[str, Any] = {
         "step": run.step,
-        "bound": _bound_entry("nelbo", bound, corruption.conditional_on_structure, run),
+        "bound": _bound_entry("nelbo", bound, corruption.conditional_on_structure, run, blocks.prompts),
         "t_step": {},
         "t_step_stderr": {},
         "quality": {},
@@ -217,7 +223,9 @@ def _quality(
     return found
 
 
-def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) -> dict[str, Any]:
+def _bound_entry(
+    kind: str, estimate: Any, conditional: bool, run: RunFolder, prompts: PromptRows | None
+) -> dict[str, Any]:
     return {
         "kind": kind,
         "nats_per_token": estimate.nats_per_token,
@@ -225,12 +233,15 @@ def _bound_entry(kind: str, estimate: Any, conditional: bool, run: RunFolder) ->
         "structure_nats_per_token": estimate.structure,
         "tokens": estimate.tokens,
         "conditional_on_structure": conditional,
+        **({} if prompts is None else {"given": "prompt"}),
         "uniform_nats_per_token": math.log(run.tokenizer.vocab_size),
     }
 
 
 def _blocks(run: RunFolder, prepared: PreparedData, levels: Sequence[str]) -> PackedBlocks:
-    return PackedBlocks.build(prepared, "validation", levels=levels, **run.recipe.data.packing())
+    block_size = None if run.autoregressive is not None else run.corruption.block_size
+    packing = run.recipe.packing(block_size=block_size)
+    return PackedBlocks.build(prepared, "validation", levels=levels, **packing)
 
 
 class _Stages:

@@ -5,16 +5,21 @@ Dimensions: B batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 
 from hdiff.config import EvaluationConfig
-from hdiff.corruption import Corruption
+from hdiff.corruption import Corruption, Free
+from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.errors import DataError
 from hdiff.evaluation.bounds import Estimate, evaluation_rows, full_rows, ratio_estimate
 from hdiff.factory import DiffusionModel
+from hdiff.models.beside_given import BesideGiven
 from hdiff.models.wrapped import unwrapped
-from hdiff.samplers import Sampler
+from hdiff.objectives.length import answer_length_nats
+from hdiff.samplers import Sampler, Score
 
 
 @torch.no_grad()
@@ -50,7 +55,9 @@ def evaluate_sampler(
     device = denoiser.head.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     rows = evaluation_rows(blocks, config)
-    if not sampler.scores_padding:
+    if blocks.prompts is not None:
+        rows.sort(key=blocks.prompts.num_free)  # rows of one length, together
+    elif not sampler.scores_padding:
         rows = full_rows(blocks, rows)
     if not rows:
         raise DataError("no held-out row is full; prepare more text or lower data.sequence_length")
@@ -59,14 +66,39 @@ def evaluate_sampler(
     tokens = torch.zeros_like(nats)
     structure, calls = 0.0, 0.0
     for _ in range(draws):
-        for first in range(0, len(rows), config.batch_size):
-            chosen = slice(first, first + config.batch_size)
+        for chosen in _batches(blocks, rows, config.batch_size):
             batch = blocks.batch(rows[chosen]).to(device)
-            score = sampler.score(denoiser, corruption, batch, generator=generator)
-            nats[chosen] += score.nats.cpu() / draws
-            tokens[chosen] = batch.token_mask.sum(1).double().cpu()
+            score = _score(denoiser, corruption, batch, sampler, generator)
+            nats[chosen] += (score.nats + answer_length_nats(denoiser, batch)).cpu() / draws
+            tokens[chosen] = batch.counted_tokens.double().cpu()
             calls += float(score.calls.sum()) / draws
             if score.structure is not None:
                 structure += float(score.structure.sum()) / draws
     estimate = ratio_estimate(nats, tokens, structure=structure / float(tokens.sum()))
     return estimate, calls / len(rows)
+
+
+def _batches(blocks: PackedBlocks, rows: Sequence[int], size: int) -> Iterator[slice]:
+    """Rows that are scored together: answers of one length, as samplers draw them."""
+    prompts = blocks.prompts
+    first = 0
+    while first < len(rows):
+        end = min(first + size, len(rows))
+        if prompts is not None:
+            while prompts.num_free(rows[end - 1]) != prompts.num_free(rows[first]):
+                end -= 1
+        yield slice(first, end)
+        first = end
+
+
+def _score(
+    denoiser: DiffusionModel,
+    corruption: Corruption,
+    batch: Batch,
+    sampler: Sampler,
+    generator: torch.Generator,
+) -> Score:
+    if batch.given is None:
+        return sampler.score(denoiser, corruption, batch, generator=generator)
+    free = Free.of(batch)
+    return sampler.score(BesideGiven(denoiser, free, corruption), corruption, free.batch, generator=generator)

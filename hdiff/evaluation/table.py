@@ -21,15 +21,17 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     if not console.is_terminal:
         console.width = 170  # a pipe or a file has no width of its own; wrapped figures are unreadable
     bound = result["bound"]
+    what = "-log p(answer | prompt)" if bound.get("given") == "prompt" else "-log p(x_0)"
     if bound["kind"] == "exact":
-        meaning = "exact -log p(x_0)"
+        meaning = f"exact {what}"
     elif bound["conditional_on_structure"]:
-        meaning = "bound on -log p(x_0 | structure): NOT comparable with -log p(x_0)"
+        given = what[:-1] + (", " if "|" in what else " | ")
+        meaning = f"bound on {given}structure): NOT comparable with {what}"
     elif bound["structure_nats_per_token"]:
         paid = f"{bound['structure_nats_per_token']:.4f} of it pay for types or speeds"
-        meaning = f"upper bound on -log p(x_0); {paid}"
+        meaning = f"upper bound on {what}; {paid}"
     else:
-        meaning = "upper bound on -log p(x_0)"
+        meaning = f"upper bound on {what}"
     perplexity = f", {words}," if (words := perplexity_text(bound)) else ""
     console.print(
         f"{title}, step {result['step']:,}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token"

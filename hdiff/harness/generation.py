@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from hdiff.control.answers import Answering, Question
 from hdiff.control.literal import Given
 from hdiff.control.pattern import Gap, Pattern, infill
 from hdiff.corruption import Corruption
 from hdiff.corruption.base import DEFAULT_STEPS
 from hdiff.data.tokenizer import Tokenizer
+from hdiff.errors import DataError
 from hdiff.harness.arguments import GenerationArguments
 from hdiff.heads.sampling import GREEDY, Sampling
 from hdiff.samplers import AncestralSampler
@@ -91,6 +93,63 @@ class Writer:
         given, _ = self.tokenizer.encode(context.rstrip())
         num_kept = min(len(given), max(self.max_tokens // 2, self.max_tokens - wanted))
         return given, num_kept, min(wanted, self.max_tokens - num_kept)
+
+
+@dataclass(frozen=True)
+class AnswerWriter:
+    """Answers contexts with a model that says where an answer ends.
+
+    Args:
+        answering: What answers.
+        seed: Seed; every context has noise of its own.
+    """
+
+    answering: Answering
+    seed: int = 0
+
+    def __call__(self, context: str, arguments: GenerationArguments) -> str:
+        """Answers a context, up to a stop text.
+
+        A context that leaves less than half a row loses its beginning.
+
+        Args:
+            context: The context.
+            arguments: What the task asks for.
+
+        Returns:
+            The answer.
+
+        Raises:
+            DataError: If gaps are asked of a model that answers prompts.
+        """
+        if arguments.infill:
+            raise DataError("infill: true is for models of masked units without prompts; leave it out")
+        question = self._question(context, arguments)
+        answering = replace(self.answering, sampling=_sampling(arguments))
+        device = answering.model.head.embedding.weight.device
+        generator = torch.Generator(device).manual_seed(derive_seed(self.seed, "generate", context))
+        (answer,) = answering.answer([question], generator=generator)
+        return _until(answer.text, arguments.until or ())
+
+    def is_cut(self, context: str, arguments: GenerationArguments) -> bool:
+        """Whether a row has no room for the whole context; an answer shorter than `max_gen_toks` is none."""
+        kept = len(self._question(context, arguments).tokens)
+        return kept < len(self.answering.encode(self._stripped(context)))
+
+    def _stripped(self, context: str) -> str:
+        prompts = self.answering.prompts
+        return context if prompts is not None and prompts.is_marked else context.strip()
+
+    def _question(self, context: str, arguments: GenerationArguments) -> Question:
+        tokens = self.answering.encode(self._stripped(context))
+        kept = min(len(tokens), self.answering.sequence_length // 2)
+        while kept < len(tokens) and self.answering.room(kept + 1) >= arguments.max_gen_toks:
+            kept += 1
+        if self.answering.room(len(tokens)) >= self.answering.sequence_length // 2:
+            kept = len(tokens)
+        return Question(
+            tuple(tokens[len(tokens) - kept :]), min(arguments.max_gen_toks, self.answering.room(kept))
+        )
 
 
 def _sampling(arguments: GenerationArguments) -> Sampling:

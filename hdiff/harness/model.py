@@ -12,10 +12,13 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import simple_parse_args_string
 
+from hdiff.control.answers import Answering
+from hdiff.data.sources.chat_template import ChatTemplate
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.errors import DataError
 from hdiff.evaluation.continuations import ContinuationScorer
 from hdiff.harness.arguments import GenerationArguments, ModelArguments, checked
-from hdiff.harness.generation import Writer
+from hdiff.harness.generation import AnswerWriter, Writer
 from hdiff.harness.rows import rows_of
 from hdiff.sharing import PretrainedModel
 
@@ -23,7 +26,10 @@ NUM_ENDS = 2
 """A row is an end-of-text token, the text, and another one."""
 
 _AUTO_BATCH = 64
-_NO_CHAT = "hdiff's models have no chat template; leave --apply_chat_template out"
+_NO_CHAT = (
+    "this model was not trained on messages and has no chat template; leave --apply_chat_template out, or "
+    "train on data prepared with --prompts chat"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +54,8 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         self._device = _device(given.device)
         self.pretrained = PretrainedModel.from_pretrained(given.run, revision=given.revision)
         self.steps, self.seed = given.steps, given.seed
+        prompts = self.pretrained.description.prompts
+        self.prompts = None if prompts is None else PromptFormat.from_dict(prompts)
         self.pretrained.model.to(self._device)
         is_chain = self.pretrained.autoregressive is not None
         self.score = ContinuationScorer(
@@ -125,25 +133,50 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def tokenizer_name(self) -> str:
-        """Refuses: the harness asks for it where it is about to apply a chat template, and nowhere else."""
-        raise DataError(_NO_CHAT)
+        """Name under which the harness keeps requests in a chat template; asked for nowhere else."""
+        self._chat()
+        return str(
+            self.pretrained.description.sha256.get("tokenizer.json") or self.pretrained.description.name
+        )
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The chat template, which the harness records.
+
+        Args:
+            chat_template: Whether to apply it; a name of one of several, which models of hdiff do not have.
+
+        Returns:
+            The template; None where it is not applied.
+
+        Raises:
+            DataError: If the model has none.
+        """
+        return self._chat().text if chat_template else None
+
+    def _chat(self) -> ChatTemplate:
+        if self.prompts is None or self.prompts.chat is None:
+            raise DataError(_NO_CHAT)
+        return self.prompts.chat
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Refuses: these models were not tuned to chat.
+        """Writes messages as the model was trained to read them.
 
         Args:
             chat_history: Messages.
-            add_generation_prompt: Ignored.
+            add_generation_prompt: Whether an answer is to follow; else the last message has only begun.
 
         Returns:
-            Nothing.
+            The text.
 
         Raises:
-            DataError: Always.
+            DataError: If the model has no chat template, or it refuses the messages.
         """
-        raise DataError(_NO_CHAT)
+        chat = self._chat()
+        if add_generation_prompt or not chat_history:
+            return chat.prompt(chat_history)
+        return chat.prompt(chat_history[:-1]) + chat_history[-1]["content"]
 
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
@@ -191,23 +224,9 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
             What follows each context up to its stop text; with `infill: true` the whole text.
 
         Raises:
-            DataError: If the model cannot be given words, or an argument has no meaning for it.
+            DataError: If an argument has no meaning for the model, or its sampler none for the arguments.
         """
-        is_chain, corruption = self.pretrained.autoregressive is not None, self.pretrained.corruption
-        if is_chain or corruption.masked_units() is None:
-            what = "An autoregressive model" if is_chain else type(corruption).__name__
-            raise DataError(
-                f"{what} of hdiff does not continue given words; generate_until needs one of masked units "
-                f"(token_masking, span_masking)"
-            )
-        generate = Writer(
-            self.pretrained.denoiser,
-            corruption,
-            self.pretrained.tokenizer,
-            self.max_tokens,
-            steps=self.steps,
-            seed=self.seed,
-        )
+        generate = self._writer()
         asked = [
             (context, checked(GenerationArguments, values))
             for context, values in (one.args for one in requests)
@@ -220,6 +239,28 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
                 num_cut, len(asked), self.max_tokens, self.max_tokens // 2,
             )  # fmt: skip
         return [generate(context, arguments) for context, arguments in asked]
+
+    def _writer(self) -> Writer | AnswerWriter:
+        """What writes: answers, or continuations of one length by masked units that know no prompts."""
+        is_chain, corruption = self.pretrained.autoregressive is not None, self.pretrained.corruption
+        if self.prompts is None and not is_chain and corruption.masked_units() is not None:
+            return Writer(
+                self.pretrained.denoiser,
+                corruption,
+                self.pretrained.tokenizer,
+                self.max_tokens,
+                steps=self.steps,
+                seed=self.seed,
+            )
+        answering = Answering(
+            self.pretrained.model,
+            None if is_chain else corruption,
+            self.pretrained.tokenizer,
+            self.pretrained.description.sequence_length,
+            self.prompts,
+            num_steps=self.steps,
+        )
+        return AnswerWriter(answering, seed=self.seed)
 
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation given its context, and whether it is the greedy one."""

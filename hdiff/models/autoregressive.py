@@ -46,7 +46,7 @@ class Autoregressive(Headed):
             batch: Clean tokens.
 
         Returns:
-            log p(x_i | x_<i) in nats, float (B, L); 0 at padding.
+            log p(x_i | x_<i) in nats, float (B, L); 0 at padding and at given tokens.
         """
         return self.scored(batch)[0]
 
@@ -55,4 +55,4 @@ class Autoregressive(Headed):
         before = F.pad(batch.input_ids[:, :-1], (1, 0), value=self.vocab_size)
         hidden = self.trunk(self.head.embed(before), padding_mask(batch.token_mask))
         log_prob = self.head.token_log_prob(hidden.flatten(0, 1), batch.input_ids.flatten())
-        return log_prob.view_as(batch.input_ids) * batch.token_mask, hidden
+        return log_prob.view_as(batch.input_ids) * batch.free_mask, hidden

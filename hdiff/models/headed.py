@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from hdiff.heads.base import Head
+from hdiff.models.length_head import LengthHead
 
 
 class Headed(nn.Module):
@@ -15,6 +16,7 @@ class Headed(nn.Module):
     Attributes:
         head: Scores tokens; it owns the token table.
         supervision: A second loss on the trunk's output (`hdiff.supervision`), while the network is trained.
+        length_head: Says how many tokens an answer, or a gap of free length, has; None for no such head.
     """
 
     head: Head
@@ -22,6 +24,7 @@ class Headed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.supervision: nn.Module | None = None
+        self.length_head: LengthHead | None = None
 
     @property
     def vocab_size(self) -> int:

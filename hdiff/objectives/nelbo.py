@@ -33,7 +33,7 @@ class Loss:
 
     Attributes:
         nats: Bound of each row's tokens together, nats, float (B,).
-        num_tokens: Real tokens of each row, long (B,).
+        num_tokens: Tokens of each row that are scored, long (B,).
         structure: The part of `nats` that is paid for types or speeds, float (B,).
     """
 
@@ -90,7 +90,7 @@ def nelbo(
     Raises:
         DataError: If the model was built for another family of corruptions.
     """
-    num_tokens = batch.token_mask.sum(1)
+    num_tokens = batch.free_mask.sum(1)
     own = OWN_OBJECTIVES.get(type(output))
     if own is not None and type(corrupted) is own[0]:
         nats = own[1](output, corrupted)

@@ -68,9 +68,11 @@ class Sampler(ABC):
 
     Attributes:
         scores_padding: Whether `score` takes rows with padding.
+        bans: Whether some tokens can be left out of its draws.
     """
 
     scores_padding: ClassVar[bool] = True
+    bans: ClassVar[bool] = True
 
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
         self.sampling = self.check_sampling(sampling)

@@ -125,6 +125,7 @@ class ChainSampler(UnscoredSampler):
         sampling: The model as it is.
     """
 
+    bans = False
     why_no_score = "ChainSampler runs no scores; its bound is `evaluate_bound` with count: exact"
 
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:

@@ -21,6 +21,7 @@ from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.layers.trunk_cache import TrunkCache
+from hdiff.models.beside_given import BesideGiven
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.output import padding_mask
 from hdiff.models.wrapped import unwrapped
@@ -264,8 +265,8 @@ class Reader:
                 inside = among[row] * length + place
                 model = cast(Denoiser, self.denoiser)
                 return model.hidden(tokens[rows], mask, document_ids=documents, places=inside)
-            return self._hidden(tokens[rows], mask, documents)[among[row], place]
-        hidden = self._hidden(tokens[rows], mask, documents)
+            return self._hidden(tokens[rows], mask, documents, rows)[among[row], place]
+        hidden = self._hidden(tokens[rows], mask, documents, rows)
         if len(rows) == len(tokens):
             return hidden
         every = hidden.new_zeros(len(tokens), *hidden.shape[1:])
@@ -280,7 +281,10 @@ class Reader:
             return rows[:1], torch.zeros_like(tokens[:, 0])
         return rows, active.cumsum(0) - 1
 
-    def _hidden(self, tokens: Tensor, mask: Tensor | None, documents: Tensor | None) -> Tensor:
+    def _hidden(self, tokens: Tensor, mask: Tensor | None, documents: Tensor | None, rows: Tensor) -> Tensor:
+        denoiser = self.denoiser
+        if isinstance(denoiser, BesideGiven):
+            denoiser = denoiser.rows(rows)
         if documents is None:
-            return self.denoiser.hidden(tokens, mask)
-        return cast(Denoiser, self.denoiser).hidden(tokens, mask, document_ids=documents)
+            return denoiser.hidden(tokens, mask)
+        return cast(Denoiser, denoiser).hidden(tokens, mask, document_ids=documents)

@@ -67,6 +67,7 @@ class GaussianSampler(UnscoredSampler):
         sampling: A temperature, which divides the predicted log-probabilities of every step.
     """
 
+    bans = False
     why_no_score = "GaussianSampler has no likelihood bound; the bound of its model is `evaluate_bound`"
 
     def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:

@@ -58,6 +58,7 @@ class ReplacementSampler(UnscoredSampler):
         sampling: A temperature, which divides the predicted log-probabilities.
     """
 
+    bans = False
     why_no_score = "ReplacementSampler has no likelihood bound; the bound of its model is `evaluate_bound`"
 
     def __init__(self, num_steps: int, *, sampling: Sampling = AS_IT_IS) -> None:

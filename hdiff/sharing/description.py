@@ -71,6 +71,8 @@ class ModelDescription(Section):
         head: `{kind: name, ...}`, as in a recipe.
         type_head: The same for the types that a corruption generates.
         planner: Arguments of the planner; None if there is none.
+        length_head: Arguments of the length head; None if there is none.
+        prompts: How prompts are written (`hdiff.data.sources.prompts`); None of a model of plain texts.
         corruption: `{kind: name, ...}`, as in a recipe.
         evaluation: What `hdiff eval` measures by default, and with which sampler.
         unit_lengths: Distribution of unit lengths in the training split, for `lengths: corpus`.
@@ -98,6 +100,8 @@ class ModelDescription(Section):
     head: Component
     type_head: Component = Field(default_factory=lambda: {"kind": "product"})
     planner: Arguments | None = None
+    length_head: Arguments | None = None
+    prompts: dict[str, Any] | None = None
     corruption: Component
     evaluation: EvaluationConfig = EvaluationConfig()
     unit_lengths: dict[str, list[float]] = Field(default_factory=dict)
@@ -118,6 +122,7 @@ class ModelDescription(Section):
             head=self.head,
             type_head=self.type_head,
             planner=self.planner,
+            length_head=self.length_head,
             corruption=self.corruption,
             evaluation=self.evaluation,
         )
@@ -229,6 +234,7 @@ def loading_arguments(description: ModelDescription, name: str) -> str:
 
 def _sections(description: ModelDescription) -> list[Any]:
     sections = [description.head, description.type_head, description.planner, description.corruption]
+    sections += [description.length_head]
     sections += [description.packing, description.model.model_dump(), description.evaluation.model_dump()]
     return sections
 

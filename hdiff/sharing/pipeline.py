@@ -5,7 +5,7 @@ Dimensions: B texts, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hdiff.control.answers import Answering
 from hdiff.control.literal import Given
 from hdiff.control.pattern import Gap, Pattern
 from hdiff.control.pattern import infill as fill_gaps
 from hdiff.corruption import Corruption
 from hdiff.corruption.base import DEFAULT_STEPS
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.factory import DiffusionModel
@@ -61,6 +63,7 @@ class TextDiffusionPipeline:
             `free_sampler` where nothing is given, else the plain sampler of the corruption.
         sampling: Temperature and truncation, if `sampler` is no finished `Sampler`.
         free_sampler: Recipe of the sampler of free texts; None is the plain one.
+        prompts: How prompts are written; None for a model of texts without prompts.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class TextDiffusionPipeline:
         sampler: Sampler | Mapping[str, Any] | None = None,
         sampling: Sampling = AS_IT_IS,
         free_sampler: Mapping[str, Any] | None = None,
+        prompts: PromptFormat | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -81,6 +85,7 @@ class TextDiffusionPipeline:
         self.sampler = sampler
         self.sampling = sampling
         self.free_sampler = free_sampler
+        self.prompts = prompts
 
     @classmethod
     def of(cls, pretrained: PretrainedModel) -> TextDiffusionPipeline:
@@ -98,6 +103,9 @@ class TextDiffusionPipeline:
             pretrained.corruption,
             sequence_length=pretrained.description.sequence_length,
             free_sampler=pretrained.description.evaluation.sampler,
+            prompts=None
+            if (given := pretrained.description.prompts) is None
+            else PromptFormat.from_dict(given),
         )
 
     @classmethod
@@ -139,6 +147,8 @@ class TextDiffusionPipeline:
         length: int | None = None,
         prefix: str | None = None,
         infill: str | None = None,
+        prompt: str | Sequence[Any] | None = None,
+        max_tokens: int | None = None,
         generator: torch.Generator | None = None,
         callback: OnStep | None = None,
     ) -> PipelineOutput:
@@ -151,6 +161,8 @@ class TextDiffusionPipeline:
             length: Tokens of each text, those of `prefix` among them.
             prefix: How each text begins.
             infill: Text with gaps, `The dog [4] in the [2-5].`, in place of `length` and `prefix`.
+            prompt: What to answer: a text, or a list of texts or of rows of a table; B answers to each.
+            max_tokens: Most tokens of an answer; None: what a row leaves.
             generator: Source of randomness, on the model's device.
             callback: Gets each step that is done and the tokens so far.
 
@@ -160,6 +172,20 @@ class TextDiffusionPipeline:
         Raises:
             DataError: If arguments do not belong together or to the model.
         """
+        if prompt is not None:
+            if any(value is not None for value in (infill, prefix, length, callback)):
+                raise DataError("a prompt has no prefix, infill, length or callback; leave them out")
+            return self._answers(
+                [prompt] if isinstance(prompt, str) else prompt,
+                num_samples,
+                max_tokens,
+                num_inference_steps,
+                generator,
+            )
+        if max_tokens is not None:
+            raise DataError(
+                "max_tokens is of answers; give a prompt, or set the tokens of a text with length"
+            )
         if infill is not None and (prefix is not None or length is not None):
             raise DataError("infill sets beginning and length itself; leave prefix and length out")
         model, corruption = self._network, self.corruption.unconditional()
@@ -194,6 +220,37 @@ class TextDiffusionPipeline:
         samples = sampler.sample(model, corruption, rows, generator=generator, on_step=callback)
         texts = tuple("".join(self.tokenizer.pieces(row)) for row in samples.tokens.tolist())
         return PipelineOutput(texts, tuple(samples.tokens), samples.nfe, (None,) * len(texts))
+
+    def _answers(
+        self,
+        prompts: Sequence[Any],
+        num_samples: int,
+        max_tokens: int | None,
+        num_steps: int | None,
+        generator: torch.Generator | None,
+    ) -> PipelineOutput:
+        if num_samples < 1 or not prompts:
+            raise DataError(f"{num_samples} answers to {len(prompts)} prompts; both must be at least 1")
+        if isinstance(self.sampler, Sampler):
+            raise DataError(
+                "steps of an answer depend on its length; give the pipeline a sampler as {'kind': name}"
+            )
+        answering = Answering(
+            self.model,
+            self.corruption,
+            self.tokenizer,
+            self.sequence_length,
+            self.prompts,
+            num_steps=num_steps,
+            sampler=self.sampler,
+            sampling=self.sampling,
+        )
+        form = self.prompts or PromptFormat()
+        asked = [form.prompt_of(one) for one in prompts for _ in range(num_samples)]
+        answers = answering(asked, max_tokens=max_tokens, generator=generator)
+        tokens = tuple(torch.tensor(one.tokens, dtype=torch.long) for one in answers)
+        texts = tuple(one.text for one in answers)
+        return PipelineOutput(texts, tokens, max(one.nfe for one in answers), (None,) * len(texts))
 
     def _continuation(self, prefix: str, length: int | None) -> Pattern:
         given = Given.of(prefix.rstrip(), self.tokenizer)

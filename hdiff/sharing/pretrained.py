@@ -77,6 +77,8 @@ class PretrainedModel:
             head=recipe.head,
             type_head=recipe.type_head,
             planner=recipe.planner,
+            length_head=recipe.length_head,
+            prompts=record["data"].get("prompts"),
             corruption=recipe.corruption,
             evaluation=recipe.evaluation.model_copy(update={"judge": None}),
             unit_lengths=record["unit_lengths"],

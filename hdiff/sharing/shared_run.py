@@ -36,7 +36,7 @@ def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder
     record = {
         "unit_lengths": description.unit_lengths,
         "token_classes": description.token_classes,
-        "data": {"labels": description.labels, "parser": {}},
+        "data": {"labels": description.labels, "parser": {}, "prompts": description.prompts},
     }
     return RunFolder(
         path=path,

@@ -10,11 +10,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hdiff.corruption import Corruption, sample_times
+from hdiff.corruption import Corruption, corrupt_free, sample_times
 from hdiff.data.batch import Batch
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive, as_autoregressive
 from hdiff.objectives import nelbo, planner_loss
+from hdiff.objectives.length import answer_length_nats, gap_length_nats
 from hdiff.supervision import Supervision
 
 
@@ -65,15 +66,33 @@ class DiffusionLoss(nn.Module):
             The sum, a scalar, and its parts by name: `loss` is the estimate of the bound in nats per token.
         """
         t = sample_times(batch, generator=times, rows=rows, num_rows=num_rows)
-        corrupted = self.corruption.at(progress).corrupt(batch, t, generator=noise)
+        corruption = self.corruption.at(progress)
+        corrupted = corrupt_free(
+            batch, lambda free: corruption.corrupt(free, t, generator=noise), corruption.type_sizes
+        )
         output = self.denoiser(corrupted)
         bound = nelbo(output, batch, corrupted).mean
+        lengths = self._lengths(batch, noise)
+        if batch.answer_lengths is not None:  # they pay for a part of the answers
+            bound = bound + lengths
         total, parts = supervised(bound, self.denoiser.supervision, output.hidden, batch)
+        if self.denoiser.length_head is not None:
+            parts["length_loss"] = lengths.detach()
+            if batch.answer_lengths is None:
+                total = total + self.denoiser.length_head.weight * lengths
         planner = getattr(self.denoiser, "planner", None)
         if planner is None:
             return total, parts
         planning = planner_loss(output.plan, batch, level=planner.level)
         return total + planner.weight * planning, {**parts, "planner_loss": planning.detach()}
+
+    def _lengths(self, batch: Batch, noise: torch.Generator) -> Tensor:
+        """Nats of lengths: of answers, per token that is scored; else of a gap of each row, their mean."""
+        if batch.answer_lengths is not None:
+            return answer_length_nats(self.denoiser, batch).sum() / batch.num_tokens
+        if self.denoiser.length_head is None:
+            return torch.zeros((), device=batch.input_ids.device)
+        return gap_length_nats(self.denoiser, batch, generator=noise).mean()
 
 
 class AutoregressiveLoss(nn.Module):

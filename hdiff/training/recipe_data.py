@@ -15,7 +15,7 @@ from hdiff.data.prepared import PreparedData
 from hdiff.data.token_classes import CLASSES, TokenClasses
 from hdiff.data.token_classes.of_head import head_classes_spec
 from hdiff.data.token_targets import TargetSpec
-from hdiff.errors import CheckpointError
+from hdiff.errors import CheckpointError, RecipeError
 from hdiff.factory import build_corruption
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import read_run, statistics_digest
@@ -33,6 +33,7 @@ class RecipeData:
         token_classes: Class of each token id, (V,) or, of several levels, (levels, V); empty if the
             corruption has none.
         head_classes: Class of each token id by which the head factors its output, (levels, V), if it does.
+        block_size: Tokens of a block, once the corruption is built, if it has blocks.
     """
 
     def __init__(self, recipe: Recipe, prepared: PreparedData) -> None:
@@ -41,6 +42,7 @@ class RecipeData:
         self.unit_lengths: dict[str, list[float]] = {}
         self.token_classes: Tables = []
         self.head_classes: list[list[int]] = []
+        self.block_size: int | None = None
 
     def blocks(self, split: str, levels: Sequence[str], *, targets: TargetSpec | None = None) -> PackedBlocks:
         """One split, packed as the recipe says.
@@ -57,9 +59,10 @@ class RecipeData:
             DataError: If a level or what a target needs was not prepared, or the split is smaller than
                 `train_tokens`.
         """
-        return PackedBlocks.build(
-            self.prepared, split, levels=levels, targets=targets, **self.recipe.data.packing(split)
-        )
+        if self.prepared.prompts is not None:
+            check_prompts(self.recipe)
+        packing = self.recipe.packing(split, block_size=self.block_size)
+        return PackedBlocks.build(self.prepared, split, levels=levels, targets=targets, **packing)
 
     def class_table(self, kind: str, num_classes: int) -> list[int]:
         """Class of each token id.
@@ -94,12 +97,15 @@ class RecipeData:
         Raises:
             RecipeError: If its section is wrong.
         """
-        return build_corruption(
+        corruption = build_corruption(
             self.recipe.corruption,
             mask_id=self.prepared.tokenizer.vocab_size,
             unit_lengths=self._count_unit_lengths,
             token_classes=self._learn_token_classes,
         )
+        if self.recipe.model.kind != "autoregressive":
+            self.block_size = corruption.block_size
+        return corruption
 
     def statistics_digest(self) -> str:
         """sha256 of `facts`, for checkpoints."""
@@ -135,3 +141,24 @@ class RecipeData:
                 "output=DIR",
             )
         return list(tables)
+
+
+def check_prompts(recipe: Recipe) -> None:
+    """Refuses what does not go with a data set of prompts.
+
+    Args:
+        recipe: The recipe.
+
+    Raises:
+        RecipeError: If rows come from elsewhere too, or a head reads whole rows.
+    """
+    if recipe.data.stream is not None or recipe.data.mixture:
+        raise RecipeError(
+            f"{recipe.data.path} has prompts, and rows of streams and mixtures have none; train on it alone:",
+            "data.stream=null data.mixture=[]",
+        )
+    if recipe.head.get("sees_row"):
+        raise RecipeError(
+            f"head.sees_row reads rows, and {recipe.data.path} has prompts, which heads do not see; use",
+            "head.sees_row=false",
+        )

@@ -163,5 +163,6 @@ def data_facts(prepared: PreparedData, blocks: PackedBlocks, rows: TrainingRows)
         "sha256": prepared.fingerprint,
         "salience_borders": None if blocks.buckets is None else list(blocks.buckets.edges),
         "labels": labels,
+        "prompts": manifest.get("prompts"),
         **rows.facts(),
     }

@@ -339,13 +339,8 @@ def test_families_without_given_words_score_whole_texts_only(
 
 REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "generated structure": ("cascade", "local_blimp", {}, "texts that nobody parsed have none"),
-    "continuing noise": ("gaussian", "local_continuation", {}, "does not continue given words"),
-    "continuing with a judge": (
-        "judge",
-        "local_continuation",
-        {},
-        "An autoregressive model of hdiff does not",
-    ),
+    "greedy noise": ("gaussian", "local_continuation", {}, "top_k and top_p are for masked units"),
+    "greedy replacement": ("replaced", "local_continuation", {}, "top_k and top_p are for masked units"),
     "beams": ("spans", "local_beams", {}, "no argument 'num_beams'"),
     "an unknown argument": (
         "spans",
@@ -355,6 +350,17 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
     "steps of a chain": ("judge", "local_blimp", {"steps": 4}, "leave steps out"),
 }
+
+
+@pytest.mark.parametrize("family", ["judge", "blocks", "classes", "spans"])
+def test_families_continue_given_words(family: str, families: Path, tasks: Path) -> None:
+    found = [
+        responses(evaluate(tasks, "local_continuation", families / family), "local_continuation")
+        for _ in "12"
+    ]
+    assert found[0] == found[1]
+    assert all("\n" not in text for (text,) in found[0])
+    assert any(text for (text,) in found[0])
 
 
 @pytest.mark.parametrize("case", list(REFUSED))

@@ -17,6 +17,7 @@ import numpy as np
 
 from hdiff.data.alignment import align
 from hdiff.data.prepare.job import Job, OnDocument, Report
+from hdiff.data.prepare.prompted import encode_pair
 from hdiff.data.prepare.trees import read_trees
 from hdiff.data.sources.arrow import encode_rows
 from hdiff.data.sources.rejected import Rejected
@@ -56,6 +57,7 @@ def align_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         _salience(settings["salience"]),
         levels={level: LEVELS.index(level) for level in settings["levels"]},
         label_ids={label: label_id for label_id, label in enumerate(settings["labels"])},
+        prompts=settings.get("prompts"),
     )
     for position, item in enumerate(read_trees(job.source)):
         rows.add(item)
@@ -93,6 +95,7 @@ class Rows:
     salience: Salience
     levels: dict[str, int]
     label_ids: dict[str, int]
+    prompts: str | None = None
     columns: dict[str, list[Any]] = field(default_factory=dict)
     rejected: dict[int, Rejected] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -106,7 +109,10 @@ class Rows:
         if isinstance(item, Rejected):
             self.rejected[position] = item
             return
-        input_ids, offsets = self.tokenizer.encode(item.text)
+        if self.prompts is None:
+            input_ids, offsets = self.tokenizer.encode(item.text)
+        else:
+            input_ids, offsets = encode_pair(item.text, self.tokenizer, is_marked=self.prompts == "chat")
         if not input_ids:
             self.rejected[position] = Rejected(item.text, NO_TOKENS)
             return

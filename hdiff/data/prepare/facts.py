@@ -80,6 +80,7 @@ def facts(request: Request, documents: Documents, tokenizer: Tokenizer) -> dict[
         "validation_fraction": None if selection.validation_source else selection.validation_fraction,
         "held_out": documents.held_out,
         "limit": selection.limit,
+        "prompts": None if selection.prompts is None else selection.prompts.to_dict(),
         "inputs": request.inputs(documents),
         "parser": {"name": request.parser.name, **request.parser.fingerprint()},
         "salience": request.salience,

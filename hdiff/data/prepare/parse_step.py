@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.data.prepare.documents import read_shard
 from hdiff.data.prepare.job import Job, OnDocument, Report, finished_report, ok_path
+from hdiff.data.prepare.prompted import answer_of, behind_prompt
 from hdiff.data.prepare.trees import TREES_FORMAT, encode_trees
 from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.errors import UserError
@@ -48,7 +49,8 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         OSError: If the disk is full.
     """
     parser = loaded_parser(settings["parser"], tuple(settings["annotations"]))
-    identity = parse_identity(file_sha256(job.source), parser, pairs=settings["pairs"])
+    has_prompts = bool(settings.get("prompts"))
+    identity = parse_identity(file_sha256(job.source), parser, pairs=settings["pairs"], prompts=has_prompts)
     cached = _cache_path(settings["cache"], identity)
     if (finished := job.finished(identity)) is not None:
         return finished
@@ -57,7 +59,11 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         _link(ok_path(cached), ok_path(job.out))
         return report
     fallbacks_before = getattr(parser, "num_fallbacks", 0)
-    items = list(parse_texts(parser, list(read_shard(job.source)), job, on_document))
+    rows = list(read_shard(job.source))
+    answers = [answer_of(row) for row in rows] if has_prompts else rows
+    items = list(parse_texts(parser, answers, job, on_document))
+    if has_prompts:
+        items = [behind_prompt(item, row) for item, row in zip(items, rows, strict=True)]
     trees = [item for item in items if isinstance(item, SpanTree)]
     labels: dict[str, set[str]] = {}
     for tree in trees:
@@ -79,9 +85,12 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
     return report
 
 
-def parse_identity(source_sha256: str, parser: Parser, *, pairs: bool) -> dict[str, Any]:
+def parse_identity(
+    source_sha256: str, parser: Parser, *, pairs: bool, prompts: bool = False
+) -> dict[str, Any]:
     """Everything that decides what the trees of a shard are."""
     return {
+        **({"prompts": True} if prompts else {}),
         "source_sha256": source_sha256,
         "parser": parser.fingerprint(),
         "pairs": pairs,

@@ -13,6 +13,7 @@ from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
 from hdiff.data.prepare.selection import Selection
 from hdiff.data.prepare.stages import Preparation
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.sources.rejected import MAX_REJECTED
 from hdiff.errors import DataError
 
@@ -35,7 +36,7 @@ def prepare(
     engine: str = "local",
     timeout: float = 600.0,
     cache: str | Path | None = None,
-    text_column: str = "text",
+    text_column: str | PromptFormat = "text",
     limit: int | None = None,
     max_rejected: float = MAX_REJECTED,
     progress: OnProgress | None = None,
@@ -58,7 +59,7 @@ def prepare(
         engine: Who runs them: `local`, `ray` or `datatrove`.
         timeout: Seconds a document may take before its process counts as hanging and is replaced.
         cache: Folder of parsed shards; the same text parsed by the same parser is taken from there.
-        text_column: Column that holds the text.
+        text_column: Column that holds the text, or where prompt and answer of a row are.
         limit: Most documents to read from each source.
         max_rejected: Largest share of documents that may be rejected; empty ones do not count.
         progress: Called with a stage, how many of its documents are done, and how many there are.

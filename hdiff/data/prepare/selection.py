@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from hdiff.data.sources.builtin import own_validation
+from hdiff.data.sources.columns import TextColumn
 from hdiff.data.sources.corpus import Note, read_documents
 from hdiff.data.sources.folders import is_local, named, text_files
+from hdiff.data.sources.prompts import BORDER, PromptFormat
 from hdiff.data.sources.rejected import MAX_REJECTED, Row
 from hdiff.errors import DataError
 
@@ -26,7 +28,7 @@ class Selection:
         validation: Source of the validation documents; None splits them off, unless a built-in source
             has its own.
         validation_fraction: Share of the documents to split off, by a hash of their text.
-        text_column: Column that holds the text.
+        text_column: Column that holds the text, or where prompt and answer are.
         limit: Most documents to read from a source, None for all.
         max_rejected: Largest share of them that may be rejected.
     """
@@ -34,7 +36,7 @@ class Selection:
     source: str
     validation: str | None = None
     validation_fraction: float = 0.05
-    text_column: str = "text"
+    text_column: TextColumn = "text"
     limit: int | None = None
     max_rejected: float = MAX_REJECTED
 
@@ -49,6 +51,11 @@ class Selection:
             )
         if self.limit is not None and self.limit < 1:
             raise DataError(f"limit is {self.limit} documents, expected at least 1")
+
+    @property
+    def prompts(self) -> PromptFormat | None:
+        """Where prompt and answer are; None for texts without prompts."""
+        return self.text_column if isinstance(self.text_column, PromptFormat) else None
 
     @property
     def validation_source(self) -> str | None:
@@ -105,6 +112,16 @@ class Selection:
 
 
 def hash01(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone, so equal texts stay in one split."""
+    """A number in [0, 1) that depends on the text alone, so equal texts stay in one split.
+
+    Of a document with a prompt it depends on the prompt: all answers to it stay in one split.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The number.
+    """
+    text = text.partition(BORDER)[0]
     digest = hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

@@ -27,6 +27,7 @@ from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
 from hdiff.data.prepare.selection import SPLITS
 from hdiff.data.prepare.trees import read_statistics
+from hdiff.data.sources.prompts import BORDER
 from hdiff.data.tokenizer import FILE_NAME as TOKENIZER_FILE
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
@@ -154,7 +155,7 @@ class Preparation:
         self.progress("train tokenizer", 0, total)
         # Lone surrogates are refused later, by the parser, with a count.
         texts = (
-            text.encode(errors="replace").decode()
+            text.encode(errors="replace").decode().replace(BORDER, "\n")
             for shard in shards
             for text in read_shard(shard.path)
             if isinstance(text, str)
@@ -184,6 +185,8 @@ class Preparation:
             "pairs": salience.needs_pairs,
             "cache": None if self.request.cache is None else str(self.request.cache.resolve()),
         }
+        if self.request.selection.prompts is not None:
+            settings["prompts"] = True
         sources = [(shard.split, shard.path, shard.num_documents) for shard in shards]
         return self._do("parse", sources, self.folder.staging / "trees", settings, engine)
 
@@ -211,6 +214,8 @@ class Preparation:
             "levels": list(self.request.levels),
             "labels": labels_of(self.request, parsed),
         }
+        if (prompts := self.request.selection.prompts) is not None:
+            settings["prompts"] = prompts.kind
         sources = [(shard.split, shard.path, shard.report["documents"]) for shard in parsed]
         return self._do("align", sources, staging / "rows", settings, engine)
 

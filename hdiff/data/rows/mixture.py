@@ -162,6 +162,11 @@ def _open_member(member: CorpusConfig, terms: RowTerms, *, seed: int) -> CorpusR
 
 def _check_alike(other: PreparedData, prepared: PreparedData, *, same_salience: bool) -> None:
     quoted = shlex.quote(str(prepared.path))
+    if other.prompts is not None:
+        raise DataError(
+            f"{other.path} has prompts, which a mixture would take for text; prepare it without --prompts, "
+            f"or train on it alone"
+        )
     if other.tokenizer.sha256 != prepared.tokenizer.sha256:
         raise DataError(
             f"{other.path} has another tokenizer than {prepared.path} ({other.tokenizer.sha256[:12]} instead "

@@ -188,12 +188,12 @@ class ArrowRows:
         return np.asarray(self._table.column(name).combine_chunks().value_lengths(), dtype=np.int64)
 
 
-def read_parquet_values(path: Path, column: str) -> Iterator[Any]:
-    """Values of one column of a parquet file, streamed.
+def read_parquet_values(path: Path, column: str | None) -> Iterator[Any]:
+    """Values of one column of a parquet file, or its rows, streamed.
 
     Args:
         path: The file.
-        column: The column.
+        column: The column; None gives rows, as dictionaries of all columns.
 
     Yields:
         Values; the error in place of one that is damaged.
@@ -209,10 +209,10 @@ def read_parquet_values(path: Path, column: str) -> Iterator[Any]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            if column not in file.schema_arrow.names:
+            if column is not None and column not in file.schema_arrow.names:
                 raise DataError(f"{path} has {no_column(file.schema_arrow.names, column)}")
-            for batch in file.iter_batches(columns=[column]):
-                for value in batch.column(0):
+            for batch in file.iter_batches(columns=None if column is None else [column]):
+                for value in batch.to_struct_array() if column is None else batch.column(0):
                     try:
                         yield value.as_py()
                     except (ValueError, OverflowError) as error:

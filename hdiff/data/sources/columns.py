@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.sources.rejected import Row
 
+TextColumn = str | PromptFormat
+"""The column that holds the text, or how columns become a prompt and its answer."""
 
-def row_of(values: Any, text_column: str, *, place: str) -> Row:
+
+def row_of(values: Any, text_column: TextColumn, *, place: str) -> Row:
     """A row of named values.
 
     Args:
         values: Column names and values.
-        text_column: The column that holds the text.
+        text_column: The column that holds the text, or where prompt and answer are.
         place: Where it is from.
 
     Returns:
         The row, with the reason if it lacks the column or does not hold text in it.
     """
+    if isinstance(text_column, PromptFormat):
+        return text_column.row(values, place)
     if not isinstance(values, Mapping):
         return Row("", place, f"{_kind(values)}, expected an object with '{text_column}'; write objects")
     if text_column not in values:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hdiff.data.sources.builtin import read_builtin
-from hdiff.data.sources.columns import no_column, row_of
+from hdiff.data.sources.columns import TextColumn, no_column, row_of
 from hdiff.data.sources.folders import named, text_files
+from hdiff.data.sources.prompts import NEXT, PromptFormat
 from hdiff.data.sources.rejected import MAX_REJECTED, Row
 from hdiff.data.sources.text_files import read_file
 from hdiff.errors import DataError
@@ -32,7 +33,7 @@ def _silent(note: str) -> None:
     """Tells nobody."""
 
 
-def read_documents(source: str, *, text_column: str = "text", note: Note = _silent) -> Iterator[Row]:
+def read_documents(source: str, *, text_column: TextColumn = "text", note: Note = _silent) -> Iterator[Row]:
     """Documents of a source, in a fixed order.
 
     Args:
@@ -40,7 +41,7 @@ def read_documents(source: str, *, text_column: str = "text", note: Note = _sile
             or a glob of those, `treebank:PATH` (the texts of gold trees, see TreebankParser), or
             `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt files documents end at
             `<|endoftext|>` if there is one, else at blank lines.
-        text_column: Column that holds the text, where the source has columns.
+        text_column: Column that holds the text, or where prompt and answer are, where the source has columns.
         note: Told of files that are left out.
 
     Yields:
@@ -66,6 +67,10 @@ def read_documents(source: str, *, text_column: str = "text", note: Note = _sile
             has_word = has_word or has_a_word(row.text)
             yield row
             continue
+        if isinstance(text_column, PromptFormat):
+            has_word = has_word or has_a_word(row.text)
+            yield from (_whole(row._replace(text=part)) for part in row.text.split(NEXT))
+            continue
         for part in cut(row.text, MAX_DOCUMENT_CHARACTERS):
             has_word = has_word or has_a_word(part)
             yield row._replace(text=part)
@@ -76,6 +81,14 @@ def read_documents(source: str, *, text_column: str = "text", note: Note = _sile
         raise DataError(f"{number} rows of {source} are rejected; {first.place}: {first.reason}")
     if not has_word:
         raise DataError(f"{source} has no word in it; give a source with text")
+
+
+def _whole(row: Row) -> Row:
+    """A document with a prompt, which cannot be cut."""
+    if len(row.text) <= MAX_DOCUMENT_CHARACTERS:
+        return row
+    reason = f"a prompt and answer of more than {MAX_DOCUMENT_CHARACTERS:,} characters; shorten them"
+    return Row("", row.place, reason)
 
 
 def has_a_word(text: str) -> bool:
@@ -113,8 +126,10 @@ def _last_border(text: str, start: int, end: int) -> int:
     return end
 
 
-def _read_source(source: str, *, text_column: str, note: Note) -> Iterator[Row]:
+def _read_source(source: str, *, text_column: TextColumn, note: Note) -> Iterator[Row]:
     prefix, colon, name = source.partition(":")
+    if isinstance(text_column, PromptFormat) and colon and prefix in ("builtin", "treebank"):
+        raise DataError(f"{source} has no columns, so no prompts; give a .jsonl file, or leave --prompts out")
     if colon and prefix == "builtin":
         for number, text in enumerate(read_builtin(name), start=1):
             yield Row(text, f"document {number}")
@@ -130,7 +145,7 @@ def _read_source(source: str, *, text_column: str, note: Note) -> Iterator[Row]:
 
 
 def read_files(
-    files: Sequence[Path], *, text_column: str, total: int | None = None, note: Note = _silent
+    files: Sequence[Path], *, text_column: TextColumn, total: int | None = None, note: Note = _silent
 ) -> Iterator[Row]:
     """Rows of files; of several, one that cannot be read is a rejected row.
 
@@ -172,13 +187,13 @@ def read_files(
         note(f"{len(blank):,} files have no text: {named(blank)}")
 
 
-def _read_hub(name: str, *, text_column: str) -> Iterator[Row]:
+def _read_hub(name: str, *, text_column: TextColumn) -> Iterator[Row]:
     from hdiff.data.sources.arrow import stream_hub
 
     dataset, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     rows = stream_hub(dataset, config=config or None, split=split or "train")
     for number, row in enumerate(rows, start=1):
-        if text_column not in row and number == 1:
+        if isinstance(text_column, str) and text_column not in row and number == 1:
             raise DataError(f"hf:{name} has {no_column(row, text_column)}")
         yield row_of(row, text_column, place=f"row {number}")

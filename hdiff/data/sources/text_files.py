@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hdiff.data.sources.columns import no_column, row_of
+from hdiff.data.sources.columns import TextColumn, no_column, row_of
 from hdiff.data.sources.compression import COMPRESSIONS, READ_ERRORS, open_decompressed
+from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.sources.rejected import Row
 from hdiff.errors import DataError
 
@@ -65,12 +66,12 @@ def kind_of(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
 
 
-def read_file(path: Path, *, text_column: str) -> Iterator[Row]:
+def read_file(path: Path, *, text_column: TextColumn) -> Iterator[Row]:
     """Rows of one file, in order.
 
     Args:
         path: A file whose suffix is in `SUFFIXES`, perhaps followed by one of `COMPRESSIONS`.
-        text_column: Column that holds the text, for all but .txt.
+        text_column: Column that holds the text, or where prompt and answer are, for all but .txt.
 
     Yields:
         Rows; a row that cannot be read has the reason, a row without text an empty one. Blank lines of a .txt
@@ -88,6 +89,8 @@ def read_file(path: Path, *, text_column: str) -> Iterator[Row]:
             f"cannot read {path}: '{path.suffix}' is not one of {', '.join(SUFFIXES)} (or one of these and "
             f"{', '.join(COMPRESSIONS)}); {remedy}"
         )
+    if kind == ".txt" and isinstance(text_column, PromptFormat):
+        raise DataError(f"{path} has no columns, so no prompts; write .jsonl with prompt and answer in a row")
     try:
         for row in SUFFIXES[kind](path, text_column):
             if row.text or row.reason or kind != ".txt":
@@ -123,7 +126,7 @@ def _lines(path: Path) -> Iterator[_Line]:
                 yield _Line(number, line.removeprefix("\ufeff"), NUL if "\0" in line else reason)
 
 
-def _read_txt(path: Path, _: str) -> Iterator[Row]:
+def _read_txt(path: Path, _: TextColumn) -> Iterator[Row]:
     has_separator = any(SEPARATOR in line.text for line in _lines(path))
     document: list[str] = []
     first, reason = 1, None
@@ -142,7 +145,7 @@ def _read_txt(path: Path, _: str) -> Iterator[Row]:
     yield Row("\n".join(document).strip(), f"line {first}", reason)
 
 
-def _read_jsonl(path: Path, text_column: str) -> Iterator[Row]:
+def _read_jsonl(path: Path, text_column: TextColumn) -> Iterator[Row]:
     for line in _lines(path):
         if line.reason is not None:
             yield Row(line.text, f"line {line.number}", line.reason)
@@ -150,7 +153,7 @@ def _read_jsonl(path: Path, text_column: str) -> Iterator[Row]:
             yield _json_row(line.text, text_column, place=f"line {line.number}")
 
 
-def _json_row(text: str, text_column: str, *, place: str) -> Row:
+def _json_row(text: str, text_column: TextColumn, *, place: str) -> Row:
     try:
         row = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -165,7 +168,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_json(path: Path, text_column: str) -> Iterator[Row]:
+def _read_json(path: Path, text_column: TextColumn) -> Iterator[Row]:
     """A list of objects or texts; else lines of objects."""
     lines = list(_lines(path))
     whole = "\n".join(line.text for line in lines)
@@ -179,7 +182,8 @@ def _read_json(path: Path, text_column: str) -> Iterator[Row]:
         yield from _read_jsonl(path, text_column)
         return
     if not isinstance(data, list):
-        if not isinstance(data, dict) or text_column not in data:
+        is_row = isinstance(text_column, PromptFormat) or (isinstance(data, dict) and text_column in data)
+        if not isinstance(data, dict) or not is_row:
             keys = f"keys {', '.join(data)}" if isinstance(data, dict) else type(data).__name__
             raise DataError(
                 f"{path} holds one value ({keys:.200}), expected a list of objects; take the list out, for "
@@ -190,11 +194,11 @@ def _read_json(path: Path, text_column: str) -> Iterator[Row]:
     if flawed is not None:
         raise DataError(f"{path} line {flawed.number}: {flawed.reason}")
     for number, row in enumerate(data, start=1):
-        named = {text_column: row} if isinstance(row, str) else row
+        named = {text_column: row} if isinstance(row, str) and isinstance(text_column, str) else row
         yield row_of(named, text_column, place=f"row {number}")
 
 
-def _read_table(path: Path, text_column: str, *, delimiter: str) -> Iterator[Row]:
+def _read_table(path: Path, text_column: TextColumn, *, delimiter: str) -> Iterator[Row]:
     """Rows under a line of names. Strict: a comma or a line end in a text without quotes would cut it."""
     csv.field_size_limit(_MAX_CSV_FIELD)
     reasons: list[str] = []
@@ -228,7 +232,9 @@ def _read_table(path: Path, text_column: str, *, delimiter: str) -> Iterator[Row
         reasons.clear()
 
 
-def _column_names(names: list[str], text_column: str, delimiter: str, *, where: str) -> list[str]:
+def _column_names(names: list[str], text_column: TextColumn, delimiter: str, *, where: str) -> list[str]:
+    if isinstance(text_column, PromptFormat):
+        return names
     if text_column not in names:
         other = next((mark for mark in ",;\t|" if mark != delimiter and mark in names[0]), None)
         if len(names) == 1 and other is not None:
@@ -244,27 +250,34 @@ def _column_names(names: list[str], text_column: str, delimiter: str, *, where: 
     return names
 
 
-def _table_row(row: list[str], names: list[str], text_column: str, place: str, reasons: list[str]) -> Row:
-    text = row[names.index(text_column)] if len(row) > names.index(text_column) else ""
+def _table_row(
+    row: list[str], names: list[str], text_column: TextColumn, place: str, reasons: list[str]
+) -> Row:
+    values = dict(
+        zip(reversed(names), reversed([*row, *[""] * (len(names) - len(row))][: len(names)]), strict=True)
+    )
+    found = row_of(values, text_column, place=place)
     reason = reasons[0] if reasons else None
     if len(row) < len(names):
         reason = reason or "fewer values than columns; put quotes around text with line ends"
     elif any(row[len(names) :]):
         reason = reason or "more values than columns; put quotes around text that holds the separator"
-    return Row(text.strip(), place, reason)
+    return found if reason is None else Row(found.text, place, reason)
 
 
-def _read_parquet(path: Path, text_column: str) -> Iterator[Row]:
+def _read_parquet(path: Path, text_column: TextColumn) -> Iterator[Row]:
     from hdiff.data.sources.arrow import read_parquet_values
 
-    for number, value in enumerate(read_parquet_values(path, text_column), start=1):
+    column = None if isinstance(text_column, PromptFormat) else text_column
+    for number, value in enumerate(read_parquet_values(path, column), start=1):
         if isinstance(value, Exception):  # such as bytes that are no UTF-8
             yield Row("", f"row {number}", f"damaged ({type(value).__name__}); write the file again")
         else:
-            yield row_of({text_column: value}, text_column, place=f"row {number}")
+            named = value if column is None else {column: value}
+            yield row_of(named, text_column, place=f"row {number}")
 
 
-SUFFIXES: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {
+SUFFIXES: Mapping[str, Callable[[Path, TextColumn], Iterator[Row]]] = {
     ".txt": _read_txt,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,

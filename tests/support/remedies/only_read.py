@@ -5,6 +5,25 @@ from __future__ import annotations
 from remedies.situations import INSTALL, OUTPUT
 
 ONLY_READ = {
+    **dict.fromkeys(
+        [
+            ("hdiff/commands/prepare.py", "--prompts columns"),
+            ("hdiff/commands/prepare.py", "--prompts chat"),
+            ("hdiff/control/answers.py", "--max-tokens {}"),
+            ("hdiff/control/free_gaps.py", "length_head={}"),
+            ("hdiff/data/packing.py", "hdiff prepare SOURCE --out DATA --prompts columns --limit 1000"),
+            ("hdiff/data/prompt_rows.py", "data.sequence_length={}"),
+            ("hdiff/data/prompt_rows.py", "data.drop_long=true"),
+            ("hdiff/data/sources/prompts.py", "--prompts columns"),
+            ("hdiff/data/sources/prompts.py", "--prompts chat"),
+            ("hdiff/data/sources/prompts.py", "--tokenizer FOLDER"),
+            ("hdiff/data/sources/prompts.py", "--chat-template FILE"),
+            ("hdiff/factory.py", "length_head=null"),
+            ("hdiff/training/recipe_data.py", "data.stream=null data.mixture=[]"),
+            ("hdiff/training/recipe_data.py", "head.sees_row=false"),
+        ],
+        "prompts: tests/data/test_prompts.py and tests/control/test_answers.py",
+    ),
     ("hdiff/data/tokenizer_files.py", 'python -c "{}"'): "a tokenizer in another form: its own tests",
     ("hdiff/data/token_targets.py", "--parser spacy"): "classes of words: their own tests",
     ("hdiff/data/token_targets.py", "--parser spacy --levels {}"): "classes of words: their own tests",
