@@ -19,17 +19,18 @@ HDIFF := $(BIN)/hdiff
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz lint docs clean
+.PHONY: help demo tour test soak fuzz lint docs clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    install, then prepare, train, evaluate, sample: ends with HTML pages to open"
+	@echo "make demo    install, show the shipped model, then prepare, train, evaluate: ends with pages to open"
+	@echo "make tour    the first act of it: what the shipped model writes, in a minute"
 	@echo "make test    install everything and run the tests"
 	@echo "make soak    kill a small training KILLS times, compare what it ends with with an uninterrupted one"
 	@echo "make fuzz    feed every reader INPUTS inputs that are nearly right; only documented errors may come out"
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    the documentation as a site, in site/"
-	@echo "make clean   remove $(VENV), data/pydoc and the runs of the demo"
+	@echo "make clean   remove $(VENV), data/stories and the runs of the demo"
 	@echo "variables: PYTHON=$(PYTHON)  PIP_ARGS=...  PYTEST_ARGS=...  JOBS=$(JOBS)  KILLS=$(KILLS)  INPUTS=$(INPUTS)  SENTENCE='...'"
 
 # --- Installation: one stamp per layer, so that a second call does nothing. ---
@@ -67,19 +68,26 @@ $(VENV)/docs.stamp: pyproject.toml constraints.txt | $(BIN)/python
 
 # --- What a person runs. ---
 
-demo: $(VENV)/demo.stamp
-	$(HDIFF) prepare builtin:pydoc --out data/pydoc
-	$(HDIFF) train recipes/judge.yaml output=runs/judge resume=auto
-	$(HDIFF) train recipes/quickstart.yaml output=runs/quickstart resume=auto
-	$(HDIFF) eval runs/quickstart --judge runs/judge
-	$(HDIFF) sample runs/quickstart --num 4 --steps 16 --trajectory runs/quickstart/trajectory.html
-	$(HDIFF) inspect "$(SENTENCE)" --html runs/inspect.html
-	$(HDIFF) report runs/quickstart
+# Two acts: what the shipped model writes, then a model of your own.
+demo: tour
+	$(HDIFF) prepare builtin:stories-text --limit 700 --tokenizer builtin:stories --out data/stories --workers 2
+	$(HDIFF) train recipes/judge.yaml data.path=data/stories output=runs/judge resume=auto
+	$(HDIFF) train recipes/demo.yaml resume=auto
+	$(HDIFF) eval runs/demo --judge runs/judge
+	$(HDIFF) sample runs/demo --num 4 --steps 8 --quiet
+	$(HDIFF) report runs/demo
 	@echo
 	@echo "Open in a browser:"
-	@echo "  runs/quickstart/report.html      what was trained and what it can do"
-	@echo "  runs/quickstart/trajectory.html  four texts as they are filled in, step by step"
-	@echo "  runs/inspect.html                one sentence, its spans, and the order in which they are masked"
+	@echo "  runs/tour.html               the shipped model beside its token-masking twin, text by text"
+	@echo "  runs/story.html              a film of one story"
+	@echo "  runs/inspect.html            one sentence: its spans, hidden level by level"
+	@echo "  runs/demo/report.html        the model that was trained just now"
+	@echo "Play with it: $(HDIFF) serve builtin:stories --open   (after: pip install '.[serve]')"
+
+tour: $(VENV)/demo.stamp
+	$(HDIFF) tour --html runs/tour.html
+	$(HDIFF) sample builtin:stories --num 1 --temperature 0.8 --infill "Once upon a time, [80]" --trajectory runs/story.html
+	$(HDIFF) inspect "$(SENTENCE)" --level clause,phrase,word --html runs/inspect.html
 
 test: $(VENV)/test.stamp $(VENV)/docs.stamp
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS)
@@ -105,4 +113,4 @@ docs: $(VENV)/docs.stamp
 	@echo "open site/index.html, or to search: $(BIN)/python -m http.server --directory site"
 
 clean:
-	rm -rf $(VENV) data/pydoc runs/judge runs/quickstart runs/inspect.html
+	rm -rf $(VENV) data/stories runs/judge runs/demo runs/tour.html runs/story.html runs/inspect.html

@@ -24,6 +24,7 @@ from hdiff.commands.prepare import prepare
 from hdiff.commands.report import report
 from hdiff.commands.sample import sample
 from hdiff.commands.serve import serve
+from hdiff.commands.tour import tour
 from hdiff.commands.train import train
 from hdiff.errors import CPU_ALLOCATOR, UserError
 from hdiff.pages.terminal_text import visible_controls
@@ -31,7 +32,7 @@ from hdiff.pages.terminal_text import visible_controls
 app = typer.Typer(
     name="hdiff",
     help="Structure-aware diffusion language models: prepare text, train, evaluate, sample, look inside.",
-    epilog="Start: hdiff prepare builtin:pydoc --out data/pydoc && hdiff train recipes/quickstart.yaml",
+    epilog="Start: hdiff tour   |   hdiff sample builtin:stories --infill 'One day, [8].'   |   make demo",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -79,6 +80,9 @@ app.command(
     epilog="Examples:  hdiff sample runs/quickstart --num 2 --steps 8   |   "
     "hdiff sample runs/quickstart --trajectory out.html"
 )(sample)
+app.command(
+    epilog="Examples:  hdiff tour --html tour.html   |   hdiff tour runs/mine --beside builtin:stories"
+)(tour)
 app.command(
     epilog='Examples:  hdiff inspect "The old dog that barked slept."   |   '
     'hdiff inspect "A sentence." --html out.html --data data/pydoc'

@@ -183,6 +183,7 @@ class TrainConfig(Section):
             the token table and the rest.
         learning_rate: Peak rate.
         schedule: `cosine` to a tenth of the peak, or `constant`; both after the warmup.
+        decay_steps: Last updates of a constant rate, at most all, over which it falls linearly towards zero.
         warmup_steps: Updates of linear warmup.
         weight_decay: Weight decay, on matrices only.
         betas: Decay of the two averages that AdamW keeps.
@@ -210,6 +211,7 @@ class TrainConfig(Section):
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: Positive = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
+    decay_steps: Whole = 0
     warmup_steps: Whole = 100
     weight_decay: Annotated[Number, Field(ge=0)] = 0.01
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
@@ -227,6 +229,15 @@ class TrainConfig(Section):
     keep_checkpoints: Count = 2
     trackers: tuple[Text, ...] = ("tensorboard",)
     process_timeout: Annotated[Count, Field(le=10**6)] = 600
+
+    @model_validator(mode="after")
+    def _decays(self) -> TrainConfig:
+        if self.decay_steps and self.schedule != "constant":
+            raise ValueError(
+                f"decay_steps is the end of a constant rate, and the schedule is {self.schedule}; write "
+                f"train.schedule=constant, or leave decay_steps out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _validates(self) -> TrainConfig:
@@ -254,7 +265,7 @@ class EvaluationConfig(Section):
     steps: tuple[Count, ...] = (1, 2, 4, 8, 16, 32)
     blocks: Whole = 128
     draws: Count = 8
-    samples: Whole = 32
+    samples: Whole = 64
     judge: Folder | None = None
     sampler: Component | None = None
     batch_size: Count = 32
@@ -276,6 +287,8 @@ class Recipe(Section):
             for samplers; None for no planner.
         length_head: Arguments of `hdiff.models.length_head.LengthHead` (`{}` for its defaults), which says
             how many tokens an answer, or a gap of free length, has; None for no such head.
+        init: A run, a folder of `hdiff export` or `builtin:NAME` whose weights training starts from; its
+            tokenizer, model and heads must be the same.
         supervision: `{kind: name, ...}` of `hdiff.supervision.SUPERVISIONS`, `labels` where no kind is given:
             what the trunk also predicts while it is trained; None for nothing.
         corruption: How text is noised, `{kind: name, ...}` of `hdiff.corruption.CORRUPTIONS`.
@@ -293,6 +306,7 @@ class Recipe(Section):
     type_head: Component = Field(default_factory=lambda: {"kind": "product"})
     planner: Arguments | None = None
     length_head: Arguments | None = None
+    init: Folder | None = None
     supervision: Arguments | None = None
     corruption: Component = Field(default_factory=lambda: {"kind": "token_masking"})
     train: TrainConfig = TrainConfig()

@@ -56,7 +56,8 @@ def test_eval_prints_the_promised_object_and_nothing_else(
     assert list(result["t_step"]) == ["1", "2", "4"]
     for figures in result["quality"].values():
         statistics = {"unigram_entropy", "distinct_2", "repetition_4"}
-        assert set(figures) == {"judge_nll", "seconds_per_sample", "nfe", "head_passes", *statistics}
+        judged = {"samples", "judge_nll", "judge_nll_stderr"}
+        assert set(figures) == {*judged, "seconds_per_sample", "nfe", "head_passes", *statistics}
         assert figures["judge_nll"] > 0
     assert [figures["nfe"] for figures in result["quality"].values()] == [1, 2, 4]
     # After 6 steps: initial weights are about half a nat above a uniform guess.
@@ -77,9 +78,7 @@ def test_eval_takes_any_sampler_and_writes_where_it_is_told(
     result = json.loads(target.read_text())
     assert result["sampler"] == {"kind": "confidence", "threshold": None}
     assert set(result["t_step"]) == {"1", "2"}
-    assert result["total_correlation_nats_per_token"] == pytest.approx(
-        result["t_step"]["1"] - result["bound"]["nats_per_token"]
-    )
+    assert "total_correlation_nats_per_token" not in result  # these are not the units of the bound
     assert (runs / "quick" / "eval.json").read_text() == before
     code, out, _ = said(capsys, [*arguments[:4], "--sampler", "remasking", "--output", str(target), "-q"])
     assert code == 2  # two rounds need two steps

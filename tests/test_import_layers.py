@@ -46,11 +46,11 @@ TORCH_MODULES += [
 
 
 LAYERS = """
-    errors extras children strict_yaml value_types config seeds
+    errors shipped extras children strict_yaml value_types config seeds
     progress packed_spans files outputs plugins components recipe
     structure schedules reveal_order languages parsers layers heads doctor data.sources data data.prepare
     data.rows supervision corruption models objectives samplers factory runs audit evaluation pages ablation
-    analysis control diagnosis training sharing harness serve commands cli __main__
+    analysis control diagnosis sharing training harness serve commands cli __main__
 """.split()  # noqa: SIM905
 """All parts of hdiff, from the ground up: each imports itself and parts before it, lazily too."""
 

@@ -20,10 +20,13 @@ FOREIGN = "hf:"
 def diagnose(
     model: Annotated[
         str,
-        typer.Argument(help="Run folder, or hf:PATH or hf:NAME.", metavar="RUN|hf:MODEL"),
+        typer.Argument(help="Run folder, builtin:stories, hf:PATH or hf:NAME.", metavar="RUN|hf:MODEL"),
     ],
     text: Annotated[
-        Path | None, typer.Option(help="Held-out UTF-8 text; default: the validation split of RUN's data.")
+        Path | None,
+        typer.Option(
+            help="Held-out UTF-8 text, or builtin:NAME; default: the validation split of RUN's data."
+        ),
     ] = None,
     prefixes: Annotated[int, typer.Option(help="Held-out prefixes to append masks to.", max=LARGEST)] = 64,
     masks: Annotated[
@@ -50,8 +53,13 @@ def diagnose(
     from hdiff.pages.terminal_text import visible_controls
     from hdiff.progress import Progress
     from hdiff.runs.results import asked_for
+    from hdiff.shipped import HELD_OUT, PREFIX, is_builtin, model_folder
 
     is_foreign = model.startswith(FOREIGN)
+    if is_builtin(model):
+        text = text or Path(HELD_OUT[model]) if model in HELD_OUT else text
+        output = output or Path(_folder_name(model.removeprefix(PREFIX)))
+        model = str(model_folder(model))
     if shifted and not is_foreign:
         raise DataError(f"--shifted is for models of transformers, {model} is a run; leave it out")
     if is_foreign and text is None:
@@ -81,10 +89,12 @@ def diagnose(
 def _run(model: str, text: Path | None) -> tuple[MaskedSubject, HeldOut]:
     from hdiff.diagnosis import HeldOut
     from hdiff.diagnosis.run_model import subject_of_run
-    from hdiff.runs.folder import RunFolder
+    from hdiff.sharing.shared_run import is_shared, load_model
 
-    run = RunFolder.load(model)
+    run = load_model(Path(model))
     subject = subject_of_run(run)
+    if text is None and is_shared(run.path):
+        raise DataError(f"{model} is a shared model, which has no text; give held-out text:", "--text FILE")
     if text is None:
         return subject, HeldOut.of_run(run)
     return subject, HeldOut.of_file(text, run.tokenizer, subject.model.vocab_size)

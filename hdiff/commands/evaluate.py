@@ -78,6 +78,7 @@ def evaluate(
     from hdiff.progress import Progress
     from hdiff.runs.results import EVALUATION_KINDS, asked_for, kind_of, write_result
     from hdiff.sharing.shared_run import is_shared, load_model
+    from hdiff.shipped import HELD_OUT, model_name
 
     if max_pairs is not None and blimp is None and not agreement:
         raise DataError("--max-pairs limits minimal pairs, and none are asked for; add", "--agreement")
@@ -86,14 +87,16 @@ def evaluate(
         pairs["agreement"] = agreement_pairs()
     loaded = load_model(run, components=component or ())
     say_if_unfinished(run)
+    name = model_name(run)
     if is_shared(run) and data is None:
+        source = HELD_OUT.get(name, "TEXT").removesuffix(":validation")
         raise DataError(
-            f"{run} is a shared model, which has no data set; prepare one and add --data DATA:",
-            f"hdiff prepare TEXT --out DATA --tokenizer {shlex.quote(str(run / 'tokenizer.json'))}",
+            f"{name} is a shared model, which has no data set; prepare one and add --data DATA:",
+            f"hdiff prepare {source} --out DATA --tokenizer {shlex.quote(name)}",
         )
     wanted = _whole_numbers(steps, "--steps") if steps is not None else None
     spec = None if sampler is None else sampler_spec(sampler)
-    display = Progress(f"eval {run}", quiet=quiet)
+    display = Progress(f"eval {name}", quiet=quiet)
     try:
         result = evaluate_run(
             loaded,
@@ -127,7 +130,7 @@ def evaluate(
     else:
         from hdiff.evaluation.table import print_evaluation
 
-        print_evaluation(result, title=str(run))
+        print_evaluation(result, title=name)
 
 
 def _whole_numbers(text: str, option: str) -> list[int]:

@@ -19,6 +19,9 @@ def export(
     data_license: Annotated[
         str | None, typer.Option(help="Licence of the training text for the card.")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Round the weights to float16 or bfloat16: half the size.")
+    ] = None,
     push: Annotated[
         str | None, typer.Option(help="Also upload it to a hub, as user/model; log in with: hf auth login.")
     ] = None,
@@ -34,6 +37,6 @@ def export(
     from hdiff.sharing.export import export_run
 
     options = CardOptions(license=license, data_license=data_license)
-    written = export_run(run, folder, options=options, push=push, private=private)
+    written = export_run(run, folder, options=options, precision=precision, push=push, private=private)
     say_if_unfinished(run)
     say(written, err=False)

@@ -21,7 +21,10 @@ def inspect(
         ),
     ] = None,
     level: Annotated[
-        str, typer.Option(help="Units that are masked together: clause, phrase or word.")
+        str,
+        typer.Option(
+            help="Units that are masked together: clause, phrase or word; or several, comma-separated."
+        ),
     ] = "phrase",
     data: Annotated[
         Path | None,
@@ -55,16 +58,21 @@ def inspect(
     else:
         scores = salience_class(salience or "idf").of(WordStatistics())
     specs = parser or ["spacy"]
+    levels = [name.strip() for name in level.split(",")]
     explorations = [
         inspect_sentence(
             text,
-            parser=load_parser(spec, annotations=scores.needs),
-            level=level,
+            parser=found,
+            level=name,
             seed=seed,
             salience=scores,
-            title=None if len(specs) == 1 else spec,
+            title=", ".join(
+                part for part, several in ((spec, specs), (f"units: {name}", levels)) if len(several) > 1
+            )
+            or None,
         )
-        for spec in specs
+        for spec, found in ((spec, load_parser(spec, annotations=scores.needs)) for spec in specs)
+        for name in levels
     ]
     draw(*explorations, console=console())
     if html is not None:

@@ -14,9 +14,22 @@ import typer
 from hdiff.files import finite
 from hdiff.outputs import PAGE, check_output_file, check_output_folder
 
+
+def folder_of(path: Path) -> Path:
+    """The folder of a model that has a name, `builtin:NAME`; any other path as it is."""
+    from hdiff.shipped import model_folder
+
+    return model_folder(path)
+
+
 Run = Annotated[Path, typer.Argument(help="Run folder that `hdiff train` wrote.", metavar="RUN")]
 Model = Annotated[
-    Path, typer.Argument(help="Folder that `hdiff train` or `hdiff export` wrote.", metavar="FOLDER")
+    Path,
+    typer.Argument(
+        help="Folder that `hdiff train` or `hdiff export` wrote, or builtin:stories, which comes with hdiff.",
+        metavar="FOLDER",
+        callback=folder_of,
+    ),
 ]
 
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)

@@ -17,8 +17,9 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt, .jsonl, .json, .csv, "
-            ".tsv or .parquet file (also .gz, .bz2, .xz, .zst), folder or glob, or hf:NAME[:CONFIG[:SPLIT]]."
+            help="builtin:stories-text, builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt, "
+            ".jsonl, .json, .csv, .tsv or .parquet file (also .gz, .bz2, .xz, .zst), folder or glob, or "
+            "hf:NAME[:CONFIG[:SPLIT]]."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data set.")],
@@ -39,7 +40,10 @@ def prepare(
     ] = None,
     tokenizer: Annotated[
         str,
-        typer.Option(help="tokenizer.json or its folder, train:SIZE (byte-level BPE), words or words:SIZE."),
+        typer.Option(
+            help="tokenizer.json, its folder or builtin:stories; train:SIZE (byte-level BPE), words or "
+            "words:SIZE."
+        ),
     ] = "train:4096",
     salience: Annotated[
         str, typer.Option(help="How words are scored: idf, pos, entities, textrank, collocation or combined.")

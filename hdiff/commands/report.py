@@ -17,20 +17,28 @@ from hdiff.outputs import check_output_file, check_output_folder
 
 Target = Annotated[
     Path,
-    typer.Argument(help="Run folder, or an ablation: its folder or its YAML file.", metavar="RUN|ABLATION"),
+    typer.Argument(
+        help="Run folder, builtin:stories, or an ablation: its folder or its YAML file.",
+        metavar="RUN|ABLATION",
+    ),
 ]
 
 
 def report(
     target: Target,
     output: Annotated[
-        Path | None, output_file("Where to write the page of a run; default: RUN/report.html.")
+        Path | None,
+        output_file("Where to write the page of a run; default: RUN/report.html, NAME.html of builtin:NAME."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write one offline page: RUN/report.html, or the tables, plots and page of an ablation."""
     from hdiff.ablation.folder import find_ablation
+    from hdiff.shipped import is_builtin, model_folder, record_folder
 
+    if is_builtin(target):
+        output = output or Path(f"{model_folder(target).name}.html")
+        target = record_folder(target)
     if (target / "run.json").is_file():
         _report_run(target, output or target / "report.html")
         return

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Component, Quiet, say
+from hdiff.commands.options import Component, Model, Quiet, say
 from hdiff.errors import UserError
 from hdiff.plugins import install_command
 
 
 def serve(
-    run: Annotated[
-        Path, typer.Argument(help="Run folder of `hdiff train`, or folder of `hdiff export`.", metavar="RUN")
-    ],
+    run: Model,
     host: Annotated[
         str, typer.Option(help="Address to listen at; the default is reached from this machine alone.")
     ] = "127.0.0.1",

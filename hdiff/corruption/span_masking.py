@@ -6,6 +6,7 @@ Dimensions: B batch, L tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Literal, final
 
 import torch
@@ -93,6 +94,24 @@ class SpanMasking(UnitMasking):
         self.lengths: tuple[float, ...] | Literal["corpus"] | None = (
             _length_distribution(lengths) if lengths is not None and not isinstance(lengths, str) else lengths
         )
+
+    def of_at_most(self, longest: int) -> SpanMasking:
+        """The same with random spans of at most so many tokens, for a text that is short beside the others.
+
+        Args:
+            longest: Tokens of the longest random span.
+
+        Returns:
+            A corruption; this one if it has no random spans, or none that are longer or as short.
+        """
+        if not isinstance(self.lengths, tuple) or len(self.lengths) <= longest:
+            return self
+        kept = self.lengths[: max(1, longest)]
+        if sum(kept) <= 0:
+            return self
+        shorter = copy(self)
+        shorter.lengths = _length_distribution(kept)
+        return shorter
 
     @property
     def conditional_on_structure(self) -> bool:

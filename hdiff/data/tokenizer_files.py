@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdiff.data.tokenizer_facts import end_token, find_end, types_of
 from hdiff.errors import DataError
+from hdiff.shipped import model_folder
 
 if TYPE_CHECKING:
     import tokenizers
@@ -86,6 +87,7 @@ def _without_special_words(text: str) -> str:
 
 def read_backend(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
     """Reads a tokenizer, see `Tokenizer.load`, and which special tokens the configuration beside it names."""
+    path = model_folder(path)
     folder = path if path.is_dir() else path.parent
     name = path.name if path.is_file() else None
     if not path.exists():

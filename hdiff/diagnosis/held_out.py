@@ -15,9 +15,11 @@ from torch import Tensor
 
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
+from hdiff.data.sources.builtin import read_builtin
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
 from hdiff.runs.folder import RunFolder
+from hdiff.shipped import PREFIX, is_builtin
 
 UNIFORM_SHARE = 1e-3
 """Share of the uniform distribution in the unigram one, so that a token the text lacks has finite cost."""
@@ -75,10 +77,10 @@ class HeldOut:
 
     @classmethod
     def of_file(cls, path: Path | str, tokenizer: Tokenizer, vocab_size: int) -> HeldOut:
-        """A text file, which is its own reference.
+        """A text file or a built-in corpus, which is its own reference.
 
         Args:
-            path: UTF-8 text.
+            path: UTF-8 text, or `builtin:NAME`.
             tokenizer: The tokenizer of the model.
             vocab_size: Vocabulary V of the model's predictions.
 
@@ -89,7 +91,7 @@ class HeldOut:
             DataError: If the file is missing, no UTF-8 or holds no token.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = _built_in(str(path)) if is_builtin(path) else Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read {path} ({error}); give a file of UTF-8 text") from error
         tokens = np.asarray(tokenizer.encode(text)[0], dtype=np.int64)
@@ -127,3 +129,8 @@ class HeldOut:
         """log p of each token in the reference text, with a share of 0.001 uniform: nats, float64 (V,)."""
         shares = torch.from_numpy(self.counts / self.counts.sum())
         return ((1 - UNIFORM_SHARE) * shares + UNIFORM_SHARE / len(shares)).log()
+
+
+def _built_in(name: str) -> str:
+    """The documents of a built-in corpus as one text."""
+    return "\n\n".join(read_builtin(name.removeprefix(PREFIX)))

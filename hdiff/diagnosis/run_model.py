@@ -18,6 +18,7 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.output import padding_mask
 from hdiff.packed_spans import PackedSpans
 from hdiff.runs.folder import RunFolder
+from hdiff.shipped import model_name
 
 
 @final
@@ -124,7 +125,7 @@ def subject_of_run(run: RunFolder) -> MaskedSubject:
         )
     model, ends = RunModel(cast(Denoiser, denoiser)), (run.tokenizer.eos_id,)
     return MaskedSubject(
-        name=str(run.path),
+        name=model_name(run.path),
         model=model,
         tokenizer=run.tokenizer,
         longest=run.recipe.data.sequence_length,

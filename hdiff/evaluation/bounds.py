@@ -236,10 +236,11 @@ def draw_samples(
 
 
 @torch.no_grad()
-def judged_nll(judge: Autoregressive, batch: Batch) -> float:
+def judged_nll(judge: Autoregressive, batch: Batch) -> Estimate:
     """Nats per token that an autoregressive judge gives to text: low for likely, also for dull text."""
     judge = unwrapped(judge)
-    return float(-judge(batch.to(judge.head.embedding.weight.device)).sum() / batch.num_tokens)
+    nats = -judge(batch.to(judge.head.embedding.weight.device)).double().sum(1).cpu()
+    return ratio_estimate(nats, batch.token_mask.sum(1).double().cpu())
 
 
 def quality(tokens: Tensor, judge: Autoregressive | None) -> dict[str, Any]:
@@ -250,13 +251,16 @@ def quality(tokens: Tensor, judge: Autoregressive | None) -> dict[str, Any]:
         judge: Scores them, over the same vocabulary; None leaves its figure null.
 
     Returns:
-        `judge_nll` (nats per token), `unigram_entropy` (nats, mean over texts), `distinct_2`
-        (share of different pairs among all pairs of neighbours), `repetition_4` (share of groups of four
-        tokens that were in the same text before).
+        `samples`; `judge_nll` and `judge_nll_stderr` (nats per token, error over texts); `unigram_entropy`
+        (nats, mean over texts); `distinct_2` (share of different pairs among all pairs of neighbours);
+        `repetition_4` (share of groups of four tokens that were in the same text before).
     """
     rows = tokens.tolist()
+    found = None if judge is None else judged_nll(judge, Batch.of(tokens))
     return {
-        "judge_nll": None if judge is None else judged_nll(judge, Batch.of(tokens)),
+        "samples": len(rows),
+        "judge_nll": None if found is None else found.nats_per_token,
+        "judge_nll_stderr": None if found is None else found.stderr,
         "unigram_entropy": sum(unigram_entropy(row) for row in rows) / len(rows),
         "distinct_2": distinct_n(rows, 2),
         "repetition_4": sum(repetition(row, 4) for row in rows) / len(rows),

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
@@ -147,12 +149,37 @@ def evaluate_run(
             result["t_step_stderr"][str(num_steps)] = estimate.stderr
         stages.done(f"L_{num_steps}")
     one_step = result["t_step"].get("1")
-    if one_step is not None:
-        # Of one network: what drawing all units at once loses against drawing them one by one.
+    if one_step is not None and spec == corruption.plain_sampler():
+        # Of one network and its own units: what drawing all at once loses against drawing them one by one.
         result["total_correlation_nats_per_token"] = one_step - bound.nats_per_token
+    if (unigram := unigram_nats(run, prepared, blocks)) is not None:
+        result["unigram_nats_per_token"] = unigram
     if judges is not None:
         result.update(_quality(run, blocks, prepared, samplers, judges, seed, stages))
     return result
+
+
+def unigram_nats(run: RunFolder, prepared: PreparedData, blocks: PackedBlocks) -> float | None:
+    """Nats per token of the scored rows under the token frequencies of the training split, without context.
+
+    Args:
+        run: The run.
+        prepared: Its data set.
+        blocks: Held-out rows.
+
+    Returns:
+        The figure; None if the training split is too short for a row.
+    """
+    try:
+        train = PackedBlocks.build(prepared, "train", **run.recipe.data.packing())
+    except DataError:
+        return None
+    counts = torch.bincount(
+        torch.as_tensor(train.tokens).flatten().long(), minlength=run.tokenizer.vocab_size
+    )
+    log_probs = ((counts + 1.0) / (counts + 1.0).sum()).double().log()
+    batch = blocks.batch(evaluation_rows(blocks, run.recipe.evaluation))
+    return float(-log_probs[batch.input_ids[batch.token_mask]].mean())
 
 
 def _t_step(

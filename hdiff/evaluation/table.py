@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from hdiff.evaluation.perplexity import perplexity_text, shown
+from hdiff.evaluation.reading import FEWEST_JUDGED, best_process, judged_text, parallel_cost
 from hdiff.progress import console as make_console
 
 
@@ -78,9 +79,12 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     if with_phrases:
         columns += ["valid phrases", "factorised ceiling"]
     table = Table(*columns)
+    best = best_process([result])
     for steps in steps_of:
         nats, error = result["t_step"].get(steps), result["t_step_stderr"].get(steps)
         row = [steps, *("–" if value is None else f"{value:.4f}" for value in (nats, error))]
+        if best is not None and nats == best.nats:
+            row[1] += " *"
         if has_perplexity:
             row.append("–" if nats is None else shown(nats))
         row += _quality_cells(result["quality"].get(steps), speed=True)
@@ -96,13 +100,30 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     console.print(table)
     if "list_operations" in result:
         console.print(_list_table(result["list_operations"]))
+    for line in _readings(result):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _readings(result: dict[str, Any]) -> list[str]:
+    """What the table says, in sentences."""
+    lines = []
+    if (best := best_process([result])) is not None:
+        perplexity = f"perplexity (upper bound) {shown(best.nats)}"
+        lines.append(f"best process (*): {best.name}, {best.shown} nats/token, {perplexity}")
+    if (cost := parallel_cost(result)) is not None:
+        lines.append(f"cost of parallel decoding: {cost.meaning}")
     if (dependence := result.get("total_correlation_nats_per_token")) is not None:
-        console.print(
-            f"total correlation of the units: about {dependence:.3f} nats/token "
-            f"(L_1 less the bound, same network)",
-            highlight=False,
-            soft_wrap=True,
+        lines.append(
+            f"total correlation of the units: about {dependence:.3f} nats/token (L_1 less the bound, same "
+            f"network and units)"
         )
+    sets = [figures for figures in result["quality"].values() if figures.get("judge_nll") is not None]
+    if sets and sets[0].get("samples", 0) < FEWEST_JUDGED:
+        lines.append(
+            f"judge NLL is shown of {FEWEST_JUDGED} samples or more: set evaluation.samples={FEWEST_JUDGED} "
+            f"in the recipe"
+        )
+    return lines
 
 
 def _list_table(found: dict[str, Any]) -> Table:
@@ -123,9 +144,8 @@ def _outside_cells(figures: dict[str, Any]) -> list[str]:
 def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:
     if figures is None:
         return [""] * 7
-    judge = figures["judge_nll"]
     cells = [
-        "–" if judge is None else f"{judge:.3f}",
+        judged_text(figures) or "–",
         f"{figures['unigram_entropy']:.3f}",
         f"{figures['distinct_2']:.3f}",
         f"{figures['repetition_4']:.3f}" if "repetition_4" in figures else "–",

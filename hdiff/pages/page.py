@@ -95,7 +95,7 @@ def inspection_page(*explorations: Mapping[str, Any]) -> str:
     count = len(explorations)
     return render_page(
         "inspection.html",
-        title=explorations[0]["title"] if count == 1 else f"One text, {count} parsers",
+        title=explorations[0]["title"] if count == 1 else f"One text, seen in {count} ways",
         data=list(explorations),
         scripts=("inspection.js", "start_inspection.js"),
         context={"explorations": explorations, "rows": [_rows(exploration) for exploration in explorations]},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hdiff.errors import CheckpointError
+from hdiff.evaluation.reading import parallel_cost
 from hdiff.pages.page import check_exploration, check_trajectory, render_page
 from hdiff.pages.report_analysis import calibration_charts, loss_by_time_chart, loss_groups
 from hdiff.pages.report_charts import Chart, loss_chart, quality_charts, t_step_chart
@@ -19,6 +20,7 @@ from hdiff.pages.trajectory import steps_text
 from hdiff.runs.record import RunRecord
 from hdiff.runs.results import request_text
 from hdiff.runs.weights import newest_checkpoint, used_step, weights_of
+from hdiff.shipped import model_name
 
 SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "trajectory.js", "start_report.js")
 
@@ -74,10 +76,11 @@ def report_page(record: RunRecord) -> str:
         scripts=SCRIPTS,
         context={
             "record": record,
-            "path": shlex.quote(str(record.path)),
+            "path": shlex.quote(model_name(record.path)),
             "summary": _summary(record),
             "numbers": headlines(record, main),
             "bound": main.get("bound"),
+            "cost": parallel_cost(main),
             "main": main,
             "step": None if (newest := newest_checkpoint(record.path)) is None else used_step(newest),
             "evaluations": evaluations,

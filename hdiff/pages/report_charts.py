@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hdiff.evaluation.perplexity import shown
+from hdiff.evaluation.reading import best_process, judged
 from hdiff.pages.report_evaluations import Evaluation, Evaluations
 
 MAX_POINTS = 500
@@ -69,16 +71,23 @@ def t_step_chart(evaluations: Evaluations) -> Chart | None:
     for evaluation in evaluations.comparable:
         curve = evaluation.values.get("t_step") or {}
         errors = evaluation.values.get("t_step_stderr") or {}
+        is_given = evaluation.is_conditional
         points = [[int(t), curve[t], errors.get(t) or 0.0] for t in sorted(curve, key=int)]
         if points:
             series.append({"name": evaluation.name, "points": points})
-            rows += [(evaluation.name, t, f"{value:.3f}", f"{error:.3f}") for t, value, error in points]
+            rows += [
+                (evaluation.name, t, f"{value:.3f}", f"{error:.3f}", "" if is_given else shown(value))
+                for t, value, error in points
+            ]
     if not series:
         return None
     bound = (evaluations.main.values.get("bound") or {}) if evaluations.main else {}
     references = []
     if bound.get("nats_per_token") is not None and not bound.get("conditional_on_structure"):
-        references.append({"label": "bound in continuous time", "y": bound["nats_per_token"]})
+        references.append({"label": "bound of the training process", "y": bound["nats_per_token"]})
+    best = best_process(each.values for each in evaluations.comparable)
+    if best is not None and len(rows) > 1:
+        references.append({"label": f"best: {best.name}", "y": best.nats})
     return {
         "x_label": "sampling steps T",
         "y_label": "L_T, nats per token",
@@ -86,7 +95,13 @@ def t_step_chart(evaluations: Evaluations) -> Chart | None:
         "series": series,
         "references": references,
         "table": {
-            "columns": ("File", "T", "L_T, nats per token", "Standard error"),
+            "columns": (
+                "File",
+                "T",
+                "L_T, nats per token",
+                "Standard error",
+                "Perplexity per token (upper bound)",
+            ),
             "rows": [tuple(str(cell) for cell in row) for row in rows],
         },
     }
@@ -116,15 +131,16 @@ def _quality_chart(
         quality = evaluation.values.get("quality") or {}
         # A fourth number says which T a point is.
         points = [
-            [quality[t][cost], quality[t][figure], 0.0, f"T = {t}"]
+            [quality[t][cost], quality[t][figure], _error(quality[t], figure), f"T = {t}"]
             for t in sorted(quality, key=int)
-            if quality[t].get(figure) is not None and (quality[t].get(cost) or 0) > 0
+            if _is_shown(quality[t], figure) and (quality[t].get(cost) or 0) > 0
         ]
         if points:
             series.append({"name": evaluation.name, "points": points})
     if not series:
         return None
-    reference = (evaluations[0].values.get("reference") or {}).get(figure)
+    found = evaluations[0].values.get("reference") or {}
+    reference = found.get(figure) if _is_shown(found, figure) else None
     return {
         "x_label": x_label,
         "y_label": y_label,
@@ -132,6 +148,16 @@ def _quality_chart(
         "series": series,
         "references": [] if reference is None else [{"label": "held-out text", "y": reference}],
     }
+
+
+def _is_shown(figures: Mapping[str, Any], figure: str) -> bool:
+    """Whether a figure was measured, and on enough samples if a judge gave it."""
+    return figures.get(figure) is not None and (figure != "judge_nll" or judged(figures) is not None)
+
+
+def _error(figures: Mapping[str, Any], figure: str) -> float:
+    error = figures.get(f"{figure}_stderr")
+    return error if error is not None and math.isfinite(error) else 0.0
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:

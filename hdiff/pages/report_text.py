@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdiff.evaluation.perplexity import perplexity_text
+from hdiff.evaluation.perplexity import perplexity_text, shown
+from hdiff.evaluation.reading import best_process, judged_text, parallel_cost, processes
 from hdiff.runs.record import RunRecord
 
 COLUMNS = (
@@ -68,7 +69,8 @@ def headlines(record: RunRecord, evaluation: Mapping[str, Any]) -> list[Headline
     Returns:
         The headlines.
     """
-    found = [_bound(evaluation.get("bound")), _parallel_cost(evaluation), _judged(evaluation), _size(record)]
+    found = [_bound(evaluation.get("bound")), _best(evaluation), _parallel_cost(evaluation)]
+    found += [_judged(evaluation), _size(record)]
     return [headline for headline in found if headline is not None]
 
 
@@ -90,38 +92,42 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
     meaning = f"Upper bound on −log p(x_0), measured on {tokens}: {perplexity_text(bound)}."
     if (uniform := bound.get("uniform_nats_per_token")) is not None:
         meaning += f" Guessing uniformly scores {uniform:.2f}."
-    return Headline("Likelihood bound", f"{nats:.2f}{error}", "nats per token", meaning)
+    return Headline("Bound of the training process", f"{nats:.2f}{error}", "nats per token", meaning)
+
+
+def _best(evaluation: Mapping[str, Any]) -> Headline | None:
+    """The best way to write, where there is more than one; the bound of training stands beside it."""
+    best = best_process([evaluation])
+    if best is None or len(processes(evaluation)) < 2:
+        return None
+    meaning = (
+        f"Of {len(processes(evaluation))} ways to write whose bound was measured, {best.name} has the "
+        f"lowest: perplexity per token (upper bound) {shown(best.nats)}."
+    )
+    return Headline("Best process", best.shown, "nats per token", meaning)
 
 
 def _parallel_cost(evaluation: Mapping[str, Any]) -> Headline | None:
-    curve = evaluation.get("t_step") or {}
-    steps = sorted(curve, key=int)
-    if len(steps) < 2:
+    cost = parallel_cost(evaluation)
+    if cost is None:
         return None
-    first, last = steps[0], steps[-1]
-    one_step = "one step" if int(first) == 1 else f"{first} steps"
-    return Headline(
-        "Cost of parallel decoding",
-        f"{curve[first] - curve[last]:.2f}",
-        "nats per token",
-        f"What it costs to write a text in {one_step} instead of {last}: L_{first} − L_{last} = "
-        f"{curve[first]:.2f} − {curve[last]:.2f}. Smaller is better; 0 would be a perfect joint model.",
-    )
+    unit = "nats per token" if cost.context is None else f"of {cost.context:.2f} nats per token"
+    return Headline("Cost of parallel decoding", f"{cost.nats:.3f}", unit, cost.meaning)
 
 
 def _judged(evaluation: Mapping[str, Any]) -> Headline | None:
     quality = evaluation.get("quality") or {}
-    steps = [t for t in sorted(quality, key=int) if quality[t].get("judge_nll") is not None]
+    steps = [t for t in sorted(quality, key=int) if judged_text(quality[t])]
     if not steps:
         return None
     last = steps[-1]
     meaning = (
-        f"How surprising the samples made in {last} steps are to a separately trained autoregressive model."
+        f"How surprising {quality[last]['samples']} samples made in {last} steps are to a separately trained "
+        f"autoregressive model."
     )
-    reference = (evaluation.get("reference") or {}).get("judge_nll")
-    if reference is not None:
-        meaning += f" Held-out real text scores {reference:.2f}."
-    return Headline("Samples under the judge", f"{quality[last]['judge_nll']:.2f}", "nats per token", meaning)
+    if reference := judged_text(evaluation.get("reference"), 2):
+        meaning += f" Held-out real text scores {reference}."
+    return Headline("Samples under the judge", judged_text(quality[last], 2), "nats per token", meaning)
 
 
 def _size(record: RunRecord) -> Headline | None:
@@ -170,7 +176,14 @@ def quality_cells(
     row: Mapping[str, Any], columns: Sequence[tuple[str, str, int]] = COLUMNS
 ) -> tuple[str, ...]:
     """Figures of one set of samples as text, in the order of the columns."""
-    return tuple("" if row.get(key) is None else f"{row[key]:.{digits}f}" for key, _, digits in columns)
+    return tuple(
+        judged_text(row, digits)
+        if key == "judge_nll"
+        else ""
+        if row.get(key) is None
+        else f"{row[key]:.{digits}f}"
+        for key, _, digits in columns
+    )
 
 
 def whole(value: float | None) -> str:

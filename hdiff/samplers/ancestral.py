@@ -31,7 +31,7 @@ class AncestralSampler(MaskedSampler):
 
     Args:
         num_steps: Steps T; more steps than units are not used.
-        order: `random`, or `spaced`: what is filled in one step lies as far apart as it can.
+        order: `random`; `spaced`: what is filled in one step lies as far apart as it can; `left_to_right`.
         lengths: Random spans of these lengths (tokens -> weight) in place of the corruption's units; a joint
             head fills long spans in few steps.
         sampling: Temperature and truncation of every draw.
@@ -42,15 +42,15 @@ class AncestralSampler(MaskedSampler):
         self,
         num_steps: int,
         *,
-        order: Literal["random", "spaced"] = "random",
+        order: Literal["random", "spaced", "left_to_right"] = "random",
         lengths: Mapping[int, float] | None = None,
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
     ) -> None:
         super().__init__(sampling=sampling, refresh=refresh)
         self.num_steps = check_num_steps(num_steps)
-        if order not in ("random", "spaced"):
-            raise DataError(f"order is '{order}'; use 'random' or 'spaced'")
+        if order not in ("random", "spaced", "left_to_right"):
+            raise DataError(f"order is '{order}'; use 'random', 'spaced' or 'left_to_right'")
         self.order = order
         self.spans = None if lengths is None else SpanMasking(segmentation="random", lengths=lengths)
 
@@ -83,6 +83,8 @@ class AncestralSampler(MaskedSampler):
             # Slots beyond the last unit come last.
             keys = spaced(slots, start) + 2.0 * (slots >= num_units[:, None])
             rank = keys.argsort(1).argsort(1).gather(1, units)
+        if self.order == "left_to_right":
+            rank = units
         if not bool(is_masked.all()):
             rank, num_units = _among_masked(rank, units, is_masked)
         steps = reveal_step(rank, num_units, self.num_steps)

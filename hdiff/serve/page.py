@@ -13,10 +13,13 @@ from hdiff.pages.report_text import count
 from hdiff.serve.abilities import labels_of, refusals
 from hdiff.serve.requests import MOST_CHARACTERS, MOST_SAMPLES, MOST_STEPS, MOST_TRIES
 from hdiff.serve.served_run import ServedRun
+from hdiff.shipped import is_builtin, model_name
 
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
 
+STORY = "Lily and her dog ran to the park because they saw a big red ball."
+"""For a model of stories."""
 EXAMPLE = "The old dog that barked all night slept in the warm kitchen."
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
 SCRIPTS = ("page.js", "serve_film.js", "serve_tree.js", "serve.js")
@@ -105,11 +108,12 @@ def _example(run: ServedRun) -> str:
     found = "" if run.prepared is None else _own_sentence(run, run.prepared)
     if found:
         return found
+    example = STORY if is_builtin(model_name(run.folder.path)) else EXAMPLE
     try:
-        literal_tokens(EXAMPLE, run.tokenizer)
+        literal_tokens(example, run.tokenizer)
     except DataError:
         return ""
-    return EXAMPLE
+    return example
 
 
 def _own_sentence(run: ServedRun, prepared: PreparedData) -> str:

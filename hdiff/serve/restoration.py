@@ -147,8 +147,10 @@ def _fill(
 
 def _sampler(request: RestoreRequest, run: ServedRun, corruption: Corruption, num_hidden: int) -> Sampler:
     """The sampler of the recipe, or the plain one, as for fresh texts."""
+    spec = run.recipe.evaluation.sampler
     return text_sampler(
-        run.recipe.evaluation.sampler,
+        # A short sentence has units of its own, which are to be watched one after the other.
+        None if spec is not None and "lengths" in spec else spec,
         corruption,
         num_steps=request.steps,
         default=min(DEFAULT_STEPS, num_hidden),

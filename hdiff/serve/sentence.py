@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hdiff.corruption import Corruption
+from hdiff.corruption import Corruption, SpanMasking
 from hdiff.data.alignment import align, token_texts
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError, ParserError
 from hdiff.serve.served_run import ServedRun
 from hdiff.structure import LEVELS, Span, SpanTree, level_rank, segment
+
+UNITS_AT_LEAST = 5
+"""Random spans are cut so that a sentence has about so many of them, or more."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,24 @@ class Sentence:
                 "are no states x_t.",
             )
         if self.is_parsed or not run.corruption.required_levels():
-            return run.corruption, ()
+            return self._in_several_units(run.corruption)
         plain = run.corruption.unconditional()
         if plain.required_levels():
             return None, ("This corruption needs the spans of a tree, so no state x_t can be shown.",)
         return plain, ("Without a tree the units of this corruption are random ones, as in sampling.",)
+
+    def _in_several_units(self, corruption: Corruption) -> tuple[Corruption, tuple[str, ...]]:
+        """Random spans that are short enough for several of them to lie in the sentence, and what to say."""
+        longest = max(1, len(self.ids) // UNITS_AT_LEAST)
+        if not isinstance(corruption, SpanMasking):
+            return corruption, ()
+        shorter = corruption.of_at_most(longest)
+        if shorter is corruption:
+            return corruption, ()
+        return shorter, (
+            f"The model was trained on longer spans too; those of a sentence as short as this have at most "
+            f"{longest} tokens here, so that there are several.",
+        )
 
 
 def _label_numbers(

@@ -11,12 +11,14 @@ from typing import Any
 import yaml
 
 from hdiff.evaluation.perplexity import perplexity_text, shown
+from hdiff.evaluation.reading import best_process, parallel_cost
 from hdiff.plugins import plugin_packages
 from hdiff.runs.record import RunRecord
 from hdiff.sharing.description import ModelDescription, classes_of_others, loading_arguments
 
 _DATA_LICENCES = {
     "builtin:pydoc": "PSF-2.0 (the manual of Python, which ships inside CPython)",
+    "builtin:stories-text": "CDLA-Sharing-1.0 (TinyStories, arXiv:2305.07759)",
     "builtin:phrase_bank": "none needed: random phrases that hdiff makes",
     "builtin:list_operations": "none needed: random tasks that hdiff makes",
 }
@@ -181,6 +183,12 @@ def _likelihood(evaluation: Mapping[str, Any] | None) -> str:
         if not bound["conditional_on_structure"]:
             cells = " | ".join(shown(curve[step]) for step in steps)
             lines.append(f"| perplexity per token (upper bound) | {cells} |")
+    best, cost = best_process([evaluation or {}]), parallel_cost(evaluation or {})
+    if curve and best is not None:
+        perplexity = f"perplexity (upper bound) {shown(best.nats)}"
+        lines += ["", f"Best process: {best.name}, {best.shown} nats per token, {perplexity}."]
+    if cost is not None:
+        lines += ["", f"Cost of parallel decoding: {cost.meaning}"]
     return "\n".join(lines)
 
 

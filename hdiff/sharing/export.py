@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from hdiff.errors import CheckpointError
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import RunRecord
 from hdiff.sharing.card import CardOptions, model_card
@@ -16,6 +19,8 @@ from hdiff.sharing.pretrained import PretrainedModel
 
 NUM_SAMPLES = 2
 """Samples on a card."""
+PRECISIONS = ("float16", "bfloat16")
+"""What weights may be rounded to."""
 
 
 def export_run(
@@ -23,6 +28,7 @@ def export_run(
     folder: Path,
     *,
     options: CardOptions | None = None,
+    precision: str | None = None,
     push: str | None = None,
     private: bool = False,
 ) -> str:
@@ -32,6 +38,7 @@ def export_run(
         run: Run folder of `hdiff train`.
         folder: An empty or new folder, or one of an earlier export.
         options: What the card says beside the run.
+        precision: `float16` or `bfloat16` halve the weights; None keeps them as they are.
         push: Repository of a hub, `user/model`.
         private: Whether a new repository is private.
 
@@ -49,5 +56,33 @@ def export_run(
         generator = torch.Generator().manual_seed(0)
         samples = TextDiffusionPipeline.of(pretrained)(NUM_SAMPLES, generator=generator).texts
     card = model_card(pretrained.description, RunRecord.read(run), samples, options or CardOptions())
-    pretrained.save_pretrained(folder, card=card)
+    weights = None if precision is None else in_precision(pretrained.model.state_dict(), precision)
+    pretrained.save_pretrained(folder, card=card, weights=weights)
     return str(folder) if push is None else push_folder(folder, push, files=FILES, private=private)
+
+
+def in_precision(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
+    """Weights rounded to fewer bits; whole numbers stay as they are.
+
+    Args:
+        weights: Name -> tensor.
+        precision: `float16` or `bfloat16`.
+
+    Returns:
+        The same names.
+
+    Raises:
+        CheckpointError: If a weight is too large for the precision, or there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise CheckpointError(
+            f"there is no precision '{precision[:40]}'; use", "--precision float16", "--precision bfloat16"
+        )
+    kind = getattr(torch, precision)
+    rounded = {
+        name: value.to(kind) if value.is_floating_point() else value for name, value in weights.items()
+    }
+    for name, value in rounded.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(f"{name} has values too large for {precision}; use", "--precision bfloat16")
+    return rounded

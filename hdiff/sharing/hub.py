@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hdiff.errors import CheckpointError
 from hdiff.plugins import install_command
+from hdiff.shipped import is_builtin, model_folder
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -18,7 +19,7 @@ def find_folder(
     """The folder of a model: itself, or downloaded from the hub.
 
     Args:
-        name: A folder, or a repository of the hub such as `user/model`.
+        name: A folder, `builtin:NAME`, or a repository of the hub such as `user/model`.
         files: File names or patterns that are downloaded; nothing else is.
         revision: Branch, tag or commit of the repository; None takes its main branch.
         cache_dir: Where downloads are kept; None takes the place of huggingface_hub.
@@ -29,6 +30,7 @@ def find_folder(
     Raises:
         CheckpointError: If there is neither such a folder nor such a repository.
     """
+    name = model_folder(name) if is_builtin(name) else name
     if Path(name).is_dir():
         if revision is not None:
             raise CheckpointError(f"{name} is a folder and has no revision '{revision}'; leave revision out")

@@ -113,7 +113,7 @@ class TextDiffusionPipeline:
         """Loads a model.
 
         Args:
-            name: A folder of `hdiff export`, a run folder, or a repository of the hub.
+            name: A folder of `hdiff export`, a run folder, `builtin:stories`, or a repository of the hub.
             **options: See `PretrainedModel.from_pretrained`.
 
         Returns:

@@ -101,7 +101,8 @@ class PretrainedModel:
         """Loads a shared model, a run, or a repository of the hub. No pickle is read, no remote code runs.
 
         Args:
-            name: A folder of `save_pretrained` or `hdiff export`, a run folder, or `user/model`.
+            name: A folder of `save_pretrained` or `hdiff export`, a run folder, `builtin:NAME`, or
+                `user/model`.
             revision: Branch, tag or commit of a repository.
             cache_dir: Where downloads are kept; None takes the place of huggingface_hub.
             components: Classes of your own that the model may name, `module:Class`.

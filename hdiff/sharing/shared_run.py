@@ -8,6 +8,7 @@ from pathlib import Path
 from hdiff.runs.folder import RECORD_FILE, RunFolder
 from hdiff.sharing.folder import CONFIG_FILE
 from hdiff.sharing.pretrained import PretrainedModel
+from hdiff.shipped import model_folder
 
 
 def is_shared(path: Path) -> bool:
@@ -19,7 +20,7 @@ def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder
     """Loads a run, or a shared model as a run that knows neither its data set nor its parser.
 
     Args:
-        path: Folder of `hdiff train` or of `hdiff export`.
+        path: Folder of `hdiff train` or of `hdiff export`, or `builtin:NAME`.
         components: Classes of other packages that a shared model may name; a run may name any.
 
     Returns:
@@ -28,7 +29,7 @@ def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder
     Raises:
         CheckpointError: If it is neither, damaged, or not safe to load.
     """
-    path = Path(path)
+    path = model_folder(path)
     if not is_shared(path):
         return RunFolder.load(path)
     pretrained = PretrainedModel.from_pretrained(path, components=components)
@@ -37,6 +38,8 @@ def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder
         "unit_lengths": description.unit_lengths,
         "token_classes": description.token_classes,
         "data": {"labels": description.labels, "parser": {}, "prompts": description.prompts},
+        "head_classes": description.head_classes,
+        "data": {"labels": description.labels, "parser": {}},
     }
     return RunFolder(
         path=path,

@@ -19,6 +19,7 @@ from hdiff.errors import RecipeError
 from hdiff.factory import DiffusionModel, build_model, build_supervision, required_levels
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.samplers.build import build_sampler
+from hdiff.training.first_weights import first_model, start_from
 from hdiff.training.losses import training_loss
 from hdiff.training.optimisation import Average, make_optimizer
 from hdiff.training.processes import make_accelerator
@@ -102,6 +103,7 @@ def build_training(recipe: Recipe) -> Training:
         The training, not yet begun: nothing is written.
 
     Raises:
+        CheckpointError: If the model that training starts from cannot be loaded.
         DataError: If the data is missing or damaged, or lacks what the recipe needs.
         RecipeError: If parts of the recipe do not fit each other.
     """
@@ -109,11 +111,14 @@ def build_training(recipe: Recipe) -> Training:
     accelerator = make_accelerator(recipe.train)
     check_trackers(recipe.train.trackers)
     verify_once(recipe, accelerator)
-    data = RecipeData(recipe, prepared)
+    first = first_model(recipe, prepared.tokenizer)
+    data = RecipeData(recipe, prepared, {} if first is None else first.record)
     corruption = data.corruption()
     model = _new_model(recipe, prepared, data, corruption)
     if recipe.evaluation.sampler is not None:  # the run is evaluated with it: better said now
         build_sampler(recipe.evaluation.sampler, num_steps=1, section="evaluation.sampler")
+    if first is not None:
+        start_from(first, model, recipe)
     model.supervision = supervision = build_supervision(recipe, data.class_table)
     targets = None if supervision is None else supervision.spec
     levels = required_levels(corruption, model)

@@ -46,7 +46,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def rate_factor(step: int, config: TrainConfig) -> float:
-    """Factor of the peak learning rate at an update: linear warmup, then cosine to 0.1 or constant.
+    """Factor of the peak rate at an update: linear warmup, then cosine to 0.1, or constant with a linear end.
 
     Args:
         step: Update, from 1.
@@ -58,7 +58,8 @@ def rate_factor(step: int, config: TrainConfig) -> float:
     if step <= config.warmup_steps:
         return step / config.warmup_steps
     if config.schedule == "constant":
-        return 1.0
+        falling = min(config.decay_steps, config.steps)
+        return min(1.0, (config.steps + 1 - step) / (falling + 1))
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))
 

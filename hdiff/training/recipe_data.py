@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hdiff.components import build
@@ -27,6 +28,7 @@ class RecipeData:
     Args:
         recipe: The recipe.
         prepared: Its data set.
+        first: Record of the model that training starts from, whose classes its weights belong to.
 
     Attributes:
         unit_lengths: Level -> histogram of the lengths of its units, for levels the corruption asked for.
@@ -36,9 +38,12 @@ class RecipeData:
         block_size: Tokens of a block, once the corruption is built, if it has blocks.
     """
 
-    def __init__(self, recipe: Recipe, prepared: PreparedData) -> None:
+    def __init__(
+        self, recipe: Recipe, prepared: PreparedData, first: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.recipe = recipe
         self.prepared = prepared
+        self.first = first
         self.unit_lengths: dict[str, list[float]] = {}
         self.token_classes: Tables = []
         self.head_classes: list[list[int]] = []
@@ -128,10 +133,10 @@ class RecipeData:
         return self.token_classes
 
     def _of_run(self, name: str) -> list[Any]:
-        """Classes of the run that resumes, whose weights belong to them; empty if it begins."""
+        """Classes of the run that resumes, or of the model that training starts from; else empty."""
         run = Path(self.recipe.output)
         if not RunFolder.has_checkpoint(run):
-            return []
+            return list(self.first.get(name) or [])
         tables = read_run(run).get(name, [])
         levels = tables if isinstance(tables, list) and tables and isinstance(tables[0], list) else [tables]
         if not all(isinstance(level, list) and all(type(c) is int for c in level) for level in levels):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hdiff.shipped
 from hdiff.data.sources.builtin import PHRASES
 from hdiff.data.sources.corpus import MAX_DOCUMENT_CHARACTERS, cut, read_documents
 from hdiff.data.sources.rejected import Row
@@ -32,6 +33,18 @@ def test_pydoc_is_english_prose() -> None:
     assert len(text.split()) > 20_000
     assert not re.search(r">>>|::=|={4,}|\*{4,}|\+--", text)
     assert all(line.rstrip("”\"'")[-1] in ".!?:)" for line in text.split("\n"))
+
+
+def test_stories_are_whole_and_none_is_in_both_splits() -> None:
+    stories = texts(read_documents("builtin:stories-text"))
+    held_out = texts(read_documents("builtin:stories-text:validation"))
+    assert (len(stories), len(held_out)) == (3_151, 256)
+    assert not set(stories) & set(held_out)
+    assert not any("<|endoftext|>" in story for story in (*stories, *held_out))
+    assert sum(len(story.split()) for story in stories) > 500_000
+    files = list((Path(hdiff.shipped.__file__).parent / "stories_text").iterdir())
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    assert "Community Data License Agreement" in next(f for f in files if f.name == "LICENSE").read_text()
 
 
 def test_phrase_bank_documents_are_eight_phrases_one_per_line() -> None:

@@ -235,6 +235,8 @@ def _evaluation(conditional: bool) -> dict[str, Any]:
         "quality": {
             str(t): {
                 "judge_nll": 5.6 + 1 / t,
+                "judge_nll_stderr": 0.02,
+                "samples": 64,
                 "unigram_entropy": 5.9,
                 "distinct_2": 0.6,
                 "seconds_per_sample": 0.01 * t,
@@ -243,7 +245,7 @@ def _evaluation(conditional: bool) -> dict[str, Any]:
             for t in steps
         },
         "sampler": {"kind": "ancestral"},
-        "reference": {"judge_nll": 4.36, "unigram_entropy": 6.1, "distinct_2": 0.72},
+        "reference": {"samples": 64, "judge_nll": 4.36, "unigram_entropy": 6.1, "distinct_2": 0.72},
     }
 
 

@@ -153,6 +153,48 @@ def test_a_refusal_is_shown_where_it_was_asked(page):
     browser.problems.clear()  # the browser logs every answer with status 400
 
 
+def test_a_stale_result_goes_when_an_error_comes(page):
+    browser = page()
+    choose(browser, "control")
+    fill(browser, "control-infill", "The list [3] is returned")
+    submit(browser, "control")
+    assert browser.evaluate("document.querySelectorAll('#control .tok').length") > 3
+    fill(browser, "control-infill", "no gap")
+    submit(browser, "control")
+    assert browser.evaluate("document.querySelectorAll('#control .answer *').length") == 0
+    browser.problems.clear()  # the browser logs every answer with status 400
+
+
+TYPED = """(() => { const field = document.getElementById('%s');
+  field.value = %r; field.dispatchEvent(new Event('input', { bubbles: true })); })()"""
+
+
+def test_a_sentence_goes_along_from_tab_to_tab(page):
+    browser = page()
+    value = "document.getElementById('%s').value"
+    assert browser.evaluate(value % "corrupt-text") == browser.evaluate(value % "restore-text") != ""
+    browser.evaluate(TYPED % ("corrupt-text", "A young cat sees the grey dog."))
+    assert browser.evaluate(value % "restore-text") == "A young cat sees the grey dog."
+    assert browser.evaluate(value % "control-infill") == "A young cat [2-5] dog."
+    browser.evaluate(TYPED % ("restore-text", "The bird sings [loudly] at night."))
+    assert browser.evaluate(value % "corrupt-text") == "The bird sings [loudly] at night."
+    assert browser.evaluate(value % "control-infill") == "The bird sings [2-5]"
+    browser.evaluate(TYPED % ("control-infill", "My own [4]."))
+    browser.evaluate(TYPED % ("corrupt-text", "A third sentence is here."))
+    assert browser.evaluate(value % "control-infill") == "My own [4]."  # what somebody wrote stays
+
+
+def test_crossing_spans_are_explained(page):
+    browser = page()
+    choose(browser, "restore")
+    browser.evaluate("document.querySelector('input[name=restore-from][value=fresh]').click()")
+    fill(browser, "restore-samples", "3")
+    submit(browser, "restore")
+    has_crossing = browser.evaluate("document.querySelectorAll('#restore .tok[data-level=crossing]').length")
+    said = browser.evaluate("document.querySelector('#restore .panel').textContent")
+    assert ("borders of random spans do not follow phrases" in said) == (has_crossing > 0)
+
+
 def test_hostile_text_does_not_run(page):
     browser = page()
     browser.evaluate("window.alert = () => { throw new Error('it ran'); }")

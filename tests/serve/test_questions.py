@@ -93,6 +93,14 @@ def test_a_restored_sentence_keeps_what_the_state_shows(client):
         assert sample["score"] > 0
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_sentence_is_hidden_and_restored_in_several_units(client, seed):
+    found = ask(client, "corrupt", text=SENTENCE, seed=seed)
+    assert len({token["unit"] for token in found["tokens"]}) >= 4
+    restored = ask(client, "restore", text=SENTENCE, t=1, seed=seed)
+    assert restored["num_steps"] >= 4
+
+
 def test_a_fresh_text_is_that_of_hdiff_sample(client, served):
     found = ask(client, "restore", length=12, steps=4, samples=2, seed=7)
     record = controlled_samples(

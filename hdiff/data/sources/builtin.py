@@ -1,4 +1,4 @@
-"""Built-in corpora: English prose inside CPython, and two languages whose entropy is known."""
+"""Built-in corpora: prose of CPython, stories, and two languages whose entropy is known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from hdiff.errors import DataError
 from hdiff.languages.list_operations import draw_tasks
+from hdiff.shipped import read_stories
 
 PHRASES: tuple[tuple[str, ...], ...] = (
     ("tine", "sodo", "vopo", "delo"),
@@ -44,10 +45,13 @@ _NAMES = (
     "phrase_bank:validation",
     "list_operations",
     "list_operations:validation",
+    "stories-text",
+    "stories-text:validation",
 )
 _VALIDATION = {
     "phrase_bank": "builtin:phrase_bank:validation",
     "list_operations": "builtin:list_operations:validation",
+    "stories-text": "builtin:stories-text:validation",
 }
 _NOT_PROSE = re.compile(r">>>|::=|\.\.\. |^[-+|=*#~^ ]+$|={3,}|\+--|\s{4,}|^Changed in|^New in")
 _BULLET = re.compile(r"^(?:\*|\d+\.|\[\d+\])\s+")
@@ -60,7 +64,8 @@ def read_builtin(name: str) -> Iterator[str]:
     """Documents of a built-in corpus, always the same ones.
 
     Args:
-        name: `pydoc`, `phrase_bank` or `list_operations`; the last two also with `:validation`.
+        name: `pydoc`, `phrase_bank`, `list_operations` or `stories-text`; all but the first also with
+            `:validation`.
 
     Yields:
         One text per document.
@@ -78,6 +83,10 @@ def read_builtin(name: str) -> Iterator[str]:
         yield from (task.text for task in draw_tasks(LIST_DOCUMENTS, seed=1))
     elif name == "list_operations:validation":
         yield from (task.text for task in draw_tasks(VALIDATION_DOCUMENTS, seed=2))
+    elif name == "stories-text":
+        yield from read_stories("train")
+    elif name == "stories-text:validation":
+        yield from read_stories("validation")
     else:
         known = ", ".join(f"builtin:{known_name}" for known_name in _NAMES)
         raise DataError(f"there is no corpus 'builtin:{name}'; use one of {known}, or a path")

@@ -4,6 +4,8 @@ const hdiff = (() => {
   const LEVELS = ["sentence", "clause", "phrase", "word", "token"]; // coarse to fine
   const COLOURED = [...LEVELS, "crossing"]; // crossing: a unit that lies in no span
 
+  const CROSSING = "A crossing span was filled at once and lies in no single span of the finished text’s parse: the borders of random spans do not follow phrases.";
+
   function fill(node, attributes, children) {
     for (const [name, value] of Object.entries(attributes || {})) {
       if (name === "on") for (const [event, run] of Object.entries(value)) node.addEventListener(event, run);
@@ -105,5 +107,5 @@ const hdiff = (() => {
     };
   }
 
-  return { LEVELS, COLOURED, el, svg, data, color, toggle, player, legend, responsive, tip };
+  return { LEVELS, COLOURED, CROSSING, el, svg, data, color, toggle, player, legend, responsive, tip };
 })();

@@ -8,6 +8,23 @@
 
   // Tabs: one is reached with Tab, the arrows go to the others.
   const tabs = [...document.querySelectorAll("[role=tab]")];
+  // A sentence goes along from tab to tab; a text with gaps that nobody wrote is made of it.
+  const sentences = ["corrupt-text", "restore-text"].map(byId);
+  const gaps = byId("control-infill");
+  let isOwnGaps = false;
+  function withGap(text) {
+    const words = text.trim().replaceAll("[", "[[").split(/\s+/);
+    const first = Math.floor(words.length / 3), count = Math.min(3, words.length - 2);
+    return count < 1 ? "" : [...words.slice(0, first + 1), "[2-5]", ...words.slice(first + 1 + count)].join(" ");
+  }
+  function share(text) {
+    for (const field of sentences) if (field.value !== text) field.value = text;
+    if (!isOwnGaps && withGap(text)) gaps.value = withGap(text);
+  }
+  for (const field of sentences) field.addEventListener("input", () => share(field.value));
+  gaps.addEventListener("input", () => { isOwnGaps = true; });
+  share(sentences[0].value);
+
   function select(tab) {
     for (const other of tabs) {
       other.setAttribute("aria-selected", String(other === tab));
@@ -83,6 +100,7 @@
         show(panel.querySelector(".answer"), found);
         status.textContent = "Done";
       } catch (error) {
+        panel.querySelector(".answer").replaceChildren(); // what stood there answered another question
         problem.textContent = sentence(error.message);
         problem.hidden = false;
         status.textContent = "";
@@ -135,7 +153,9 @@
       ...(found.is_refined ? [["changed in this step", "new", "phrase"]] : [["filled in this step", "new", "phrase"], ["still hidden", "blank", "token"]]),
       ...(found.is_refined ? [] : hdiff.COLOURED.filter((level) => has((piece) => !piece.given && piece.level === level)).map((level) => [level === "crossing" ? "crossing spans" : level, "level", level])),
     ];
-    box.replaceChildren(el("div", { class: "panel" }, film.node, found.original ? el("p", { class: "note" }, `The sentence was: ${found.original}`) : "", ...texts, hdiff.key(key)));
+    const crossing = has((piece) => !piece.given && piece.level === "crossing");
+    const note = crossing && !found.is_refined ? el("p", { class: "note" }, hdiff.CROSSING) : "";
+    box.replaceChildren(el("div", { class: "panel" }, film.node, found.original ? el("p", { class: "note" }, `The sentence was: ${found.original}`) : "", ...texts, hdiff.key(key), note));
     film.show();
     return film;
   }

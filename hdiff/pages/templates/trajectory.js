@@ -1,6 +1,7 @@
 // Trajectory explorer: texts as a sampler fills them in, step by step.
 "use strict";
-hdiff.mountTrajectory = (node, trajectory) => {
+// `isSmall`: one of many on a page, shown finished, coloured by step and without the histogram.
+hdiff.mountTrajectory = (node, trajectory, { isSmall = false } = {}) => {
   const { el, svg, color } = hdiff;
   const pieces = trajectory.samples.flatMap((sample) => sample.pieces);
   // Where units are fewer than steps, the last steps have nothing to fill in.
@@ -61,8 +62,8 @@ hdiff.mountTrajectory = (node, trajectory) => {
     paint(current);
   }
 
-  let current = Math.ceil(steps / 2);
-  let colouring = "level";
+  let current = isSmall ? steps : Math.ceil(steps / 2);
+  let colouring = isSmall ? "step" : "level";
   function paint(step) {
     current = step;
     for (const unit of shownUnits) {
@@ -79,19 +80,21 @@ hdiff.mountTrajectory = (node, trajectory) => {
 
   const name = `colouring-${hdiff.mountTrajectory.count = (hdiff.mountTrajectory.count || 0) + 1}`;
   const choice = el("fieldset", { class: "segmented" }, el("legend", { class: "visually-hidden" }, "Colour by"), ...["level", "step"].map((value) =>
-    el("label", {}, el("input", { type: "radio", name, value, checked: value === "level", on: { change: () => { colouring = value; refresh(); } } }), `colour by ${value}`)));
+    el("label", {}, el("input", { type: "radio", name, value, checked: value === colouring, on: { change: () => { colouring = value; refresh(); } } }), `colour by ${value}`)));
   const key = el("div");
   const control = hdiff.player({ label: "Sampling step", min: 0, max: steps, step: 1, value: current, seconds: Math.min(12, Math.max(3, steps * 0.45)), onChange: paint });
   function refresh() {
     const used = hdiff.COLOURED.filter((level) => pieces.some((piece) => piece.level === level));
     const items = colouring === "level" ? used.map((level) => ({ text: level, level })) : [{ text: "filled in early is darker", colour: "var(--accent)" }];
     if (pieces.some((piece) => piece.step === 0)) items.push({ text: "given", level: "token" });
-    key.replaceChildren(hdiff.legend([...items, { text: "still masked", colour: "var(--faint)", kind: "hollow" }]));
+    const crossing = colouring === "level" && used.includes("crossing") ? el("p", { class: "note" }, hdiff.CROSSING) : "";
+    key.replaceChildren(crossing, hdiff.legend([...items, { text: "still masked", colour: "var(--faint)", kind: "hollow" }]));
     control.show();
   }
   node.replaceChildren(el("div", { class: "panel" }, control.node,
-    el("div", { class: "field" }, choice, key), samples),
-  el("figure", {}, el("div", { class: "stage" }, histogram), el("figcaption", {}, "Tokens filled in at each step, all samples together. Click a bar to go there.")));
+    el("div", { class: "field" }, isSmall ? "" : choice, key), samples));
   refresh();
+  if (isSmall) return;
+  node.append(el("figure", {}, el("div", { class: "stage" }, histogram), el("figcaption", {}, "Tokens filled in at each step, all samples together. Click a bar to go there.")));
   hdiff.responsive(histogram, draw);
 };

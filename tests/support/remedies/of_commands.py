@@ -20,7 +20,7 @@ CASES = [
     Case("hdiff/commands/diagnose.py", "--text FILE", "diagnose hf:BERT --prefixes 2 --masks 4 --pairs 2 -q"),
     Case(
         "hdiff/commands/evaluate.py",
-        "hdiff prepare TEXT --out DATA --tokenizer {}",
+        "hdiff prepare {} --out DATA --tokenizer {}",
         "eval SHARED -q",
         after="eval SHARED --data DATA --steps 1 -q",
     ),

@@ -24,6 +24,13 @@ ONLY_READ = {
         ],
         "prompts: tests/data/test_prompts.py and tests/control/test_answers.py",
     ),
+    ("hdiff/commands/tour.py", "hdiff tour FOLDER --json > FILE"): "a shell: tests/test_shipped.py",
+    (
+        "hdiff/training/first_weights.py",
+        "hdiff prepare SOURCE --out DATA --tokenizer {}",
+    ): "as in evaluation/run.py",
+    ("hdiff/sharing/export.py", "--precision float16"): "tests/test_first_weights.py",
+    ("hdiff/sharing/export.py", "--precision bfloat16"): "tests/test_first_weights.py",
     ("hdiff/data/tokenizer_files.py", 'python -c "{}"'): "a tokenizer in another form: its own tests",
     ("hdiff/data/token_targets.py", "--parser spacy"): "classes of words: their own tests",
     ("hdiff/data/token_targets.py", "--parser spacy --levels {}"): "classes of words: their own tests",

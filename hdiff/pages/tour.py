@@ -1,0 +1,53 @@
+"""tour_page: what one or two models write for the same requests, side by side. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hdiff.errors import DataError
+from hdiff.pages.page import check_trajectory, render_page
+from hdiff.pages.report_text import count
+from hdiff.pages.trajectory import steps_text
+
+
+def tour_page(tours: Sequence[Mapping[str, Any]], *, title: str) -> str:
+    """Page of one tour, or of several that were asked the same.
+
+    Args:
+        tours: What `hdiff.control.tour.tour` returns.
+        title: Heading of the page.
+
+    Returns:
+        The page as HTML.
+
+    Raises:
+        DataError: If the tours were asked different things.
+    """
+    names = [[part["name"] for part in tour["parts"]] for tour in tours]
+    if any(each != names[0] for each in names):
+        raise DataError("the tours were asked different things; make them with the same hdiff")
+    rows = []
+    for index, first in enumerate(tours[0]["parts"]):
+        cells = []
+        for number, tour in enumerate(tours):
+            part = tour["parts"][index]
+            check_trajectory(part["trajectory"])
+            texts = ["".join(p["text"] for p in s["pieces"]).strip() for s in part["trajectory"]["samples"]]
+            cells.append(
+                {"place": f"film-{number}-{index}", "steps": steps_text(part["trajectory"]), "texts": texts}
+            )
+        rows.append({"title": first["title"], "given": first["given"], "cells": cells})
+    films = {
+        f"film-{number}-{index}": part["trajectory"]
+        for number, tour in enumerate(tours)
+        for index, part in enumerate(tour["parts"])
+    }
+    models = [{**tour, "size": count(tour["parameters"])} for tour in tours]
+    return render_page(
+        "tour.html",
+        title=title,
+        data=films,
+        scripts=("trajectory.js", "start_tour.js"),
+        context={"rows": rows, "models": models, "temperature": tours[0]["temperature"]},
+    )
