@@ -39,7 +39,6 @@ def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder
         "token_classes": description.token_classes,
         "data": {"labels": description.labels, "parser": {}, "prompts": description.prompts},
         "head_classes": description.head_classes,
-        "data": {"labels": description.labels, "parser": {}},
     }
     return RunFolder(
         path=path,
