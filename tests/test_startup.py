@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from shared_models import save_untrained
 from terminals import on_a_terminal
 
 COLOUR = re.compile(rb"\x1b\[[0-9;]*[34][0-9]m|\x1b\[[0-9;]*9[0-9]m")
@@ -51,6 +52,34 @@ def test_importing_hdiff_takes_under_0_3_seconds() -> None:
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
 def test_the_command_line_answers_within_a_second(words: list[str]) -> None:
     assert min(cpu_seconds(sys.executable, "-m", "hdiff", *words) for _ in range(3)) < 1
+
+
+@pytest.fixture(scope="module")
+def shared_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_untrained(tmp_path_factory.mktemp("shared") / "untrained")
+
+
+def test_a_text_is_written_within_three_seconds(shared_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "-m", "hdiff", "sample", str(shared_model), "--num", "1", "--steps", "4"]
+    assert min(cpu_seconds(*command) for _ in range(3)) < 3
+
+
+@pytest.mark.parametrize("command", [["sample"], ["serve", "--port", "0"]], ids=["sample", "serve"])
+def test_loading_is_said_before_torch_is_loaded(shared_model: Path, command: list[str]) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "hdiff", *command, str(shared_model)]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert running.stderr is not None
+    before = []
+    for line in running.stderr:
+        if line.startswith("loading "):
+            break
+        before.append(line.rpartition("|")[2].strip())
+    else:
+        pytest.fail("nothing was said")
+    running.kill()
+    running.communicate()
+    assert "torch" not in before
 
 
 def test_a_completion_script_for_bash_is_made() -> None:

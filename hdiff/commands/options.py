@@ -107,6 +107,12 @@ def say_if_unfinished(run: Path) -> None:
         )
 
 
+def say_loading(run: Path) -> None:
+    """Says what is loaded, if it is there: importing torch alone may take seconds."""
+    if run.is_dir():
+        say(f"loading {run}")
+
+
 def say(text: str, *, err: bool = True) -> None:
     """Prints a remark that is no result, unless `--quiet` was given."""
     if not _QUIET.get():

@@ -21,6 +21,7 @@ from hdiff.commands.options import (
     sampler_spec,
     say,
     say_if_unfinished,
+    say_loading,
 )
 
 
@@ -92,6 +93,7 @@ def sample(
     quiet: Quiet = False,
 ) -> None:
     """Draw samples from a trained model: freely, around given words, along given labels, or as answers."""
+    say_loading(run)
     from hdiff.commands.answers import answers_of, print_answers, prompts_asked
     from hdiff.control.request import Request
     from hdiff.control.samples import controlled_samples

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Component, Model, Quiet, say
+from hdiff.commands.options import Component, Model, Quiet, say, say_loading
 from hdiff.errors import UserError
 from hdiff.plugins import install_command
 
@@ -32,6 +32,7 @@ def serve(
     from hdiff.serve.server import address_of, bind, is_local, run_server
 
     with bind(host, port) as listener:
+        say_loading(run)
         from hdiff.serve.app import create_app
         from hdiff.serve.served_run import ServedRun
 

@@ -263,7 +263,9 @@ def _check_names(description: ModelDescription, where: str) -> None:
     named |= {"corruption": description.corruption, "sampler": description.evaluation.sampler or {}}
     for purpose, spec in named.items():
         kind, family = spec.get("kind"), families[purpose.removeprefix("type_")]
-        if isinstance(kind, str) and ":" not in kind and kind not in {*family, *plugin_names(purpose)}:
+        if not isinstance(kind, str) or ":" in kind or kind in family:
+            continue  # asking for plugins reads the facts of every package that is installed
+        if kind not in plugin_names(purpose):
             raise CheckpointError(
                 f"{where} uses the {purpose} '{kind[:80]}', which neither hdiff nor an installed package "
                 f"offers{nearest(kind[:80], family)}; install the package that offers it"

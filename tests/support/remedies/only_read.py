@@ -39,6 +39,8 @@ ONLY_READ = {
     ("hdiff/data/sources/compression.py", INSTALL["train"]): "as in sources/arrow.py",
     ("hdiff/data/packing.py", "data.train_tokens={}"): "a text that is too short: its own test",
     ("hdiff/outputs.py", "{remedy}"): "an option of the command that says it: its own tests",
+    ("hdiff/training/build.py", "train.compile=false"): "no compiler: tests/test_optimizers.py",
+    ("hdiff/training/build.py", "train.optimizer=adamw"): "sharded weights",
     ("hdiff/training/launcher.py", "accelerate config"): "accelerate's command: its own tests",
     ("hdiff/training/launcher.py", "accelerate launch -m hdiff train RECIPE.yaml"): "accelerate's command",
     ("hdiff/training/processes.py", "accelerate launch -m hdiff train RECIPE.yaml"): "accelerate's command",
