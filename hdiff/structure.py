@@ -76,6 +76,8 @@ class SpanTree:
         salience: One score in [0, 1] per word-level span, in text order.
         heads: Index of each word's syntactic head, -1 for a root; None if the parser gives no heads.
         entities: Type of the named entity each word is in, "" for none; None if the parser gives none.
+        tags: A part of speech of each word that is finer than its label; None if the parser gives none.
+        relations: How each word hangs on its head; None if the parser gives none.
     """
 
     text: str
@@ -83,6 +85,8 @@ class SpanTree:
     salience: tuple[float, ...]
     heads: tuple[int, ...] | None = None
     entities: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    relations: tuple[str, ...] | None = None
 
     @classmethod
     def build(
@@ -93,6 +97,8 @@ class SpanTree:
         *,
         heads: Sequence[int] | None = None,
         entities: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        relations: Sequence[str] | None = None,
     ) -> SpanTree:
         """Sorts and validates spans into a tree.
 
@@ -102,13 +108,15 @@ class SpanTree:
             salience: One score in [0, 1] per word-level span in text order; 1.0 for each if None.
             heads: Index of the head of each word in text order, -1 for a root.
             entities: Entity type of each word in text order, "" for none.
+            tags: Fine part of speech of each word in text order.
+            relations: Relation of each word to its head in text order.
 
         Returns:
             The tree.
 
         Raises:
             DataError: If a span is empty or out of range, two spans cross, words overlap, or the
-                number or range of the salience scores, heads or entities is wrong.
+                number or range of what is told of the words is wrong.
         """
         ordered = tuple(sorted(spans, key=nesting_order))
         stack: list[Span] = []
@@ -134,7 +142,8 @@ class SpanTree:
             raise DataError(f"{len(scores)} salience scores for {num_words} words; give one per word")
         if any(not 0.0 <= s <= 1.0 for s in scores):
             raise DataError("salience must lie in [0, 1]; rescale the scores")
-        for name, given in (("heads", heads), ("entities", entities)):
+        told = {"heads": heads, "entities": entities, "tags": tags, "relations": relations}
+        for name, given in told.items():
             if given is not None and len(given) != num_words:
                 raise DataError(f"{len(given)} {name} for {num_words} words; give one per word")
         if heads is not None and any(not -1 <= head < num_words for head in heads):
@@ -147,6 +156,8 @@ class SpanTree:
             salience=scores,
             heads=None if heads is None else tuple(heads),
             entities=None if entities is None else tuple(entities),
+            tags=None if tags is None else tuple(tags),
+            relations=None if relations is None else tuple(relations),
         )
 
     def at(self, level: str) -> tuple[Span, ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .dependency import DependencyTree
     from .nltk_trees import from_nltk, to_nltk
     from .plain import PlainParser
+    from .python_source import PythonParser
     from .salience import InverseDocumentFrequency
     from .salience_base import Salience, salience_class, salience_from_dict, salience_to_dict
     from .spacy_parser import SpacyParser
@@ -31,6 +32,7 @@ _EXPORTS: dict[str, str] = {
     "DependencyTree": ".dependency",
     "TreebankParser": ".treebank",
     "PlainParser": ".plain",
+    "PythonParser": ".python_source",
     "from_nltk": ".nltk_trees",
     "to_nltk": ".nltk_trees",
     "Combination": ".combination",
@@ -53,6 +55,7 @@ __all__ = [
     "InverseDocumentFrequency",
     "Parser",
     "PlainParser",
+    "PythonParser",
     "Salience",
     "SpacyParser",
     "TreebankParser",

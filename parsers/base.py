@@ -13,6 +13,19 @@ ANNOTATIONS: tuple[str, ...] = ("heads", "entities")
 """Fields of a SpanTree that hold one entry per word and that not every parser gives."""
 
 
+class TextError(ParserError):
+    """A text that a parser cannot take.
+
+    Args:
+        message: Why, with the remedy.
+        place: Where in the text.
+    """
+
+    def __init__(self, message: str, *, place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 class Words(NamedTuple):
     """A sentence with its words.
 

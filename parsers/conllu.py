@@ -7,7 +7,7 @@ in the text and the words share its characters; empty nodes (5.1) have no charac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
@@ -144,6 +144,7 @@ def _sentence(rows: list[list[str]], document: str, path: Path, line: int, *, op
         tree = DependencyTree.build(
             text[:end], offsets, heads, [_relation(row[7]) for row in words], [row[3] for row in words]
         )
+        tree = replace(tree, tags=tuple(row[4] for row in words))
     except (ValueError, ParserError) as error:
         raise ParserError(f"{path}, sentence at line {line}: {error}") from error
     return Sentence(tree, tuple(row[1] for row in words), document, line, opens)

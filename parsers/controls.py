@@ -108,7 +108,8 @@ class ControlParser(Parser):
                 Span(starts[first + extent.first], ends[first + extent.end - 1], extent.label, extent.level)
                 for extent in self.extents(end - first, given, generator)
             )
-        return SpanTree.build(tree.text, spans, tree.salience, heads=tree.heads, entities=tree.entities)
+        told = {name: getattr(tree, name) for name in (*ANNOTATIONS, "tags", "relations")}
+        return SpanTree.build(tree.text, spans, tree.salience, **told)
 
 
 @final

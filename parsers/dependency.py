@@ -22,6 +22,7 @@ class DependencyTree:
         heads: Index of each word's head, `ROOT` for none.
         deps: Relation of each word to its head, ClearNLP labels (nsubj, dobj, prep, pobj ...).
         pos: Universal part of speech of each word (NOUN, VERB, PUNCT ...).
+        tags: Part of speech of each word in the tag set of the language (NNS, VBZ ...); () if not known.
     """
 
     text: str
@@ -29,6 +30,7 @@ class DependencyTree:
     heads: tuple[int, ...]
     deps: tuple[str, ...]
     pos: tuple[str, ...]
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def build(

@@ -82,7 +82,7 @@ def with_islands(
             top = _isolate(heads, deps, tree.pos, inside, marks=(pair.first, pair.last))
             for mark in (pair.first, pair.last):
                 heads[mark], deps[mark] = top, "punct"
-    return DependencyTree(tree.text, tree.offsets, tuple(heads), tuple(deps), tree.pos)
+    return DependencyTree(tree.text, tree.offsets, tuple(heads), tuple(deps), tree.pos, tree.tags)
 
 
 def _isolate(

@@ -58,4 +58,5 @@ def _together(first: DependencyTree, second: DependencyTree) -> DependencyTree:
         tuple(heads),
         tuple(deps),
         (*first.pos, *second.pos),
+        (*first.tags, *second.tags),
     )

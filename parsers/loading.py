@@ -15,6 +15,7 @@ PARSERS: dict[str, str] = {
     "spacy": ".spacy_parser:SpacyParser",
     "benepar": ".benepar_parser:BeneparParser",
     "plain": ".plain:PlainParser",
+    "python": ".python_source:PythonParser",
     "treebank": ".treebank:TreebankParser",
     "random": ".controls:RandomTrees",
     "balanced": ".controls:BalancedTrees",

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from hdiff.structure import SpanTree
 
-from .salience import POS_PRIOR, UNKNOWN_POS_PRIOR
+from .salience import prior_of
 from .salience_base import Salience
 from .word_statistics import WordStatistics
 
@@ -29,12 +29,12 @@ class _WithoutCounts(Salience):
 
 @final
 class PartOfSpeechPrior(_WithoutCounts):
-    """How far a word's part of speech can be a keyword (`POS_PRIOR`)."""
+    """How far a word's part of speech can be a keyword (`prior_of`)."""
 
     name = "pos"
 
     def scores(self, tree: SpanTree) -> tuple[float, ...]:
-        return tuple([POS_PRIOR.get(word.label, UNKNOWN_POS_PRIOR) for word in tree.words])
+        return tuple([prior_of(word.label) for word in tree.words])
 
 
 @final

@@ -130,6 +130,8 @@ class SpacyParser(Parser):
         spans: list[Span] = []
         heads: list[int] = []
         entities: list[str] = []
+        tags: list[str] = []
+        relations: list[str] = []
         for batch in self._batches(texts):
             if len(self._pipeline.vocab.strings) > self._max_strings:
                 self._load()
@@ -140,6 +142,8 @@ class SpacyParser(Parser):
                     first = len(heads)
                     heads.extend([head if head == ROOT else first + head for head in sentence.heads])
                     spans.extend(self._constituents(sentence))
+                    tags.extend(sentence.tags)
+                    relations.extend(sentence.deps)
                 if "entities" in self.wanted:
                     entities.extend(token.ent_type_ for token in doc if not token.is_space)
                 if is_last:
@@ -149,8 +153,10 @@ class SpacyParser(Parser):
                         (1.0,) * len(heads),
                         heads=tuple(heads) if "heads" in self.wanted else None,
                         entities=tuple(entities) if "entities" in self.wanted else None,
+                        tags=tuple(tags),
+                        relations=tuple(relations),
                     )
-                    spans, heads, entities = [], [], []
+                    spans, heads, entities, tags, relations = [], [], [], [], []
 
     def parse_words(self, sentences: Iterable[Words]) -> Iterator[SpanTree]:
         from spacy.tokens import Doc

@@ -72,7 +72,7 @@ class WordReader:
             parts = [self.string(value) if value else "" for value in pos]
         else:
             parts = self.parts.of(doc, list(zip(texts, tags, relations, strict=True)))
-        names = {relation: self.string(relation) for relation in set(relations)}
+        names = {value: self.string(value) if value else "" for value in {*relations, *tags}}
         borders = [token for token, is_start in enumerate(starts) if is_start == 1 or token == 0]
         for first, end in zip(borders, [*borders[1:], len(starts)], strict=True):
             words = [token for token in range(first, end) if not spaces[token]]
@@ -84,6 +84,7 @@ class WordReader:
                 _heads(words, heads, spaces, end - first),
                 tuple([names[relations[word]] for word in words]),
                 tuple([parts[word] for word in words]),
+                tuple([names[tags[word]] for word in words]),
             )
 
 

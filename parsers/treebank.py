@@ -208,6 +208,8 @@ def _projected(sentences: Iterable[Sentence]) -> Iterator[SpanTree]:
         parts: list[str] = []
         spans: list[Span] = []
         heads: list[int] = []
+        tags: list[str] = []
+        relations: list[str] = []
         offset = 0
         for sentence in group:
             first = len(heads)
@@ -216,6 +218,8 @@ def _projected(sentences: Iterable[Sentence]) -> Iterator[SpanTree]:
                 Span(offset + span.start, offset + span.end, span.label, span.level)
                 for span in constituents(sentence.tree)
             )
+            tags.extend(sentence.tree.tags)
+            relations.extend(sentence.tree.deps)
             parts.append(sentence.tree.text)
             offset += len(sentence.tree.text) + 1
-        yield SpanTree.build("\n".join(parts), spans, heads=heads)
+        yield SpanTree.build("\n".join(parts), spans, heads=heads, tags=tags, relations=relations)

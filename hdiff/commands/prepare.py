@@ -17,9 +17,9 @@ def prepare(
     source: Annotated[
         str,
         typer.Argument(
-            help="builtin:stories-text, builtin:pydoc, builtin:phrase_bank, builtin:list_operations, a .txt, "
-            ".jsonl, .json, .csv, .tsv or .parquet file (also .gz, .bz2, .xz, .zst), folder or glob, or "
-            "hf:NAME[:CONFIG[:SPLIT]]."
+            help="builtin:stories-text, builtin:pydoc, builtin:stdlib, builtin:phrase_bank, "
+            "builtin:list_operations, a .txt, .jsonl, .json, .csv, .tsv or .parquet file (also .gz, .bz2, "
+            ".xz, .zst), folder or glob, python:PATH, or hf:NAME[:CONFIG[:SPLIT]]."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the prepared data set.")],
@@ -30,8 +30,8 @@ def prepare(
     parser: Annotated[
         str,
         typer.Option(
-            help="spacy, spacy:MODEL, treebank:PATH, plain (words only), a control such as random:spacy, "
-            "or mypackage.module:Class."
+            help="spacy, spacy:MODEL, python, treebank:PATH, plain (words only), a control such as "
+            "random:spacy, or mypackage.module:Class."
         ),
     ] = "spacy",
     levels: Annotated[

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hdiff.data.tokenizer import Tokenizer
 
 _SHOWN = 60
+_FOLLOWERS = "a.1"
+"""Stand for what fills a gap: one of them is a token of its own behind any text."""
 
 
 class Given(tuple[int, ...]):
@@ -49,6 +51,33 @@ class Given(tuple[int, ...]):
         """
         ids, offsets = literal_tokens(text, tokenizer, is_inside=is_inside)
         return cls(ids, token_texts(text, offsets) if ids else ())
+
+    @classmethod
+    def before_gap(cls, text: str, tokenizer: Tokenizer, *, is_inside: bool = False) -> Given:
+        """Tokens of a given text behind which a gap begins, cut where they are cut in text.
+
+        White space at the end is cut as it is before a word: line ends and indentation are tokens there, and
+        the last space is part of what fills the gap.
+
+        Args:
+            text: The text.
+            tokenizer: The model's tokenizer.
+            is_inside: Whether other text stands before it.
+
+        Returns:
+            The stretch.
+
+        Raises:
+            DataError: As `of`.
+        """
+        space = " " if text.endswith(" ") and tokenizer.facts.keeps_spaces else ""
+        plain = cls.of(text.removesuffix(space), tokenizer, is_inside=is_inside)
+        for follower in _FOLLOWERS if plain and tokenizer.facts.keeps_spaces else "":
+            ids, _ = _known_tokens(text + follower, tokenizer, is_inside=is_inside)
+            pieces = tokenizer.pieces(ids)
+            if pieces[-1] == space + follower and "".join(pieces) == text + follower:
+                return cls(ids[:-1], pieces[:-1]).followed_by(space)
+        return plain.followed_by(space)
 
     def followed_by(self, space: str) -> Given:
         """The same tokens, of which the last one is shown with white space behind it."""

@@ -292,9 +292,6 @@ def _whole(digits: str) -> int:
 
 def _given(text: str, tokenizer: Tokenizer, *, is_inside: bool, is_before_gap: bool) -> list[Given]:
     """A stretch of given text, or nothing; the space before a gap is shown, but a token of the gap has it."""
-    if not is_before_gap or not tokenizer.facts.keeps_spaces:
-        given = Given.of(text, tokenizer, is_inside=is_inside)
-    else:
-        given = Given.of(text.removesuffix(" "), tokenizer, is_inside=is_inside)
-        given = given.followed_by(" " * text.endswith(" "))
+    read = Given.before_gap if is_before_gap else Given.of
+    given = read(text, tokenizer, is_inside=is_inside)
     return [given] if given else []

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdiff.data.control_trees import PARSED, with_control_trees
+from hdiff.data.sources.arrow import WORD_COLUMNS
 from hdiff.data.stored_spans import StoredSpans
 from hdiff.errors import DataError
 from hdiff.structure import level_rank
@@ -33,7 +34,7 @@ class TargetSpec:
     """What supervision wants to know of each token.
 
     Attributes:
-        names: Names of `TARGETS`.
+        names: Names of `TARGETS`, or `tag` (a finer part of speech) and `relation` (to the word's head).
         trees: `parsed`, or the name of a control of `hdiff.data.control_trees`.
         num_labels: Labels of a kind that are told apart, 0 for none; rarer labels count as the last.
     """
@@ -45,7 +46,7 @@ class TargetSpec:
     @property
     def levels(self) -> tuple[str, ...]:
         """Levels that a parse must have for them."""
-        return ("word",) if self.names == ("pos",) else ("phrase", "word")
+        return ("word",) if {"pos", *WORD_COLUMNS}.issuperset(self.names) else ("phrase", "word")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,9 @@ TARGETS: dict[str, Callable[[StoredSpans, _Numbers], NDArray[np.int64]]] = {
     "gaps": _gaps,
 }
 
+LABEL_TARGETS = tuple(name for name in (*TARGETS, *WORD_COLUMNS) if name != "gaps")
+"""Targets that are one of a few labels."""
+
 
 def target_size(name: str, num_labels: int) -> int:
     """Different values of a target, from 0."""
@@ -139,6 +143,12 @@ class TokenTargets:
         names = prepared.manifest["labels"]
         self._words = _numbers(spans.words.label, names, spec.num_labels)
         self._phrases = _numbers(spans.above_words.label, names, spec.num_labels)
+        rows = prepared.split("train")
+        self._told = {
+            name: _numbers(rows.values(column), names, spec.num_labels)
+            for name, column in WORD_COLUMNS.items()
+            if name in spec.names
+        }
 
     def of_rows(
         self, rows: ArrowRows, starts: NDArray[np.int64], labels: Sequence[str]
@@ -161,7 +171,14 @@ class TokenTargets:
                 for known in (self._words, self._phrases)
             )
         )
-        return {name: TARGETS[name](spans, numbers).astype(np.int16) for name in self.spec.names}
+        return {
+            name: (
+                _of_words(rows.values(WORD_COLUMNS[name]), spans.words, self._told[name], labels, last)
+                if name in WORD_COLUMNS
+                else TARGETS[name](spans, numbers)
+            ).astype(np.int16)
+            for name in self.spec.names
+        }
 
     def check(self, prepared: PreparedData) -> None:
         """Raises DataError if a data set, this or another one, was prepared without what a target needs."""
@@ -174,6 +191,14 @@ class TokenTargets:
                     f"re-run hdiff prepare with",
                     f"--parser spacy --levels {','.join(sorted({*self.spec.levels, *kept}, key=level_rank))}",
                 )
+        told = prepared.manifest.get("told", ())
+        for name in WORD_COLUMNS:
+            if name in self.spec.names and name not in told:
+                raise DataError(
+                    f"{wanted} needs the {name} of each word, {prepared.path} has none (parser '{parser}', "
+                    f"prepared by hdiff {prepared.manifest['hdiff_version']}); prepare it again with",
+                    "--parser spacy",
+                )
         if "pos" not in self.spec.names:
             return
         labels = {
@@ -185,6 +210,21 @@ class TokenTargets:
                 f"(parser '{parser}'); re-run hdiff prepare with",
                 "--parser spacy",
             )
+
+
+def _of_words(
+    told: NDArray[np.int16],
+    words: StoredSpans,
+    known: dict[str, int],
+    labels: Sequence[str],
+    last: int,
+) -> NDArray[np.int64]:
+    """Number of what is told of the word of each token, 0 outside of words and where nothing is told."""
+    found = np.zeros(words.num_tokens, dtype=np.int64)
+    if len(told) == len(words.first):
+        numbers = np.array([known.get(name, last) for name in [*labels, ""]], dtype=np.int64)
+        found[words.tokens()] = np.repeat(numbers[told], words.end - words.first)
+    return found
 
 
 def _train_spans(prepared: PreparedData) -> StoredSpans:

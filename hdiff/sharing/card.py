@@ -19,6 +19,7 @@ from hdiff.sharing.description import ModelDescription, classes_of_others, loadi
 _DATA_LICENCES = {
     "builtin:pydoc": "PSF-2.0 (the manual of Python, which ships inside CPython)",
     "builtin:stories-text": "CDLA-Sharing-1.0 (TinyStories, arXiv:2305.07759)",
+    "builtin:stdlib": "PSF-2.0 (the standard library of CPython, of the version that prepared it)",
     "builtin:phrase_bank": "none needed: random phrases that hdiff makes",
     "builtin:list_operations": "none needed: random tasks that hdiff makes",
 }

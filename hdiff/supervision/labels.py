@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdiff.data.batch import Batch
-from hdiff.data.token_targets import TARGETS, TargetSpec, target_size
+from hdiff.data.token_targets import LABEL_TARGETS, TargetSpec, target_size
 from hdiff.errors import RecipeError, nearest
 from hdiff.supervision.base import Supervision
 
@@ -31,8 +31,8 @@ class LabelSupervision(Supervision):
 
     Args:
         width: Width of the trunk D.
-        targets: Any of `pos`, `phrase`, `parent`, `opens`, `closes`; or classes of token ids,
-            `clusters:N` and `random:N`.
+        targets: Any of `pos`, `tag` (finer), `relation` (to the word's head), `phrase`, `parent`, `opens`,
+            `closes`; or classes of token ids, `clusters:N` and `random:N`.
         weight: Weight beside the bound.
         trees: `parsed`; or, as a control, `random`, `shuffled`, `balanced` or `right_branching` trees over
             the same words.
@@ -57,12 +57,12 @@ class LabelSupervision(Supervision):
         if not sizes or len(sizes) < len(targets):
             raise RecipeError(f"targets is {list(targets)}; name each target once, and at least one")
         self.sizes = sizes
-        parsed = tuple(name for name in targets if name in TARGETS)
+        parsed = tuple(name for name in targets if name in LABEL_TARGETS)
         self._spec = TargetSpec(parsed, trees, num_labels) if parsed else None
         if trees != "parsed" and self._spec is None:
             raise RecipeError(f"trees is '{trees}', but targets {list(targets)} are of no tree; leave it out")
         for name in sizes:
-            if name not in TARGETS:
+            if name not in LABEL_TARGETS:
                 assert table is not None, "classes of token ids are learned from a text"
                 kind, _, number = name.partition(":")
                 classes = torch.tensor(table(kind, int(number)))
@@ -84,7 +84,7 @@ class LabelSupervision(Supervision):
         return torch.stack(losses).mean()
 
     def _values(self, batch: Batch, name: str) -> Tensor:
-        if name in TARGETS:
+        if name in LABEL_TARGETS:
             return self.target(batch, name)
         classes: Tensor = getattr(self, _buffer(name))
         return classes[batch.input_ids]
@@ -99,8 +99,8 @@ def _size(name: str, num_labels: int) -> int:
     kind, colon, number = name.partition(":")
     if kind in LEXICAL and colon and number.isdigit() and int(number) >= 2:
         return int(number)
-    if name not in TARGETS or name == "gaps":
-        known = [target for target in TARGETS if target != "gaps"] + [f"{kind}:N" for kind in LEXICAL]
+    if name not in LABEL_TARGETS:
+        known = [*LABEL_TARGETS, *(f"{kind}:N" for kind in LEXICAL)]
         raise RecipeError(
             f"no target '{name}'{nearest(name, known)} (known: {', '.join(known)}; N is a number "
             f"of classes of token ids, at least 2)"

@@ -70,6 +70,44 @@ def holds(stretches: list[str], text: str) -> bool:
     return True
 
 
+CODE = [
+    ("def f(a):\n    ", "return", " a\n"),
+    ("if a:\n\t", "b", "\n\tc = 1\n"),
+    ("if a:\n\tif b:\n\t\t", "c", "\n"),
+    ("x = 1\n\n", "y", " = 2"),
+    ("x = 1\n\n\n", "y", " = 2"),
+    ("x = 1\n    \n    ", "y", " = 2"),
+    ("class A:\n\n    x = 1\n\n    ", "y", " = 2\n\n"),
+    ("f(", "a", ", b)"),
+    ("f(a,\n  ", "b", ")"),
+    ("x = [1, ", "a", "]\n"),
+    ("x  =  ", "a", "\n"),
+    ("x = 'a ", "b", " c'"),
+    ("# a\n", "a", "\n# b"),
+    ("a.", "b", "()\n"),
+    ("@a\n", "b", "\n"),
+    ("\n", "a", "\n"),
+]
+
+
+@pytest.mark.parametrize(("before", "word", "after"), CODE)
+def test_text_around_a_gap_is_cut_as_it_is_in_text(before: str, word: str, after: str) -> None:
+    """White space, line ends and indentation give the tokens that the model has seen."""
+    lines = ["".join(parts) for parts in CODE] * 4
+    tokenizer = Tokenizer.train(lines, "train:330")
+    pattern = Pattern.parse(before.replace("[", "[[") + "[1]" + after, tokenizer)
+    first, last = pattern.parts[0], pattern.parts[-1]
+    assert isinstance(first, Given)
+    assert isinstance(last, Given)
+    ids, offsets = tokenizer.encode(before + word + after)
+    cut = len(before) - before.endswith(" ")
+    assert list(first) == [token for token, (_, end) in zip(ids, offsets, strict=True) if end <= cut]
+    assert list(last) == [
+        token for token, (start, _) in zip(ids, offsets, strict=True) if start >= len(before) + len(word)
+    ]
+    assert "".join(first.pieces) == before
+
+
 @MANY
 @given(
     generated_tokenizers(),

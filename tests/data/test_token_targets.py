@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hdiff.data.sources.arrow import ArrowRows
 from hdiff.data.stored_spans import StoredSpans
 from hdiff.data.token_targets import INSIDE_WORD, TARGETS, TargetSpec, TokenTargets
 from hdiff.errors import DataError
+from hdiff.parsers import SpacyParser
 from hdiff.structure import LEVELS, level_rank
 
 ALL = tuple(TARGETS)
@@ -71,6 +73,66 @@ def test_columns_say_what_a_walk_over_the_spans_says(data: PreparedData) -> None
             depth = INSIDE_WORD if is_inside else sum(span[2] < level_rank("word") for span in both)
             assert found["gaps"][place] == depth
         begin += length
+
+
+def test_tags_and_relations_are_those_of_the_parser(data: PreparedData) -> None:
+    parser = SpacyParser()
+    assert data.manifest["told"] == ["tag", "relation"]
+    found = columns(data, TargetSpec(("tag", "relation"), num_labels=1000))
+    numbers: dict[str, dict[int, str]] = {"tag": {}, "relation": {}}
+    begin = 0
+    for row in documents(data):
+        ids, offsets = data.tokenizer.encode(row["text"])
+        assert ids == row["input_ids"]
+        (tree,) = parser.parse([row["text"]])
+        words = zip(tree.words, tree.tags, tree.relations, strict=True)
+        told_of = {place: told for word, *told in words for place in range(word.start, word.end)}
+        for token, (start, end) in enumerate(offsets):
+            anchor = next((place for place in range(start, end) if not row["text"][place].isspace()), None)
+            if anchor is None:
+                continue
+            for name, label in zip(numbers, told_of.get(anchor, (None, None)), strict=True):
+                number = int(found[name][begin + token])
+                assert (number == 0) == (label is None)
+                assert numbers[name].setdefault(number, label) == label
+        begin += len(ids)
+    assert {"NN", "VBZ", "DT"} <= set(numbers["tag"].values())
+    assert {"nsubj", "ROOT", "det"} <= set(numbers["relation"].values())
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_control_trees_leave_tags_and_relations_alone(control: str, data: PreparedData) -> None:
+    spec = TargetSpec(("tag", "relation"), num_labels=9)
+    parsed, other = columns(data, spec), columns(data, replace(spec, trees=control))
+    for name in spec.names:
+        assert np.array_equal(parsed[name], other[name])
+        assert 1 < parsed[name].max() <= 8
+
+
+def test_source_tells_tags_and_relations_of_its_words(tmp_path: Path) -> None:
+    text = "def f(a):\n    return a + g(a, 1)\n"
+    (tmp_path / "source").mkdir()
+    for number in range(8):
+        (tmp_path / "source" / f"{number}.py").write_text(text + f"x{number} = f(1)\n")
+    options = {"parser": "python", "tokenizer": "train:257", "validation_fraction": 0.4}
+    prepare(f"python:{tmp_path / 'source'}", tmp_path / "out", **options)
+    data = PreparedData.load(tmp_path / "out")
+    names, row = data.manifest["labels"], next(iter(data.split("train")))
+    for column, wanted in (
+        ("word_tag", ["def", "DEFINITION", "(", "PARAMETER", ")", ":", "return", "NAME", "+", "NAME", "("]),
+        ("word_relation", ["body", "body", "body", "args", "body", "body", "body", "left", "value", "func"]),
+    ):
+        assert [names[label] for label in row[column]][: len(wanted)] == wanted
+
+
+def test_data_without_tags_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n\n".join(f"A dog {n} ran ." for n in range(9)))
+    options = {"parser": "plain", "tokenizer": "words", "levels": ["sentence"], "validation_fraction": 0.4}
+    prepare(str(tmp_path / "text.txt"), tmp_path / "out", **options)
+    data = PreparedData.load(tmp_path / "out")
+    for name in ("tag", "relation"):
+        with pytest.raises(DataError, match=f"needs the {name} of each word, .* has none .* --parser spacy"):
+            TokenTargets(data, TargetSpec((name,)))
 
 
 def test_frequent_labels_have_small_numbers_and_rare_ones_share_the_last(data: PreparedData) -> None:

@@ -141,7 +141,8 @@ def test_trees_have_its_constituents_over_the_words_of_spacy(parser: BeneparPars
     assert [word.label for word in tree.words][:3] == ["DET", "ADJ", "NOUN"]
     assert tree.heads is not None
     assert tree.entities is not None
-    assert SpanTree.build(tree.text, tree.spans, heads=tree.heads, entities=tree.entities) == tree
+    told = {name: getattr(tree, name) for name in ("heads", "entities", "tags", "relations")}
+    assert SpanTree.build(tree.text, tree.spans, **told) == tree
 
 
 def test_every_text_gives_one_tree_in_order_and_words_can_be_given(parser: BeneparParser) -> None:

@@ -32,7 +32,8 @@ def inner_spans(tree: SpanTree) -> list[tuple[int, str, str]]:
 def test_sentences_and_words_stay_and_trees_nest(name: str, spacy_parser: SpacyParser) -> None:
     control = load_parser(f"{name}:spacy")
     for tree, inner in zip(control.parse(TEXTS), spacy_parser.parse(TEXTS), strict=True):
-        assert SpanTree.build(tree.text, tree.spans) == tree, "nested and in order"
+        told = {"tags": inner.tags, "relations": inner.relations}
+        assert SpanTree.build(tree.text, tree.spans, **told) == tree, "nested and in order"
         assert tree.words == inner.words
         assert tree.at("sentence") == inner.at("sentence")
         for span in tree.spans:

@@ -107,7 +107,7 @@ def test_words_cover_every_character_that_is_not_space(spacy_parser, texts):
         for word in tree.words:
             uncovered[word.start : word.end] = " " * len(word)
         assert not "".join(uncovered).strip()
-        assert tree == SpanTree.build(text, tree.spans)
+        assert tree == SpanTree.build(text, tree.spans, tags=tree.tags, relations=tree.relations)
 
 
 def test_a_tree_does_not_depend_on_the_texts_around_it(spacy_parser):
@@ -283,3 +283,9 @@ def test_a_pipeline_of_another_language_with_universal_dependencies_can_be_used(
     (tree,) = SpacyParser(str(tmp_path)).parse(["Der alte Hund schläft im Garten ."])
     found = {(span.label, tree.text[span.start : span.end]) for span in tree.spans if span.level != "word"}
     assert {("NP", "Der alte Hund"), ("PP", "im Garten"), ("VP", "schläft im Garten")} <= found
+
+
+def test_words_have_the_tags_and_relations_of_the_pipeline(spacy_parser: SpacyParser) -> None:
+    (tree,) = spacy_parser.parse(["The dogs that barked  have slept."])
+    assert tree.tags == ("DT", "NNS", "WDT", "VBD", "VBP", "VBN", ".")
+    assert tree.relations == ("det", "nsubj", "nsubj", "relcl", "aux", "ROOT", "punct")

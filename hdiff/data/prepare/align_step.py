@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hdiff.data.alignment import align
+from hdiff.data.alignment import AlignedSpans, align
 from hdiff.data.prepare.job import Job, OnDocument, Report
 from hdiff.data.prepare.prompted import encode_pair
 from hdiff.data.prepare.trees import read_trees
@@ -23,14 +24,16 @@ from hdiff.data.sources.arrow import encode_rows
 from hdiff.data.sources.rejected import Rejected
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.files import file_sha256, write_atomically
-from hdiff.structure import LEVELS, SpanTree
+from hdiff.structure import LEVELS, Span, SpanTree
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hdiff.parsers import Salience
 
 NO_TOKENS = "the tokenizer finds no token"
 HISTOGRAM_BINS = 1024
-ALIGN_FORMAT = 3
+ALIGN_FORMAT = 4
 """Changes whenever the same trees give other rows."""
 
 
@@ -63,7 +66,8 @@ def align_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         rows.add(item)
         on_document(position)
     lines = [
-        json.dumps({"position": position, "reason": item.reason, "text": item.text}) + "\n"
+        json.dumps({"position": position, "reason": item.reason, "text": item.text, "inside": item.place})
+        + "\n"
         for position, item in rows.rejected.items()
     ]
     write_atomically(rejected_path(job.out), "".join(lines).encode("ascii"))
@@ -118,8 +122,7 @@ class Rows:
             return
         scored = self.salience.apply(item)
         spans = tuple([span for span in scored.spans if span.level in self.levels])
-        kept = SpanTree(item.text, spans, scored.salience)
-        aligned = align(kept, offsets)
+        aligned = align(SpanTree(item.text, spans, scored.salience), offsets)
         levels = np.array([self.levels[span.level] for span in spans], dtype=np.int8)[aligned.kept]
         labels = np.array([self.label_ids[span.label] for span in spans], dtype=np.int16)[aligned.kept]
         row = {
@@ -129,6 +132,8 @@ class Rows:
             "span_level": levels,
             "span_label": labels,
             "salience": aligned.salience.astype(np.float32),
+            "word_tag": self._of_words(item.tags, spans, aligned),
+            "word_relation": self._of_words(item.relations, spans, aligned),
             "text": item.text,
         }
         for name, value in row.items():
@@ -143,6 +148,17 @@ class Rows:
         numbers = np.bincount(levels, minlength=len(LEVELS)).tolist()
         self.spans.update(dict(enumerate(numbers)))
         self.without.update(level for level in self.levels.values() if not numbers[level])
+
+    def _of_words(
+        self, told: Sequence[str] | None, spans: Sequence[Span], aligned: AlignedSpans
+    ) -> NDArray[np.int16]:
+        """Ids of what is told of each word that has a token, (W,)."""
+        if not told:
+            return np.zeros(0, dtype=np.int16)
+        is_word = np.array([span.level == "word" for span in spans])
+        ids = np.array([self.label_ids[label] for label in told], dtype=np.int16)
+        kept: NDArray[np.int16] = ids[(is_word.cumsum() - 1)[aligned.kept[is_word[aligned.kept]]]]
+        return kept
 
     def facts(self) -> dict[str, Any]:
         """Counts, JSON-able."""

@@ -82,6 +82,8 @@ def write_rejected(shards: Sequence[Done], documents: Path, path: Path) -> dict[
                 row = json.loads(line)
                 counts[row["reason"]] += 1
                 place = places_of(documents / shard.path.name)[row.pop("position")]
+                if inside := row.pop("inside", ""):
+                    place = f"{place}, {inside}"
                 file.write(json.dumps({"split": shard.split, "place": place, **row}) + "\n")
     return dict(counts.most_common())
 

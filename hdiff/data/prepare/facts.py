@@ -11,6 +11,8 @@ from hdiff.data.manifest import FORMAT_VERSION
 from hdiff.data.prepare.assembly import Done, count
 from hdiff.data.prepare.documents import Documents
 from hdiff.data.prepare.request import Request
+from hdiff.data.sources.arrow import WORD_COLUMNS
+from hdiff.data.sources.python_files import origin
 from hdiff.data.sources.rejected import check_share
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
@@ -60,10 +62,15 @@ def notes(request: Request, documents: Documents, aligned: list[Done]) -> list[s
     ]
 
 
+def told_of(parsed: list[Done]) -> list[str]:
+    """What the parser told of each word besides its span."""
+    return [kind for kind in WORD_COLUMNS if any(shard.report["labels"].get(kind) for shard in parsed)]
+
+
 def labels_of(request: Request, parsed: list[Done]) -> list[str]:
     reports = [shard.report["labels"] for shard in parsed]
-    levels = request.levels
-    labels = sorted({label for report in reports for level in levels for label in report.get(level, ())})
+    kinds = (*request.levels, *WORD_COLUMNS)
+    labels = sorted({label for report in reports for kind in kinds for label in report.get(kind, ())})
     if len(labels) > MAX_LABELS:
         raise DataError(f"the parser gives {len(labels)} labels, at most {MAX_LABELS} fit; merge some")
     return labels
@@ -81,6 +88,7 @@ def facts(request: Request, documents: Documents, tokenizer: Tokenizer) -> dict[
         "held_out": documents.held_out,
         "limit": selection.limit,
         "prompts": None if selection.prompts is None else selection.prompts.to_dict(),
+        "origin": origin(selection.source),
         "inputs": request.inputs(documents),
         "parser": {"name": request.parser.name, **request.parser.fingerprint()},
         "salience": request.salience,

@@ -69,6 +69,8 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
     for tree in trees:
         for level, label in {(span.level, span.label) for span in tree.spans}:
             labels.setdefault(level, set()).add(label)
+        for name, told in (("tag", tree.tags), ("relation", tree.relations)):
+            labels.setdefault(name, set()).update(told or ())
     facts = {
         "documents": len(items),
         "trees": len(trees),
@@ -174,7 +176,7 @@ def _parse_one_by_one(
         except (OSError, MemoryError):
             raise
         except Exception as error:
-            yield Rejected(texts[position], _reason(error))
+            yield Rejected(texts[position], _reason(error), getattr(error, "place", ""))
 
 
 def _reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ from hdiff.data.prepare.assembly import (
 )
 from hdiff.data.prepare.documents import Documents, Shard, read_shard
 from hdiff.data.prepare.engines import Engine
-from hdiff.data.prepare.facts import check_rejected, facts, kept_levels, labels_of, notes
+from hdiff.data.prepare.facts import check_rejected, facts, kept_levels, labels_of, notes, told_of
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
@@ -263,6 +263,7 @@ class Preparation:
         return {
             **facts(self.request, documents, tokenizer),
             "labels": labels_of(self.request, parsed),
+            "told": told_of(parsed),
             "levels": list(levels),
             "counts": {split: count(aligned, split, levels) for split in SPLITS},
             "rejected": rejected,

@@ -15,8 +15,12 @@ from typing import Any
 from hdiff.data.sources.rejected import Rejected
 from hdiff.structure import Span, SpanTree
 
-TREES_FORMAT = 2
+TREES_FORMAT = 3
 """Changes whenever the same trees are written differently."""
+
+
+_TOLD = ("heads", "entities", "tags", "relations")
+"""What trees may tell of each word besides spans."""
 
 
 def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, Any] | None) -> bytes:
@@ -33,17 +37,14 @@ def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, 
     lines = [""]
     for item in items:
         if isinstance(item, Rejected):
-            lines.append(json.dumps({"text": item.text, "rejected": item.reason}))
+            lines.append(json.dumps({"text": item.text, "rejected": item.reason, "place": item.place}))
             continue
         flat: list[int] = []
         for span in item.spans:
             kind = kinds.setdefault((span.level, span.label), len(kinds))
             flat += (span.start, span.end, kind)
         row: dict[str, Any] = {"text": item.text, "spans": flat}
-        if item.heads is not None:
-            row["heads"] = item.heads
-        if item.entities is not None:
-            row["entities"] = item.entities
+        row |= {name: values for name in _TOLD if (values := getattr(item, name)) is not None}
         lines.append(json.dumps(row))
     lines[0] = json.dumps({"trees": TREES_FORMAT, "kinds": list(kinds)})
     lines.append(json.dumps({"statistics": statistics}))
@@ -68,7 +69,7 @@ def read_trees(path: Path) -> Iterator[SpanTree | Rejected]:
             if "statistics" in row:
                 return
             if "rejected" in row:
-                yield Rejected(row["text"], row["rejected"])
+                yield Rejected(row["text"], row["rejected"], row.get("place", ""))
                 continue
             flat = row["spans"]
             spans = []
@@ -77,13 +78,12 @@ def read_trees(path: Path) -> Iterator[SpanTree | Rejected]:
                 level, label = kinds[kind]
                 spans.append(Span(start, end, label, level))
                 num_words += is_word[kind]
-            heads, entities = row.get("heads"), row.get("entities")
+            told = {name: tuple(row[name]) for name in _TOLD if name in row}
             yield SpanTree(
                 row["text"],
                 tuple(spans),
                 (1.0,) * num_words,
-                heads=None if heads is None else tuple(heads),
-                entities=None if entities is None else tuple(entities),
+                **told,
             )
 
 

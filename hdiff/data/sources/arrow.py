@@ -29,8 +29,13 @@ _LISTS = {
     "span_level": "int8",
     "span_label": "int16",
     "salience": "float32",
+    "word_tag": "int16",
+    "word_relation": "int16",
 }
 """Columns of lists and the type of their items."""
+WORD_COLUMNS = {"tag": "word_tag", "relation": "word_relation"}
+"""What is told of each word besides its span -> column; one value per word that has a token, or none."""
+
 _FEATURES: dict[str, Any] = {
     name: {"feature": {"dtype": dtype, "_type": "Value"}, "_type": "List"} for name, dtype in _LISTS.items()
 }
@@ -59,8 +64,9 @@ def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
     import pyarrow
 
     arrays = []
+    num_rows = max(map(len, columns.values()), default=0)
     for field in schema():
-        values = columns.get(field.name, [])
+        values = columns.get(field.name, [()] * num_rows)
         if pyarrow.types.is_string(field.type):
             arrays.append(pyarrow.array(values, field.type))
             continue

@@ -1,4 +1,4 @@
-"""Built-in corpora: prose of CPython, stories, and two languages whose entropy is known."""
+"""Built-in corpora: prose and library of CPython, stories, and two languages whose entropy is known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 
+from hdiff.data.sources.python_files import LIBRARY, LIBRARY_VALIDATION
 from hdiff.errors import DataError
 from hdiff.languages.list_operations import draw_tasks
 from hdiff.shipped import read_stories
@@ -41,6 +42,8 @@ answers a prompt had."""
 
 _NAMES = (
     "pydoc",
+    LIBRARY,
+    LIBRARY_VALIDATION,
     "phrase_bank",
     "phrase_bank:validation",
     "list_operations",
@@ -49,6 +52,7 @@ _NAMES = (
     "stories-text:validation",
 )
 _VALIDATION = {
+    LIBRARY: f"builtin:{LIBRARY_VALIDATION}",
     "phrase_bank": "builtin:phrase_bank:validation",
     "list_operations": "builtin:list_operations:validation",
     "stories-text": "builtin:stories-text:validation",

@@ -11,6 +11,7 @@ from hdiff.data.sources.builtin import read_builtin
 from hdiff.data.sources.columns import TextColumn, no_column, row_of
 from hdiff.data.sources.folders import named, text_files
 from hdiff.data.sources.prompts import NEXT, PromptFormat
+from hdiff.data.sources.python_files import LIBRARY, LIBRARY_VALIDATION, PREFIX, read_library, read_python
 from hdiff.data.sources.rejected import MAX_REJECTED, Row
 from hdiff.data.sources.text_files import read_file
 from hdiff.errors import DataError
@@ -38,15 +39,15 @@ def read_documents(source: str, *, text_column: TextColumn = "text", note: Note 
 
     Args:
         source: `builtin:NAME` (`read_builtin`), a .txt, .jsonl, .json, .csv, .tsv or .parquet file, a folder
-            or a glob of those, `treebank:PATH` (the texts of gold trees, see TreebankParser), or
-            `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not given). In .txt files documents end at
-            `<|endoftext|>` if there is one, else at blank lines.
+            or a glob of those, `treebank:PATH` (the texts of gold trees, see TreebankParser),
+            `python:PATH` (.py files, each one document), or `hf:NAME[:CONFIG[:SPLIT]]` (split `train` if not
+            given). In .txt files documents end at `<|endoftext|>` if there is one, else at blank lines.
         text_column: Column that holds the text, or where prompt and answer are, where the source has columns.
         note: Told of files that are left out.
 
     Yields:
         Rows with stripped texts of at most `MAX_DOCUMENT_CHARACTERS` characters; longer documents are cut
-        at a paragraph, sentence or word border, those of a treebank are as they are. A row without text
+        at a paragraph, sentence or word border, gold trees and source code never are. A row without text
         gives an empty one and a row that cannot be read its reason, to be counted.
 
     Raises:
@@ -63,7 +64,7 @@ def read_documents(source: str, *, text_column: TextColumn = "text", note: Note 
                 break
             yield row
             continue
-        if not row.text or source.startswith(_TREEBANK):
+        if not row.text or row.is_whole:
             has_word = has_word or has_a_word(row.text)
             yield row
             continue
@@ -128,16 +129,20 @@ def _last_border(text: str, start: int, end: int) -> int:
 
 def _read_source(source: str, *, text_column: TextColumn, note: Note) -> Iterator[Row]:
     prefix, colon, name = source.partition(":")
-    if isinstance(text_column, PromptFormat) and colon and prefix in ("builtin", "treebank"):
+    if isinstance(text_column, PromptFormat) and colon and prefix in ("builtin", "treebank", "python"):
         raise DataError(f"{source} has no columns, so no prompts; give a .jsonl file, or leave --prompts out")
-    if colon and prefix == "builtin":
+    if source.startswith(PREFIX):
+        yield from read_python(name, note)
+    elif prefix == "builtin" and name in (LIBRARY, LIBRARY_VALIDATION):
+        yield from read_library(name)
+    elif colon and prefix == "builtin":
         for number, text in enumerate(read_builtin(name), start=1):
             yield Row(text, f"document {number}")
     elif source.startswith(_TREEBANK):
         from hdiff.parsers import TreebankParser
 
         for number, text in enumerate(TreebankParser(name).texts(), start=1):
-            yield Row(text, f"text {number}")
+            yield Row(text, f"text {number}", is_whole=True)
     elif colon and prefix == "hf":
         yield from _read_hub(name, text_column=text_column)
     else:

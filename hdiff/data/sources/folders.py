@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from hdiff.data.sources.text_files import SUFFIXES, kind_of
@@ -14,7 +14,9 @@ _FOREIGN = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"))
 """Folders in which systems keep copies of their own."""
 
 
-def text_files(source: str, note: Callable[[str], None] = lambda _: None) -> list[Path]:
+def text_files(
+    source: str, note: Callable[[str], None] = lambda _: None, *, kinds: Collection[str] | None = None
+) -> list[Path]:
     """Files of a source, in the order of their names.
 
     Hidden files, copies that editors and systems leave (`.ipynb_checkpoints`, `._a.txt`, `__MACOSX`,
@@ -23,6 +25,7 @@ def text_files(source: str, note: Callable[[str], None] = lambda _: None) -> lis
     Args:
         source: A file, a folder or a glob.
         note: Told what is left out.
+        kinds: Endings of files to take, such as `.py`; None takes those that `read_file` reads.
 
     Returns:
         The files, at least one.
@@ -32,6 +35,8 @@ def text_files(source: str, note: Callable[[str], None] = lambda _: None) -> lis
     """
     path = Path(source).expanduser()
     if path.is_file():
+        if kinds is not None and path.suffix not in kinds:
+            raise DataError(f"{path} is of another kind; give a file that ends in {', '.join(kinds)}")
         return [path]
     if path.is_dir():
         root = path
@@ -46,15 +51,16 @@ def text_files(source: str, note: Callable[[str], None] = lambda _: None) -> lis
     candidates.sort()
     copies = [found for found in candidates if _is_copy(found.relative_to(root).parts)]
     rest = sorted(set(candidates).difference(copies))
-    readable = [found for found in rest if kind_of(found) is not None]
+    readable = [found for found in rest if _is_of(found, kinds)]
     files = list({(found.stat().st_dev, found.stat().st_ino): found for found in reversed(readable)}.values())
-    others = [found for found in rest if kind_of(found) is None]
+    others = [found for found in rest if not _is_of(found, kinds)]
     endings = ", ".join(f"{suffix or 'no suffix'}: {n}" for suffix, n in _suffixes(others).most_common(5))
     if not files:
+        wanted = ", ".join(kinds or SUFFIXES)
         raise DataError(
-            f"none of the {len(candidates)} files of {source} ends in {', '.join(SUFFIXES)} and can be read "
+            f"none of the {len(candidates)} files of {source} ends in {wanted} and can be read "
             f"({len(copies)} are hidden files or copies; endings of the others: {endings or 'none'}); "
-            "convert them"
+            f"{'give other files' if kinds else 'convert them'}"
         )
     files.sort()
     _tell(note, "hidden files and copies are left out", copies)
@@ -63,9 +69,13 @@ def text_files(source: str, note: Callable[[str], None] = lambda _: None) -> lis
     return files
 
 
+def _is_of(path: Path, kinds: Collection[str] | None) -> bool:
+    return kind_of(path) is not None if kinds is None else path.suffix in kinds
+
+
 def is_local(source: str) -> bool:
     """Whether a source names files."""
-    return source.partition(":")[0] not in ("builtin", "hf", "treebank")
+    return source.partition(":")[0] not in ("builtin", "hf", "treebank", "python")
 
 
 def named(files: Iterable[Path]) -> str:

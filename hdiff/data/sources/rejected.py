@@ -35,11 +35,13 @@ class Row(NamedTuple):
         text: Its text, stripped; "" if it has none.
         place: Where it is from: file and line, within the source.
         reason: Why it cannot be read, with the remedy; None of a row that can.
+        is_whole: Whether a part of it means nothing: it is never cut.
     """
 
     text: str
     place: str
     reason: str | None = None
+    is_whole: bool = False
 
     @property
     def document(self) -> str | Rejected:

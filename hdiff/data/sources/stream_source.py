@@ -56,10 +56,10 @@ class Source:
         name = config.source
         if config.data_files is not None:
             return cls(config, _own_files(config))
-        if name.startswith(("hf:", "treebank:")):
+        if name.startswith(("hf:", "treebank:", "python:")):
             raise DataError(
                 f"data.stream.source is '{name}'; a stream takes a name on the hub without 'hf:', with "
-                f"config and split as keys of their own, and no treebanks"
+                f"config and split as keys of their own, and no treebank: or python:"
             )
         if name.startswith(_BUILTIN):
             return cls(config, (name,))

@@ -294,4 +294,5 @@ _REMEDIES = {
     **dict.fromkeys((".pdf", ".docx", ".odt", ".epub", ".html", ".htm"), "convert it to text first"),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as .csv"),
     **dict.fromkeys((".conllu", ".ptb", ".mrg"), "gold trees are read as treebank:FILE"),
+    ".py": "source code is read as python:PATH (a file, folder or glob), with --parser python",
 }
