@@ -29,7 +29,7 @@ def test_throughput_measures_every_system(prepared_folder: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "throughput.json").read_text())
     (case,) = result["cases"]
-    assert len(case["systems"]) == 5
+    assert len(case["systems"]) == 6
     for name, row in case["systems"].items():
         assert sum(row["shares"].values()) == pytest.approx(1), name
         assert min(row["shares"].values()) > -0.01, name

@@ -75,7 +75,7 @@ class Measurement:
     def loop(self, case: Case, system: str) -> Hdiff | Plain:
         """The training loop of a system."""
         shutil.rmtree(self.arguments.out / "unused", ignore_errors=True)
-        return (Plain if system.startswith("plain") else Hdiff)(case, system, self.arguments)
+        return (Hdiff if system.startswith("hdiff") else Plain)(case, system, self.arguments)
 
 
 def gpu_tests(run: Measurement) -> Iterator[Row]:

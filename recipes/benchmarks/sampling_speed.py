@@ -1,7 +1,7 @@
 """Sampling as it was before keys were kept and less was read, and now: the same tokens, in turns.
 
-`python recipes/benchmarks/sampling_speed.py` prints processor time of one thread, median of turns. "Before" is
-commit bd83c6f, with the same network: the head reads the prefix of a span again for every token, the trunk
+`python recipes/benchmarks/sampling_speed.py` prints processor time of one thread, median of turns. "Before"
+is commit bd83c6f, with the same network: the head reads the prefix of a span again for every token, the trunk
 reads every row whole, and all noise is drawn at once. Models are untrained: that is the same to the time.
 """
 

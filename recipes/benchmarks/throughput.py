@@ -34,7 +34,7 @@ REFERENCE = "plain, padded to the longest"
 
 def build(case: Case, system: str, arguments: argparse.Namespace) -> Hdiff | Plain:
     """The loop of a system."""
-    return (Plain if system.startswith("plain") else Hdiff)(case, system, arguments)
+    return (Hdiff if system.startswith("hdiff") else Plain)(case, system, arguments)
 
 
 def peak_flops(precision: str, parts: Parts, size: int = 1024) -> float:

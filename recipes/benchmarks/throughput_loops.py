@@ -33,8 +33,9 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "plain, padded to the longest": {"pad": "longest"},
     "plain, padded to the row": {"pad": "row"},
     "plain, on packed rows": {"pad": "none"},
+    "BertForMaskedLM, padded to the longest": {"pad": "longest", "is_bert": True},
 }
-"""Two recipes of hdiff, and the plain loop; its last variant reads hdiff's rows: what is due to packing?"""
+"""Two recipes of hdiff, and the plain loop, also on hdiff's rows and with the model of transformers."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,35 @@ class PlainDenoiser(nn.Module):
         return F.linear(hidden, self.tokens.weight[:-1], self.bias)
 
 
+class BertDenoiser(nn.Module):
+    """The same model of transformers, as it comes."""
+
+    def __init__(self, vocab_size: int, case: Case, length: int) -> None:
+        from transformers import BertConfig, BertForMaskedLM
+
+        super().__init__()
+        config = BertConfig(
+            vocab_size=vocab_size + 1,
+            hidden_size=case.width,
+            num_hidden_layers=case.depth,
+            num_attention_heads=case.width // HEAD_WIDTH,
+            intermediate_size=4 * case.width,
+            max_position_embeddings=length,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        self.model = BertForMaskedLM(config)
+        self.trunk = self.model.bert
+        embeddings = self.trunk.embeddings
+        self.tokens, self.places = embeddings.word_embeddings, embeddings.position_embeddings
+
+    def forward(self, x_t: Tensor, padding: Tensor | None) -> Tensor:
+        """Scores of all tokens at all positions, (B, L) -> (B, L, V)."""
+        mask = None if padding is None else (~padding).long()
+        scores: Tensor = self.model(input_ids=x_t, attention_mask=mask).logits
+        return scores[..., :-1]
+
+
 class Plain:
     """The plain loop: MDLM's loss on padded rows."""
 
@@ -201,7 +231,8 @@ class Plain:
             self.pieces = pieces(blocks.tokens, blocks.eos_id, self.length)
         self.eos_id, self.mask_id = blocks.eos_id, blocks.vocab_size
         torch.manual_seed(0)
-        self.model = PlainDenoiser(blocks.vocab_size, case, self.length).to(self.device)
+        kind = BertDenoiser if SYSTEMS[system].get("is_bert") else PlainDenoiser
+        self.model = kind(blocks.vocab_size, case, self.length).to(self.device)
         if case.is_compiled:
             self.model.trunk.compile()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=(0.9, 0.98))

@@ -41,6 +41,8 @@ WITH_BOUND: dict[str, Sampler] = {
     "ancestral 2": AncestralSampler(2),
     "confidence threshold": ConfidenceSampler(threshold=0.5),
     "confidence count": ConfidenceSampler(threshold=None, num_steps=3),
+    "confidence margin": ConfidenceSampler(threshold=0.3, measure="margin"),
+    "confidence margin count": ConfidenceSampler(threshold=None, num_steps=3, measure="margin"),
     "confidence both, planned": ConfidenceSampler(threshold=0.6, num_steps=2, segmentation="planned"),
     "entropy": EntropyBoundedSampler(0.8),
     "entropy planned": EntropyBoundedSampler(1.5, segmentation="planned", longest=2),
@@ -156,6 +158,7 @@ def test_a_policy_that_peeks_is_no_distribution() -> None:
 
 WITHOUT_RANDOMNESS: dict[str, Sampler] = {
     "confidence": ConfidenceSampler(threshold=0.5),
+    "margin": ConfidenceSampler(threshold=0.3, measure="margin"),
     "left to right": PlannedSampler(3, order="left_to_right", boundaries="likely"),
     "planned confidence": PlannedSampler(2, order="confidence", boundaries="likely"),
 }
