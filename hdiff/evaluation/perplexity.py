@@ -7,6 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def what_is_bounded(bound: Mapping[str, Any]) -> str:
+    """Of what an evaluation gives the value or a bound: `-log p(x_0)`, or of answers given their prompts.
+
+    Args:
+        bound: The `bound` of an evaluation.
+
+    Returns:
+        The formula.
+    """
+    return "-log p(answer | prompt)" if bound.get("given") == "prompt" else "-log p(x_0)"
+
+
 def perplexity_text(bound: Mapping[str, Any]) -> str | None:
     """`perplexity per token (upper bound) 82.3`: exp of the nats per token, labelled.
 

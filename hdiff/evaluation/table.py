@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hdiff.evaluation.perplexity import perplexity_text, shown
+from hdiff.evaluation.perplexity import perplexity_text, shown, what_is_bounded
 from hdiff.evaluation.reading import FEWEST_JUDGED, best_process, judged_text, parallel_cost
 from hdiff.progress import console as make_console
 
@@ -22,7 +22,7 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     if not console.is_terminal:
         console.width = 170  # a pipe or a file has no width of its own; wrapped figures are unreadable
     bound = result["bound"]
-    what = "-log p(answer | prompt)" if bound.get("given") == "prompt" else "-log p(x_0)"
+    what = what_is_bounded(bound)
     if bound["kind"] == "exact":
         meaning = f"exact {what}"
     elif bound["conditional_on_structure"]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdiff.evaluation.perplexity import perplexity_text, shown
+from hdiff.evaluation.perplexity import perplexity_text, shown, what_is_bounded
 from hdiff.evaluation.reading import best_process, judged_text, parallel_cost, processes
 from hdiff.runs.record import RunRecord
 
@@ -80,8 +80,9 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
     nats = bound["nats_per_token"]
     error = f" ± {bound['stderr']:.2f}" if math.isfinite(bound.get("stderr") or math.nan) else ""
     tokens = f"{bound['tokens']:,} held-out tokens" if bound.get("tokens") else "held-out text"
+    what = what_is_bounded(bound).replace("-", "−")
     if bound.get("kind") == "exact":
-        meaning = f"−log p(x_0), exact and not a bound, on {tokens}: {perplexity_text(bound)}."
+        meaning = f"{what}, exact and not a bound, on {tokens}: {perplexity_text(bound)}."
         return Headline("Negative log-likelihood", f"{nats:.2f}{error}", "nats per token", meaning)
     if bound.get("conditional_on_structure"):
         meaning = (
@@ -89,7 +90,7 @@ def _bound(bound: Mapping[str, Any] | None) -> Headline | None:
             f"so this is −log p(x_0 | structure), measured on {tokens}."
         )
         return Headline("Bound given the structure", f"{nats:.2f}{error}", "nats per token", meaning)
-    meaning = f"Upper bound on −log p(x_0), measured on {tokens}: {perplexity_text(bound)}."
+    meaning = f"Upper bound on {what}, measured on {tokens}: {perplexity_text(bound)}."
     if (uniform := bound.get("uniform_nats_per_token")) is not None:
         meaning += f" Guessing uniformly scores {uniform:.2f}."
     return Headline("Bound of the training process", f"{nats:.2f}{error}", "nats per token", meaning)

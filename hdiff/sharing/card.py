@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from hdiff.evaluation.perplexity import perplexity_text, shown
+from hdiff.evaluation.perplexity import perplexity_text, shown, what_is_bounded
 from hdiff.evaluation.reading import best_process, parallel_cost
 from hdiff.plugins import plugin_packages
 from hdiff.runs.record import RunRecord
@@ -157,11 +157,11 @@ def _likelihood(evaluation: Mapping[str, Any] | None) -> str:
     if not bound:
         return "Not evaluated; `hdiff eval RUN` before `hdiff export` puts its bound here."
     if bound["kind"] == "exact":
-        label = "Exact -log p(x_0)"
+        label = f"Exact {what_is_bounded(bound)}"
     elif bound["conditional_on_structure"]:
         label = "Upper bound on -log p(x_0 | structure), not comparable with -log p(x_0)"
     else:
-        label = "Upper bound on -log p(x_0)"
+        label = f"Upper bound on {what_is_bounded(bound)}"
     error = bound.get("stderr")
     spread = f" ± {error:.3f} (standard error)" if error is not None and math.isfinite(error) else ""
     perplexity = f", {words}," if (words := perplexity_text(bound)) else ""

@@ -275,6 +275,15 @@ def test_sources_without_columns_have_no_prompts(source: str, tmp_path: Path) ->
         prepare(given, tmp_path / "data", text_column=PromptFormat(), **PLAIN)
 
 
+def test_a_data_set_of_other_prompts_is_not_taken_for_this_one(data: PreparedData, tmp_path: Path) -> None:
+    source = str(written(tmp_path / "rows.jsonl", rows_of()))
+    out = tmp_path / "data"
+    first = prepare(source, out, text_column=PromptFormat(), **PLAIN)
+    assert prepare(source, out, text_column=PromptFormat(), **PLAIN) == first
+    with pytest.raises(DataError, match="different: prompts, documents"):
+        prepare(source, out, text_column=PromptFormat(prompt="Q: {prompt}"), **PLAIN)
+
+
 def test_answers_to_one_prompt_stay_in_one_split(data: PreparedData) -> None:
     assert data.prompts == PromptFormat()
     prompts = {

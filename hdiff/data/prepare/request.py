@@ -108,8 +108,9 @@ class Request:
         Returns:
             JSON-able facts.
         """
-        given = self.given_tokenizer
+        given, prompts = self.given_tokenizer, self.selection.prompts
         return {
+            **({} if prompts is None else {"prompts": prompts.to_dict()}),
             "format_version": FORMAT_VERSION,
             "documents": documents.digests,
             "parser": self.parser.fingerprint(),
