@@ -111,7 +111,8 @@ def test_systems_are_trained_measured_and_tabulated(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ["--data", str(data), "--out", str(tmp_path), "--seeds", "[0]", "--gaps", "20", "--set", *TINY]
+    options = ["--data", str(data), "--out", str(tmp_path), "--seeds", "[0]", "--gaps", "20"]
+    options += ["--json", str(tmp_path / "figures.json"), "--set", *TINY]
     monkeypatch.setattr(sys, "argv", ["code_gaps.py", *options])
     script.main()
     systems = ("parsed_spans", "random_spans", "shuffled_trees", "token_masking")
@@ -121,6 +122,7 @@ def test_systems_are_trained_measured_and_tabulated(
             assert set(found[kind]["parse"]) == {"1", "2", "4"}
             assert all(0.0 <= share <= 1.0 for share in found[kind]["parse"].values())
             assert all(nats > 0 for nats in found[kind]["nats"].values())
+    assert set(json.loads((tmp_path / "figures.json").read_text())) == set(systems)
     said = capsys.readouterr().out
     assert "| statement | parsed_spans - random_spans | 1 |" in said
     assert "| expression | token_masking | 1 |" in said

@@ -275,6 +275,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="[0, 1, 2]")
     parser.add_argument("--gaps", type=int, default=400, help="gaps of each kind, the same for every run")
     parser.add_argument("--set", nargs="*", default=[], help="further settings, key=value")
+    parser.add_argument("--json", type=Path, help="file of all figures: system -> seed -> kind of gap")
     arguments = parser.parse_args()
     overrides = [f"output={arguments.out}", f"seeds={arguments.seeds}", *arguments.set]
     data = PreparedData.load(arguments.data / "code")
@@ -289,9 +290,12 @@ def main() -> None:
                 kind: draw_gaps(data, kind, number=arguments.gaps, length=length, generator=generator)
                 for kind in KINDS
             }
-            found = measure(RunFolder.load(each.path), gaps, data.tokenizer)
-            write_atomically(file, json.dumps(found, indent=1))
-        print(table(figures(arguments.out)), flush=True)
+            measured = measure(RunFolder.load(each.path), gaps, data.tokenizer)
+            write_atomically(file, json.dumps(measured, indent=1))
+        found = figures(arguments.out)
+        if arguments.json is not None:
+            write_atomically(arguments.json, json.dumps(found, indent=1))
+        print(table(found), flush=True)
 
 
 if __name__ == "__main__":

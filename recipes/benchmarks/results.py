@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ablation_table
+import code_gaps
 import corruption
 import data_limited
 import known_answers
@@ -29,6 +30,10 @@ import tournament
 PAGES = Path(__file__).parents[2] / "docs" / "results"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SEEDS = [0, 1, 2]
+
+
+def _code_gaps(runs: Path) -> str:
+    return code_gaps.table(code_gaps.figures(runs))
 
 
 def _corruption(runs: Path) -> str:
@@ -68,6 +73,7 @@ def _of_tournament(folder: str, *corpora: str) -> Table:
 TABLES: dict[str, Table] = {
     "corruption": Table("corruption", _corruption),
     "corruption_more": Table("corruption_more", _corruption),
+    "code_gaps": Table("code_gaps", _code_gaps),
     "data_limited": Table("data_limited", _data_limited),
     "families": Table("ablations/families", ablation_table.table),
     "known_answers": Table("known", _known_answers),
