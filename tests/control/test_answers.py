@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import re
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,15 @@ def test_what_cannot_be_answered_is_refused(
     assert message in capsys.readouterr().err
 
 
+def test_the_room_that_is_named_is_room(trained: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sample", str(trained("spans")), "--prompt", "who runs 1", "--max-tokens"]
+    assert hdiff([*command, "100"]) == 2
+    typed = re.search(r"--max-tokens (\d+)", capsys.readouterr().err)
+    assert typed is not None
+    assert hdiff([*command, typed[1]]) == 0
+    assert hdiff([*command, str(int(typed[1]) + 1)]) == 2
+
+
 def test_a_length_head_draws_lengths_that_have_room(trained: Any) -> None:
     run = RunFolder.load(trained("spans"))
     answering = Answering.of_run(run, sampling=GREEDY)
@@ -282,28 +291,49 @@ def test_a_free_gap_is_a_gap(trained: Any) -> None:
             Pattern.parse(broken, tokenizer)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (["corruption={kind: uniform_state}", "head={kind: product}"], "hides no tokens"),
-        (["corruption={kind: gaussian}", "head={kind: product}"], "hides no tokens"),
-        (
-            ["model.kind=autoregressive", "head={kind: product}", "corruption={kind: token_masking}"],
-            "has no length head",
-        ),
-        (["length_head={longest: 0}"], "give at least 1 token"),
-        (["length_head={weight: -1}"], "give a number of at least 0"),
-        (["length_head={longst: 3}"], "longst"),
-        (["data.sequence_length=6"], "documents do not fit"),
-        (["head.sees_row=true"], "sees_row"),
-    ],
-)
-def test_recipes_that_cannot_answer_are_refused(
-    changes: list[str], message: str, trained: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+UNANSWERABLE: list[tuple[list[str], str, str]] = [
+    (["corruption={kind: uniform_state}", "head={kind: product}"], "hides no tokens", "length_head=null"),
+    (["corruption={kind: gaussian}", "head={kind: product}"], "hides no tokens", "length_head=null"),
+    (
+        ["model.kind=autoregressive", "head={kind: product}", "corruption={kind: token_masking}"],
+        "has no length head",
+        "length_head=null",
+    ),
+    (["data.sequence_length=6"], "documents do not fit", r"data\.sequence_length=\d+"),
+    (["data.sequence_length=9"], "leave them out", "data.drop_long=true"),
+    (["head.sees_row=true"], "which heads do not see", "head.sees_row=false"),
+    (
+        ["data.stream={source: 'builtin:pydoc'}"],
+        "streams and mixtures have none",
+        "data.stream=null data.mixture=[]",
+    ),
+    (["data.mixture=[{path: {data}}]"], "streams and mixtures have none", "data.stream=null data.mixture=[]"),
+    (["length_head={longest: 0}"], "give at least 1 token", ""),
+    (["length_head={weight: -1}"], "give a number of at least 0", ""),
+    (["length_head={longst: 3}"], "longst", ""),
+]
+
+
+@pytest.mark.parametrize(("changes", "message", "remedy"), UNANSWERABLE)
+def test_recipes_that_cannot_answer_are_refused_with_what_to_type(
+    changes: list[str],
+    message: str,
+    remedy: str,
+    trained: Any,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recipe = trained("spans").parent / "recipe.yaml"
-    assert hdiff(["train", str(recipe), *changes, f"output={shlex.quote(str(tmp_path))}", "-q"]) == 2
-    assert message in capsys.readouterr().err
+    given = [change.replace("{data}", str(data)) for change in changes]
+    command = ["train", str(recipe), *given, f"output={tmp_path / 'run'}", "-q"]
+    assert hdiff(command) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    if remedy:
+        typed = re.search(remedy if "\\" in remedy else re.escape(remedy), said)
+        assert typed is not None
+        assert hdiff([*command, *typed[0].split()]) == 0
 
 
 def test_a_trunk_without_prompts_continues_a_text(prepared_folder: Path, tmp_path: Path) -> None:
