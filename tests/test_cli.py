@@ -186,6 +186,28 @@ def test_report_is_one_offline_page(runs: Path, capsys: pytest.CaptureFixture[st
     assert json.loads((runs / "quick" / "exploration.json").read_text()), "validation sentences were explored"
 
 
+@pytest.mark.parametrize("levels", ["sentence,word", "word,sentence", "sentence, word", "word"])
+def test_inspect_shows_levels_side_by_side(
+    levels: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "inspect.html"
+    words = ["inspect", "The old dog slept.", "--parser", "plain", "--level", levels, "--html", str(page)]
+    code, out, _ = said(capsys, words)
+    assert code == 0
+    named = [level.strip() for level in levels.split(",")]
+    assert out.count("Corruption (units: ") == len(named)
+    for level in named:
+        assert f"<b>{', '.join(named)}</b>" in page.read_text()
+        assert f"Corruption (units: {level})" in out
+
+
+@pytest.mark.parametrize("levels", ["word,phrases", "phrases,word", ",", "word,", "word;sentence", ""])
+def test_levels_that_there_are_not_are_refused(levels: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, errors = said(capsys, ["inspect", "A dog.", "--parser", "plain", "--level", levels])
+    assert code == 2
+    assert "is not produced by parser" in errors
+
+
 def test_inspect_draws_tree_salience_and_corruption(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

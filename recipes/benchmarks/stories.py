@@ -1,9 +1,10 @@
 """Free samples of the shipped model and of its token-masking twin beside held-out stories.
 
 Per system, steps T and temperature: sentences that link-grammar parses with no word left over, nats of a
-separate autoregressive judge, unigram entropy, and words in runs of eight that the training text holds. Needs
-link-parser. `python recipes/benchmarks/stories.py --data data/stories --judge runs/stories_judge
---systems stories=builtin:stories token_masking=runs/stories_token_masking --json docs/results/stories.json`.
+separate autoregressive judge per token of its own, unigram entropy, and runs of eight words that the training
+text holds, too. Needs link-parser. `python recipes/benchmarks/stories.py --data data/stories
+--judge runs/stories_judge --systems stories=builtin:stories token_masking=runs/stories_token_masking
+--json docs/results/stories.json`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from torch import Tensor
 from hdiff.data.batch import Batch
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData
-from hdiff.evaluation.bounds import evaluation_rows, full_rows, judged_nll
+from hdiff.evaluation.bounds import Estimate, evaluation_rows, full_rows, judged_nll
 from hdiff.evaluation.outside_judges import link_grammar_rate, whole_sentences
 from hdiff.evaluation.text_statistics import unigram_entropy
-from hdiff.factory import text_sampler
 from hdiff.heads.sampling import Sampling
-from hdiff.models.autoregressive import Autoregressive
 from hdiff.runs.folder import RunFolder
 from hdiff.samplers import hidden_rows
+from hdiff.samplers.build import text_sampler
 from hdiff.sharing.shared_run import load_model
 from hdiff.shipped import read_stories
 
@@ -65,11 +65,24 @@ def parsed(texts: Sequence[str], most: int) -> tuple[float, int]:
     return (math.nan if rate is None else rate), count
 
 
-def figures(tokens: Tensor, run: RunFolder, judge: Autoregressive, known: set, most: int) -> dict[str, Any]:
+def judged(texts: Sequence[str], judge: RunFolder) -> Estimate:
+    """Nats per token of the judge's own tokenizer, of texts cut to its rows."""
+    assert judge.autoregressive is not None, f"{judge.path} is no autoregressive model"
+    length = judge.recipe.data.sequence_length
+    rows = [judge.tokenizer.encode(text.replace("<eos>", "\n"))[0][:length] for text in texts]
+    tokens = torch.zeros(len(rows), length, dtype=torch.long)
+    mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for place, row in enumerate(rows):
+        tokens[place, : len(row)] = torch.tensor(row)
+        mask[place, : len(row)] = True
+    return judged_nll(judge.autoregressive, Batch(tokens, mask))
+
+
+def figures(tokens: Tensor, run: RunFolder, judge: RunFolder, known: set, most: int) -> dict[str, Any]:
     """Every figure of a set of texts of equal length."""
     texts = ["".join(run.tokenizer.pieces(row)) for row in tokens.tolist()]
     rate, sentences = parsed(texts, most)
-    found = judged_nll(judge, Batch.of(tokens))
+    found = judged(texts, judge)
     return {
         "samples": len(texts),
         "parsed": rate,
@@ -116,8 +129,7 @@ def table(found: dict[str, Any]) -> str:
 def main(arguments: argparse.Namespace) -> None:
     """Draws, measures, prints and writes."""
     known = {run for story in read_stories("train") for run in runs_of_words(story)}
-    judge = RunFolder.load(arguments.judge).autoregressive
-    assert judge is not None, f"{arguments.judge} is no autoregressive model"
+    judge = RunFolder.load(arguments.judge)
     rows: list[dict[str, Any]] = []
     for name, path in (system.split("=", 1) for system in arguments.systems):
         run = load_model(Path(path))
@@ -138,7 +150,8 @@ def main(arguments: argparse.Namespace) -> None:
                 about = {"system": name, "steps": steps, "temperature": temperature, "step": run.step}
                 rows.append({**about, "sampler": run.recipe.evaluation.sampler, **found})
                 print(table({"rows": rows[-1:]}).splitlines()[-1], flush=True)
-    result = {"num": arguments.num, "seed": arguments.seed, "rows": rows}
+    judging = {"step": judge.step, "train_tokens": judge.record["data"].get("train_tokens")}
+    result = {"num": arguments.num, "seed": arguments.seed, "judge": judging, "rows": rows}
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(result))

@@ -82,8 +82,8 @@ def test_a_seed_gives_one_order_of_hiding(client):
 
 
 def test_a_restored_sentence_keeps_what_the_state_shows(client):
-    shown = ask(client, "corrupt", text=SENTENCE, seed=2)
-    found = ask(client, "restore", text=SENTENCE, t=0.5, seed=2, samples=2)
+    shown = ask(client, "corrupt", text=SENTENCE, seed=5)
+    found = ask(client, "restore", text=SENTENCE, t=0.5, seed=5, samples=2)
     given = {place for place, piece in enumerate(found["samples"][0]["pieces"]) if piece["given"]}
     assert given == set(range(len(shown["tokens"]))) - hidden_at(shown, 50)
     assert given
