@@ -38,7 +38,8 @@ SECTIONS: dict[str, type[pydantic.BaseModel]] = {
     "data.stream": config.StreamConfig,
     "data.mixture": config.CorpusConfig,
     "model": config.ModelConfig,
-    "train": config.TrainConfig,
+    "train": config.train.TrainConfig,
+    "train.lora": config.train.LoraConfig,
     "evaluation": config.EvaluationConfig,
 }
 FAMILIES: dict[str, tuple[str, Mapping[str, type]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +22,8 @@ from hdiff.models.denoiser import Denoiser
 from hdiff.models.gaussian_denoiser import GaussianDenoiser
 from hdiff.models.length_head import LengthHead
 from hdiff.models.planner import Planner
-from hdiff.models.pretrained_checkpoint import TokenTable, build_trunk, load_trunk
+from hdiff.models.pretrained_start import start_from
+from hdiff.models.trainable import choose_trainable
 from hdiff.models.uniform_denoiser import UniformDenoiser
 from hdiff.schedules import SCHEDULES
 from hdiff.seeds import derive_seed
@@ -71,7 +72,7 @@ def build_model(
         or not (corruption is None or corruption.keeps_documents_apart)
     ):
         raise RecipeError(
-            f"data.cross_documents: false is for denoisers of masked units with hdiff's own trunk; model "
+            "data.cross_documents: false is for denoisers of masked units with hdiff's own trunk; model "
             f"'{config.kind if config.pretrained is None else config.pretrained}' with corruption "
             f"'{recipe.corruption['kind']}' reads whole rows; use",
             "data.cross_documents=true",
@@ -84,8 +85,15 @@ def build_model(
         _check_sees_row(recipe, corruption)
         head: Head = build(spec, HEADS, section="head", vocab_size=vocab_size, width=config.width)
         if config.pretrained is not None or trunk_config is not None:
-            trunk = _pretrained(recipe, head, corruption, trunk_config)
-            return _with_length_head(recipe, _denoiser(recipe, trunk, head, corruption))
+            trunk = start_from(recipe, head, corruption, trunk_config)
+            model = _with_length_head(recipe, _denoiser(recipe, trunk, head, corruption))
+            return choose_trainable(model, recipe)
+        if recipe.train.trainable != "all":
+            raise RecipeError(
+                f"train.trainable is '{recipe.train.trainable}' and no checkpoint is given "
+                "(model.pretrained), so that the trunk would stay as it was drawn; use",
+                "train.trainable=all",
+            )
         trunk = Trunk(
             config.width,
             depth=config.depth,
@@ -93,6 +101,8 @@ def build_model(
             dropout=config.dropout,
             causal=config.kind == "autoregressive",
         )
+        if recipe.train.gradient_checkpointing:
+            trunk.checkpoint_gradients()
         if config.kind == "denoiser":
             return _with_length_head(recipe, _denoiser(recipe, trunk, head, corruption))
         if recipe.length_head is not None:
@@ -105,7 +115,7 @@ def build_model(
         if not isinstance(head, ProductHead):
             raise RecipeError(
                 f"model 'autoregressive' with head '{recipe.head['kind']}'; it predicts one token at a time, "
-                f"so use",
+                "so use",
                 "'head={kind: product}'",
             )
         return Autoregressive(trunk, head)
@@ -123,40 +133,8 @@ def _check_sees_row(recipe: Recipe, corruption: Corruption | None) -> None:
         if not recipe.data.cross_documents:
             raise RecipeError(
                 f"{section}.sees_row with data.cross_documents: false, where the row holds other documents; "
-                f"leave one of them out"
+                "leave one of them out"
             )
-
-
-def _pretrained(
-    recipe: Recipe, head: Head, corruption: Corruption | None, trunk_config: dict[str, Any] | None
-) -> Trunk:
-    """A trunk that starts from weights of others, its table copied into the head."""
-    config = recipe.model
-    if config.kind != "denoiser" or not (corruption is None or corruption.sees_whole_rows):
-        kind = recipe.corruption["kind"]
-        what = "model 'autoregressive'" if config.kind != "denoiser" else f"corruption '{kind}'"
-        raise RecipeError(
-            f"{what} with model.pretrained, whose every token sees all others; use", "model.pretrained=null"
-        )
-    table: TokenTable | None = None
-    if trunk_config is None:
-        assert config.pretrained is not None, "the caller has one of the two"
-        trunk, table = load_trunk(config.pretrained, dropout=config.dropout)
-        table.check_tokenizer(config.pretrained, head.vocab_size, recipe.data.path)
-    else:
-        trunk = build_trunk(trunk_config, dropout=config.dropout)
-    own = trunk.shape
-    if own != {"width": config.width, "depth": config.depth, "num_heads": config.num_heads}:
-        wanted = " ".join(f"model.{name}={value}" for name, value in own.items())
-        raise RecipeError(
-            f"model.pretrained '{config.pretrained}' has another shape than the recipe says (width "
-            f"{config.width}, depth {config.depth}, num_heads {config.num_heads}); use",
-            wanted,
-        )
-    trunk.check_length(recipe.data.sequence_length)
-    if table is not None:
-        table.copy_to(head.embedding, head.output_bias)
-    return cast(Trunk, trunk)  # it answers what denoisers ask of a trunk
 
 
 def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption | None) -> DiffusionModel:
@@ -168,7 +146,7 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
     if not isinstance(head, ProductHead) and not corruption.takes_joint_heads:
         raise RecipeError(
             f"corruption '{kind}' with head '{recipe.head['kind']}'; it changes or weighs tokens one by one, "
-            f"so use",
+            "so use",
             "'head={kind: product}'",
         )
     options = corruption.network_options(head.vocab_size)
@@ -291,7 +269,9 @@ def required_levels(corruption: Corruption, model: nn.Module) -> tuple[str, ...]
 
 def count_parameters(model: DiffusionModel | Autoregressive) -> dict[str, int]:
     """Parameters that are used after training: total, trunk, heads (without the token table), embedding."""
-    table = model.head.embedding.weight.numel()
+    head = model.head
+    table = head.embedding.weight.numel()
+    table += 0 if head.output_embedding is None else head.output_embedding.numel()
     used = without_supervision(dict(model.named_parameters()))
     every = sum(parameter.numel() for parameter in used.values())
     trunk = sum(parameter.numel() for parameter in model.trunk.parameters())

@@ -18,10 +18,11 @@ SECTIONS = {
     "data": config.DataConfig,
     "data.stream": config.StreamConfig,
     "model": config.ModelConfig,
-    "train": config.TrainConfig,
+    "train": config.train.TrainConfig,
+    "train.lora": config.train.LoraConfig,
     "evaluation": config.EvaluationConfig,
 }
-KEY = re.compile(r"(?<![\w./])(data(?:\.stream)?|model|train|evaluation)\.([a-z]\w*)")
+KEY = re.compile(r"(?<![\w./])(data(?:\.stream)?|model|train(?:\.lora)?|evaluation)\.([a-z]\w*)")
 OTHERS = {
     "model.length": "MDLM",
     "model.safetensors": "a file",
@@ -72,7 +73,7 @@ def test_shown_commands_and_options_exist(page: Path) -> None:
 def test_named_keys_of_recipes_exist(page: Path) -> None:
     for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
         for section, key in re.findall(
-            r"(?<![\w./])(data(?:\.stream)?|model|train|evaluation)\.([a-z]\w*)", code
+            r"(?<![\w./])(data(?:\.stream)?|model|train(?:\.lora)?|evaluation)\.([a-z]\w*)", code
         ):
             if f"{section}.{key}" not in OTHERS:
                 assert key in SECTIONS[section].model_fields, code

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.data.prepare.run import prepare
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.recipe import load_recipe

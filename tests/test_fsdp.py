@@ -13,7 +13,7 @@ from test_processes import (
     train,
 )
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.errors import RecipeError
 from hdiff.runs.metrics_file import read_metrics
 from hdiff.training.processes import make_accelerator

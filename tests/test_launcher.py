@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hdiff.cli import run as hdiff
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.errors import RecipeError
 from hdiff.training.launcher import check_launcher
 
@@ -66,7 +66,7 @@ def test_the_recipe_may_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_environment_that_cannot_start_is_said_with_its_variables() -> None:
     """In a process of its own: Accelerate keeps what it found for all later accelerators of a process."""
     code = (
-        "from hdiff.config import TrainConfig; from hdiff.training.processes import make_accelerator; "
+        "from hdiff.config.train import TrainConfig; from hdiff.training.processes import make_accelerator; "
         "make_accelerator(TrainConfig(steps=1))"
     )
     environment = {**os.environ, "ACCELERATE_TORCH_DEVICE": "toaster"}

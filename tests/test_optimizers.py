@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.errors import RecipeError
 from hdiff.layers.attention import documents_apart
 from hdiff.layers.trunk import Trunk

@@ -12,7 +12,8 @@ import torch
 
 from hdiff.cli import run as hdiff
 from hdiff.components import build
-from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe, StreamConfig, TrainConfig
+from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe, StreamConfig
+from hdiff.config.train import TrainConfig
 from hdiff.corruption import CORRUPTIONS
 from hdiff.errors import RecipeError, UserError
 from hdiff.factory import build_corruption

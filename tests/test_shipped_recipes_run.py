@@ -11,6 +11,7 @@ import pytest
 from preloaded_python import preloaded
 
 from hdiff.cli import run as hdiff
+from hdiff.data.tokenizer import Tokenizer
 from hdiff.recipe import differences, load_recipe
 from hdiff.strict_yaml import read_yaml
 
@@ -38,6 +39,17 @@ WITHOUT_STEPS = ("rate_matched", "learned_rates", "uniform_state", "gaussian")
 HEADS_OF_SIZE = {"num_layers": 1, "num_heads": 2}
 
 
+def tiny_llama(folder: Path, data: Path) -> Path:
+    """A checkpoint of the size that `small` gives models, with the tokenizer of a data set."""
+    transformers = pytest.importorskip("transformers", reason="released trunks need transformers")
+    tokenizer = Tokenizer.load(data)
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.LlamaConfig(vocab_size=tokenizer.vocab_size, max_position_embeddings=64, **shape)
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save(folder)
+    return folder
+
+
 def small(file: Path, data: Path, out: Path) -> list[str]:
     """Overrides that keep everything of a recipe but its sizes and its data."""
     recipe = load_recipe(file)
@@ -46,6 +58,8 @@ def small(file: Path, data: Path, out: Path) -> list[str]:
         changed += [f"head.{key}={value}" for key, value in HEADS_OF_SIZE.items()]
     if recipe.data.mixture:
         changed.append(f"data.mixture=[{{path: {data}, weight: 2}}, {{stream: {{source: 'builtin:pydoc'}}}}]")
+    if recipe.model.pretrained is not None:
+        changed.append(f"model.pretrained={tiny_llama(out.parent / 'released', data)}")
     if recipe.data.stream is not None:
         changed += ["data.stream.source=builtin:pydoc", "data.stream.workers=0"]
     return changed

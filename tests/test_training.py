@@ -19,7 +19,8 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from stops import stop_at
 
-from hdiff.config import Recipe, TrainConfig
+from hdiff.config import Recipe
+from hdiff.config.train import TrainConfig
 from hdiff.data.rows.data_order import DataOrder
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.recipe import load_recipe

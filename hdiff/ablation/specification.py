@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from hdiff.config import Recipe, Section
+from hdiff.config import Recipe
+from hdiff.config.section import Section
 from hdiff.errors import RecipeError, nearest
 from hdiff.recipe import DOTTED_KEY, differences, installed, patched_recipe, read_override, validated
 from hdiff.strict_yaml import read_yaml

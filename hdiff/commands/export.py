@@ -26,17 +26,43 @@ def export(
         str | None, typer.Option(help="Also upload it to a hub, as user/model; log in with: hf auth login.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="A new repository is private.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Write the frozen trunk too, with adapters added to its weights.")
+    ] = False,
+    original: Annotated[
+        bool, typer.Option("--original", help="Write it in the layout of the checkpoint it started from.")
+    ] = False,
+    base: Annotated[
+        Path | None, typer.Option(help="Folder of the trunk, where RUN is a shared adapter.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a run's model as a folder to share: safetensors, configuration, tokenizer and model card.
 
     It loads with torch, safetensors and tokenizers alone: TextDiffusionPipeline.from_pretrained(FOLDER). A
-    model that started from a checkpoint of others (model.pretrained) also needs transformers.
+    model that started from a checkpoint of others (model.pretrained) also needs transformers. What was
+    trained on a frozen trunk (train.trainable) is written without that trunk, unless --merge asks for it.
     """
     from hdiff.sharing.card import CardOptions
-    from hdiff.sharing.export import export_run
+    from hdiff.sharing.export import export_original, export_run
 
+    if original:
+        left_out = export_original(run, folder, base=base)
+        say_if_unfinished(run)
+        if left_out:
+            say(f"left out, as that layout has no place for it: {', '.join(left_out)}", err=True)
+        say(str(folder), err=False)
+        return
     options = CardOptions(license=license, data_license=data_license)
-    written = export_run(run, folder, options=options, precision=precision, push=push, private=private)
+    written = export_run(
+        run,
+        folder,
+        options=options,
+        precision=precision,
+        push=push,
+        private=private,
+        merge=merge,
+        base=base,
+    )
     say_if_unfinished(run)
     say(written, err=False)

@@ -31,7 +31,7 @@ END_TOKENS: tuple[str, ...] = (
 """Tokens that end a document where a tokenizer does not say itself, in order of preference."""
 
 _BEGIN_TOKENS = ("<bos>", "<s>", "[CLS]", "<|begin_of_text|>", "<|startoftext|>", "[BOS]")
-_MASK_TOKENS = ("[MASK]", "<mask>", "<|mask|>")
+_MASK_TOKENS = ("[MASK]", "<mask>", "<|mask|>", "<|mdm_mask|>", "<|MASK|>")
 _LARGEST_ID = 99_999_999
 _SAMPLES = (("lower-cases", "A", "a"), ("strips accents", "é", "e"), ("rewrites (NFKC)", "ﬁ", "fi"))
 

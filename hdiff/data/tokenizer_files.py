@@ -21,6 +21,11 @@ _UNKNOWN = "<unk>"
 _GPT2_EOS = "<|endoftext|>"
 _BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _ROLES = ("eos_token", "sep_token", "bos_token", "cls_token", "mask_token")
+_QWEN_PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+"""How Qwen2 and Dream split text, otherwise than GPT-2. Source: tokenizer.json of Qwen2."""
 _NUM_BYTES = 256
 _MAX_WORDS = 50_000
 _TRAINABLE = ("train", "words")
@@ -115,7 +120,8 @@ def read_backend(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
         raise DataError(f"cannot read the tokenizer {path}: {error}; export it again") from error
     if backend is None:
         raise _no_tokenizer(path, folder)
-    return backend, {role: token for role in _ROLES if (token := _content(config.get(role)))}
+    named = {role: token for role in _ROLES if (token := _content(config.get(role)))}
+    return backend, {**_named_by_model(folder, backend), **named}
 
 
 def _no_tokenizer(path: Path, folder: Path) -> DataError:
@@ -156,6 +162,21 @@ def _configuration(folder: Path) -> dict[str, Any]:
                 f"{file} holds a {type(values).__name__}, not an object of keys and values; remove it"
             )
         found.update({"added_tokens": values} if name == "added_tokens.json" else values)
+    return found
+
+
+def _named_by_model(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, str]:
+    """Special tokens that the config.json of a model beside a tokenizer names by their ids."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}  # a tokenizer alone, or a file that the model's reader refuses
+    found = {}
+    for role in _ROLES if isinstance(config, dict) else ():
+        ids = config.get(f"{role}_id")
+        token_id = ids[0] if isinstance(ids, list) and ids else ids
+        if isinstance(token_id, int) and (token := backend.id_to_token(token_id)) is not None:
+            found[role] = token
     return found
 
 
@@ -221,8 +242,8 @@ def _from_json(path: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
     backend = Tokenizer.from_file(str(path))
     parts = json.loads(path.read_text(encoding="utf-8"))
-    added = {token["content"]: token["id"] for token in parts.get("added_tokens") or ()}
-    moved = {token: token_id for token, token_id in added.items() if backend.token_to_id(token) != token_id}
+    added = [(token["content"], token["id"]) for token in parts.get("added_tokens") or ()]
+    moved = {token: token_id for token, token_id in added if backend.token_to_id(token) != token_id}
     if moved and isinstance(parts["model"]["vocab"], dict):
         # The library numbers added tokens by their count, which may be another token's where ids are missing.
         parts["model"]["vocab"].update(moved)
@@ -236,7 +257,7 @@ def _from_json(path: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
 
 def _byte_level_bpe(vocabulary: Path, merges: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     backend = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
     missing = [
@@ -248,7 +269,12 @@ def _byte_level_bpe(vocabulary: Path, merges: Path, config: Mapping[str, Any]) -
             f"GPT-2, so that text would get lost; give a tokenizer.json"
         )
     prefix = config.get("add_prefix_space") is True
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    is_qwen = str(config.get("tokenizer_class", "")).startswith(("Qwen2", "Dream"))
+    splitting: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=prefix, use_regex=not is_qwen)]
+    if is_qwen:
+        splitting.insert(0, pre_tokenizers.Split(Regex(_QWEN_PIECES), behavior="isolated"))
+        backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(splitting) if is_qwen else splitting[0]
     backend.decoder = decoders.ByteLevel()
     special = {_GPT2_EOS, *(_content(config.get(role)) for role in _ROLES)}
     backend.add_special_tokens(

@@ -93,6 +93,8 @@ class AutoregressiveHead(Head):
         sees_row: Whether the layers also attend to the trunk's output of the whole row, with the weights that
             they have. It was made from visible tokens alone, so the joint stays exact. The spans must know
             their rows (`PackedSpans.read`).
+        residual: Whether what the layers find is added to the trunk's output, by a map that is zero at first:
+            the head then begins as a product head on its table, as a checkpoint's output layer wants it.
         classes: See `Head`.
     """
 
@@ -104,6 +106,7 @@ class AutoregressiveHead(Head):
         num_layers: int = 1,
         num_heads: int = 4,
         sees_row: bool = False,
+        residual: bool = False,
         classes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(vocab_size, width, classes=classes)
@@ -117,6 +120,9 @@ class AutoregressiveHead(Head):
         self.previous = nn.Linear(width, width, bias=False)
         self.layers = nn.ModuleList(SpanLayer(width, num_heads) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width, bias=False)
+        self.addition = nn.Linear(width, width, bias=False) if residual else None
+        if self.addition is not None:
+            nn.init.zeros_(self.addition.weight)
         nn.init.normal_(self.previous.weight, std=width**-0.5)
         for layer in self.layers:
             initialise(layer, num_layers)
@@ -184,12 +190,13 @@ class AutoregressiveHead(Head):
                 places = places[open_spans]
                 for memory in memories:
                     memory.keep(open_spans)
-            states = hidden[places] + (
+            read = hidden[places]
+            states = self._given(read) + (
                 self.previous(self.embed(tokens[places - 1])) if offset else self.begin
             )
             for layer, memory in zip(layers, memories, strict=True):
                 states = layer.step(states, memory, offset, spans.token_index[places])
-            tokens[places] = choose(self.norm(states), places)
+            tokens[places] = choose(self._added(read, states), places)
             places = places + 1
         return tokens
 
@@ -205,11 +212,20 @@ class AutoregressiveHead(Head):
         """Hidden states that predict each packed token: (P, D), given the token before it (P,)."""
         previous = self.previous(self.embed(before))
         previous = torch.where((spans.offset == 0)[:, None], self.begin.to(previous.dtype), previous)
-        states = hidden + previous
+        states = self._given(hidden) + previous
         row = self._row(spans)
         for layer in self.layers:
             states = layer(states, spans, row)
-        return self.norm(states)  # type: ignore[no-any-return]
+        return self._added(hidden, states)
+
+    def _given(self, hidden: Tensor) -> Tensor:
+        """What the layers read of the trunk: the scale of a released one must not drown the token before."""
+        return hidden if self.addition is None else F.layer_norm(hidden, hidden.shape[-1:])
+
+    def _added(self, hidden: Tensor, states: Tensor) -> Tensor:
+        """What predicts a token, from the trunk's output and what the layers made of it."""
+        normed: Tensor = self.norm(states)
+        return normed if self.addition is None else hidden + self.addition(normed)
 
     def _row(self, spans: PackedSpans) -> Tensor | None:
         """Trunk output of the rows, if the layers see it."""

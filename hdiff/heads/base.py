@@ -21,8 +21,8 @@ from hdiff.packed_spans import PackedSpans
 class Head(nn.Module, ABC):
     """p(x_S | x_t) for packed spans: exact, normalised, able to sample.
 
-    The head owns the token table, rows 0..V-1 for the vocabulary (also the output weights) and row
-    V for the mask; a denoiser embeds its input with it.
+    The head owns the token table, rows 0..V-1 for the vocabulary (also the output weights, unless the head
+    has an output table of its own) and row V for the mask; a denoiser embeds its input with it.
 
     Args:
         vocab_size: Vocabulary V, without the mask.
@@ -30,6 +30,9 @@ class Head(nn.Module, ABC):
         classes: Class of each token id, length V, one table per level, coarse to fine: a token's probability
             is then that of its class times its own within it. None: all tokens are scored together.
     """
+
+    output_embedding: nn.Parameter | None
+    """Output table of its own, (V, D); None where the input's serves as one."""
 
     def __init__(
         self, vocab_size: int, width: int, *, classes: Sequence[Sequence[int]] | None = None
@@ -39,6 +42,7 @@ class Head(nn.Module, ABC):
         self.width = width
         self.embedding = nn.Embedding(vocab_size + 1, width)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        self.register_parameter("output_embedding", None)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.factors = None if classes is None else ClassFactors(classes, vocab_size, width)
 
@@ -48,6 +52,12 @@ class Head(nn.Module, ABC):
         Source: arXiv:1706.03762, section 3.4; without the factor the first layer drowns the tokens.
         """
         return self.embedding(tokens) * self.width**0.5  # type: ignore[no-any-return]
+
+    @final
+    def untie(self) -> None:
+        """Gives the head an output table of its own, which starts as the input's."""
+        if self.output_embedding is None:
+            self.output_embedding = nn.Parameter(self.embedding.weight.detach()[: self.vocab_size].clone())
 
     @abstractmethod
     def log_prob(
@@ -207,4 +217,6 @@ class Head(nn.Module, ABC):
     @property
     def _weight(self) -> Tensor:
         """Output weights, (V, D)."""
+        if self.output_embedding is not None:
+            return self.output_embedding
         return self.embedding.weight[: self.vocab_size]

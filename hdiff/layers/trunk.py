@@ -12,6 +12,7 @@ from typing import ClassVar, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hdiff.errors import RecipeError
 from hdiff.layers.attention import attention
@@ -142,6 +143,7 @@ class Trunk(nn.Module):
                 f"width {width} with {num_heads} heads; width must be a multiple of {2 * num_heads}"
             )
         self.causal = causal
+        self.computes_again = False
         self.head_width = width // num_heads
         self.layers = nn.ModuleList(TrunkLayer(width, num_heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width, bias=False)
@@ -177,8 +179,16 @@ class Trunk(nn.Module):
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             asked = places if number == last else None
-            hidden = layer(hidden, angles, token_mask, self.causal, visible, asked)
+            given = (hidden, angles, token_mask, self.causal, visible, asked)
+            if self.computes_again and self.training:
+                hidden = checkpoint(layer, *given, use_reentrant=False)
+            else:
+                hidden = layer(*given)
         return self.norm(hidden)  # type: ignore[no-any-return]
+
+    def checkpoint_gradients(self) -> None:
+        """Has the backward pass compute the layers again instead of keeping what they computed."""
+        self.computes_again = True
 
     def fill_cache(
         self, hidden: Tensor, token_mask: Tensor | None = None, *, visible: Tensor | None = None

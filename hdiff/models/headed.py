@@ -17,9 +17,11 @@ class Headed(nn.Module):
         head: Scores tokens; it owns the token table.
         supervision: A second loss on the trunk's output (`hdiff.supervision`), while the network is trained.
         length_head: Says how many tokens an answer, or a gap of free length, has; None for no such head.
+        frozen: Names of weights that stay as the checkpoint has them which the network started from.
     """
 
     head: Head
+    frozen: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()

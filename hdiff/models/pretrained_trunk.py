@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 
 from hdiff.errors import DataError, RecipeError
@@ -17,6 +18,9 @@ SHAPE = {"width": "hidden_size", "depth": "num_hidden_layers", "num_heads": "num
 """Keys of a recipe's section `model`, and what configurations of transformers call them."""
 
 POSITIONS = "max_position_embeddings"
+
+_PROBE_TOKENS = 6
+_ROUNDING = 1e-5
 
 
 @final
@@ -34,6 +38,7 @@ class PretrainedTrunk(nn.Module):
 
     Attributes:
         num_positions: Tokens of the longest row; None if any length will do.
+        shifted: Whether the network's output at a position is about the next one, as in Dream.
     """
 
     causal = False
@@ -45,7 +50,14 @@ class PretrainedTrunk(nn.Module):
         self.encoder = encoder
         self.transform = transform
         self.config_values = config_values
+        self.dtype = torch.float32
         self.num_positions = _num_positions(encoder, config_values)
+        self.shifted = bool(self.origin.get("shifted"))
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What is known of the checkpoint: `layout`, `sha256`, `shifted`, `untied`, `mask_id`."""
+        return dict(self.config_values.get("hdiff") or {})
 
     @property
     def shape(self) -> dict[str, int]:
@@ -88,10 +100,37 @@ class PretrainedTrunk(nn.Module):
                 f"{most}, in Python length={most}, on the command line",
                 f"--length {most}",
             )
-        embedded = hidden / math.sqrt(hidden.shape[-1])
+        embedded = (hidden / math.sqrt(hidden.shape[-1])).to(self.dtype)
         mask = None if token_mask is None else token_mask.long()
         found: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
-        return found if self.transform is None else self.transform(found)
+        if self.shifted:  # nothing stands before the first position, which speaks for itself
+            found = torch.cat([found[:, :1], found[:, :-1]], 1)
+        return (found if self.transform is None else self.transform(found)).to(hidden.dtype)
+
+    def keep_weights_in(self, name: str) -> None:
+        """Keeps the weights in another type; what comes in and goes out stays as it was.
+
+        Args:
+            name: `float32` or `bfloat16`.
+        """
+        self.dtype = getattr(torch, name)
+        self.to(self.dtype)
+
+    def checkpoint_gradients(self) -> None:
+        """Has the backward pass compute the layers again instead of keeping what they computed.
+
+        Raises:
+            RecipeError: If the network of transformers cannot.
+        """
+        try:
+            self.encoder.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        except ValueError as error:
+            raise RecipeError(
+                f"train.gradient_checkpointing with {type(self.encoder).__name__}, which cannot compute its "
+                "layers "
+                f"again; use",
+                "train.gradient_checkpointing=false",
+            ) from error
 
     def fill_cache(self, hidden: Tensor, token_mask: Tensor | None = None) -> TrunkCache:
         """Refuses: only hdiff's own trunk keeps a cache.
@@ -118,3 +157,41 @@ def _num_positions(encoder: nn.Module, config_values: dict[str, Any]) -> int | N
             # RoBERTa counts from behind the id of its padding.
             return int(most) - (0 if module.padding_idx is None else module.padding_idx + 1)
     return int(most)
+
+
+def check_trunk(trunk: PretrainedTrunk, width: int) -> None:
+    """Tries a trunk: vectors of its own width out, from all positions of a row and from no padding.
+
+    Args:
+        trunk: The trunk.
+        width: Width D of its token table.
+
+    Raises:
+        ValueError: If it is no trunk, saying why.
+    """
+    generator = torch.Generator().manual_seed(0)
+    row = torch.randn(1, _PROBE_TOKENS, width, generator=generator)
+    changed = row.clone()
+    changed[:, -1] *= -1
+    token_mask = torch.ones(2, _PROBE_TOKENS, dtype=torch.bool)
+    hides_last = token_mask.clone()
+    hides_last[:, -1] = False
+    trunk.eval()
+    with torch.no_grad():
+        seen, hidden = (trunk(torch.cat([row, changed]), mask) for mask in (token_mask, hides_last))
+    trunk.train()
+    if seen.shape != (2, *row.shape[1:]):
+        raise ValueError(
+            f"vectors of width {width} become {tuple(seen.shape[1:])}, not as many of that width"
+        )
+    if not bool(seen.isfinite().all()):
+        raise ValueError("it returns numbers that are not finite")
+    if not _differ(seen[:, 0]):
+        raise ValueError("the first position does not see the last one")
+    if _differ(hidden[:, :-1]):
+        raise ValueError("padding changes what it returns")
+
+
+def _differ(pair: Tensor) -> bool:
+    first, second = pair
+    return float((first - second).norm()) > _ROUNDING * float(first.norm())

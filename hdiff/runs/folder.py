@@ -17,6 +17,7 @@ from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
 from hdiff.factory import DiffusionModel, build_corruption, build_model
 from hdiff.models.autoregressive import Autoregressive, as_autoregressive
+from hdiff.models.trainable import check_same_trunk, frozen_names
 from hdiff.models.wrapped import unwrapped
 from hdiff.recipe import load_recipe
 from hdiff.runs.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, load_step
@@ -168,11 +169,15 @@ def load_weights(model: DiffusionModel | Autoregressive, checkpoint: Checkpoint,
         part: `model` or `ema`.
 
     Raises:
-        CheckpointError: If the weights belong to another recipe.
+        CheckpointError: If the weights belong to another recipe, or to another frozen trunk.
     """
+    check_same_trunk(model, checkpoint.state.get("trunk_sha256"), what="the checkpoint of the run")
     try:
         tensors = checkpoint.tensors[part]
-        model.load_state_dict(tensors if model.supervision is not None else without_supervision(tensors))
+        tensors = tensors if model.supervision is not None else without_supervision(tensors)
+        frozen = frozen_names(model)  # which no checkpoint holds
+        kept = {name: value for name, value in model.state_dict().items() if name in frozen}
+        model.load_state_dict({**kept, **tensors})
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"the checkpoint does not fit its recipe ({reason}); train again") from error

@@ -11,9 +11,13 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from hdiff import __version__
 from hdiff.components import LARGEST_ARGUMENT
-from hdiff.config import Arguments, Component, DataConfig, EvaluationConfig, ModelConfig, Recipe, Section
+from hdiff.config import DataConfig, EvaluationConfig, ModelConfig, Recipe
+from hdiff.config.section import Arguments, Component, Section
+from hdiff.config.train import TrainConfig
 from hdiff.errors import CheckpointError, nearest
 from hdiff.plugins import is_plugin, plugin_names
+from hdiff.sharing.adapter import Adapter
+from hdiff.sharing.shared_parser import SharedParser
 
 FORMAT_VERSION = 1
 """Version of the folder that this hdiff writes, and the newest that it reads."""
@@ -31,26 +35,6 @@ NAMING_KEYS = ("kind", "schedule")
 
 NOT_SHARED = "not shared"
 """Stands for the folders of the recipe, which stay with its author."""
-
-
-class SharedParser(Section):
-    """A parser that a stranger's folder may ask for: one of hdiff's own, with a model that is installed here.
-
-    Attributes:
-        name: Name of the parser.
-        model: Package of its model; None takes the parser's default.
-    """
-
-    name: Literal["spacy", "plain"]
-    model: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> SharedParser | None:
-        """What a record of a training says of its parser; None if it is one that cannot be named here."""
-        try:
-            return cls(name=record["name"], model=record.get("model"))
-        except (KeyError, ValidationError):
-            return None
 
 
 class ModelDescription(Section):
@@ -80,6 +64,7 @@ class ModelDescription(Section):
         head_classes: Class of each token id by which the head factors its output, one table per level.
         labels: Numbers of the labels of each level, for skeletons.
         parser: Parser of the training text; None if it is one of the author's.
+        adapter: What the weights are without their trunk; None if the trunk is among them.
         sha256: SHA-256 of the files beside it.
     """
 
@@ -109,6 +94,7 @@ class ModelDescription(Section):
     head_classes: list[list[int]] = Field(default_factory=list)
     labels: dict[str, dict[str, int]] | None = None
     parser: SharedParser | None = None
+    adapter: Adapter | None = None
     sha256: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -125,6 +111,7 @@ class ModelDescription(Section):
             length_head=self.length_head,
             corruption=self.corruption,
             evaluation=self.evaluation,
+            train=TrainConfig() if self.adapter is None else self.adapter.training,
         )
 
     def to_json(self) -> str:

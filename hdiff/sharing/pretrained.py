@@ -5,31 +5,36 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from hdiff.corruption import Corruption
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError
-from hdiff.factory import DiffusionModel, build_corruption, build_model
+from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive, as_autoregressive
+from hdiff.models.trainable import (
+    merge_adapters,
+    trained_tensors,
+    trunk_digest,
+)
 from hdiff.runs.folder import RECORD_FILE, RunFolder
 from hdiff.sharing import folder as files
+from hdiff.sharing.adapter import Adapter
 from hdiff.sharing.description import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     ModelDescription,
-    SharedParser,
     loading_arguments,
     parse_description,
 )
 from hdiff.sharing.hub import find_folder, push_folder
+from hdiff.sharing.loading import corruption_of, load_weights
+from hdiff.sharing.shared_parser import SharedParser
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ class PretrainedModel:
         # Where the first weights lay on the author's machine is nobody's business; their name is.
         name = None if pretrained is None else Path(pretrained).name
         packing = {k: v for k, v in recipe.data.packing().items() if k != "sequence_length"}
+        digest = trunk_digest(run.model)
+        adapter = None
+        if digest is not None:
+            kept = {key: getattr(recipe.train, key) for key in ("trainable", "lora", "trains_table")}
+            adapter = Adapter(**kept, trunk_sha256=digest)
         if (borders := record["data"].get("salience_borders")) is not None:
             packing["salience_buckets"] = borders  # nobody can count them again without the text
         description = ModelDescription(
@@ -86,6 +96,7 @@ class PretrainedModel:
             head_classes=record.get("head_classes", []),
             labels=record["data"].get("labels"),
             parser=SharedParser.of_record(record["data"].get("parser") or {}),
+            adapter=adapter,
         )
         return cls(description, run.tokenizer, run.model, run.corruption)
 
@@ -97,6 +108,7 @@ class PretrainedModel:
         revision: str | None = None,
         cache_dir: Path | None = None,
         components: Sequence[str] = (),
+        base: str | Path | None = None,
     ) -> PretrainedModel:
         """Loads a shared model, a run, or a repository of the hub. No pickle is read, no remote code runs.
 
@@ -106,6 +118,7 @@ class PretrainedModel:
             revision: Branch, tag or commit of a repository.
             cache_dir: Where downloads are kept; None takes the place of huggingface_hub.
             components: Classes of your own that the model may name, `module:Class`.
+            base: Folder of the released checkpoint that is the trunk, where the folder holds an adapter.
 
         Returns:
             The model.
@@ -126,9 +139,30 @@ class PretrainedModel:
                 f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, config.json says "
                 f"{description.vocab_size}; download or export the model again"
             )
-        corruption = _corruption(description)
-        model = _load_weights(folder / WEIGHTS_FILE, description, corruption)
+        corruption = corruption_of(description)
+        model = load_weights(folder / WEIGHTS_FILE, description, corruption, base)
         return cls(description, tokenizer, model.eval(), corruption.of_model(model))
+
+    def merged(self) -> PretrainedModel:
+        """The same model with its trunk in it, changed in place: adapters are added to its weights.
+
+        Returns:
+            The model, which loads without the checkpoint that it started from.
+        """
+        if self.description.adapter is None:
+            return self
+        trunk: Any = self.model.trunk
+        trunk.keep_weights_in("float32")  # what is added may be less than a shorter type can hold
+        merge_adapters(self.model)
+        head = self.model.head
+        own = {**trunk.origin, "untied": head.output_embedding is not None}
+        trunk.config_values = {**trunk.config_values, "hdiff": own}
+        update = {
+            "adapter": None,
+            "trunk_config": trunk.config_values,
+            "model": self.description.model.model_copy(update={"weights": "float32"}),
+        }
+        return replace(self, description=self.description.model_copy(update=update))
 
     @property
     def autoregressive(self) -> Autoregressive | None:
@@ -174,7 +208,7 @@ class PretrainedModel:
         """
         folder = Path(folder)
         if weights is None:
-            weights = self.model.state_dict()
+            weights = trained_tensors(self.model)
         tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         contents = {
             WEIGHTS_FILE: save(tensors, metadata={"format": "pt"}),
@@ -211,72 +245,3 @@ class PretrainedModel:
             f"---\nlibrary_name: hdiff\n---\n# {self.description.name}\n\nA diffusion language model. Load "
             f"it with `hdiff.sharing.PretrainedModel.from_pretrained({arguments})`.\n"
         )
-
-
-def _corruption(description: ModelDescription) -> Corruption:
-    def unit_lengths(level: str) -> list[float]:
-        if level not in description.unit_lengths:
-            raise CheckpointError(
-                f"config.json of '{description.name}' has no unit lengths of level '{level}'; export it again"
-            )
-        return description.unit_lengths[level]
-
-    return build_corruption(
-        description.corruption,
-        mask_id=description.vocab_size,
-        unit_lengths=unit_lengths,
-        token_classes=lambda _: description.token_classes,
-    )
-
-
-class _WithoutDraws(TorchFunctionMode):
-    """Skips random initial values: those of meta tensors are nothing, and drawing them loads a compiler."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-_LAYER_KEYS = ("num_layers", "num_hidden_layers", "n_layers", "n_layer", "encoder_layers", "depth")
-
-
-def _most_layers(description: ModelDescription) -> int:
-    """Most layers that a part of the network is said to have, whatever its configuration calls them."""
-    parts = (description.head, description.type_head, description.planner, description.trunk_config)
-    given = [item for part in parts if part for item in part.items()]
-    numbers = [value for key, value in given if key in _LAYER_KEYS and isinstance(value, int)]
-    return max([description.model.depth, *numbers])
-
-
-def _load_weights(
-    path: Path, description: ModelDescription, corruption: Corruption
-) -> DiffusionModel | Autoregressive:
-    """Builds the network only after the file is known to hold exactly its tensors."""
-    found = files.tensor_shapes(path)
-    layers = _most_layers(description)
-    if layers > len(found):
-        raise CheckpointError(
-            f"{path} holds {len(found)} tensors, too few for the {layers} layers of config.json; download or "
-            f"export the model again"
-        )
-    given = (description.recipe, description.vocab_size, corruption)
-    options: dict[str, Any] = {
-        "trunk_config": description.trunk_config,
-        "head_classes": description.head_classes,
-    }
-    with torch.device("meta"), _WithoutDraws():  # no memory is taken for sizes that no file backs
-        empty = build_model(*given, **options)
-    expected = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
-    for name in sorted({*expected, *found}):
-        if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{path} has {name} of shape {found.get(name)}, config.json asks for {expected.get(name)}; "
-                f"download or export the model again"
-            )
-    with torch.device("cpu"):  # whatever the caller's default is
-        model = build_model(*given, **options)
-    model.load_state_dict(load_file(path))
-    return model

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from hdiff.config import Recipe, TrainConfig
+from hdiff.config import Recipe
+from hdiff.config.train import TrainConfig
 from hdiff.corruption import Corruption
 from hdiff.data.packing import PackedBlocks
 from hdiff.data.prepared import PreparedData

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.errors import RecipeError
 
 OFF = ("", "no", "none", "false", "0", "off")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.training.muon import MuonWithAdamW
 from hdiff.training.sharding import shard
 
@@ -22,14 +22,15 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """The recipe's optimiser, with weight decay on matrices only (not on the token table, norms, biases).
 
     Args:
-        model: The model.
+        model: The model; frozen weights are not the optimiser's.
         config: The recipe's `train` section.
 
     Returns:
         AdamW; or Muon on the matrices that have several rows and columns, and AdamW on the rest.
     """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embedding" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embedding" in name]
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in trained if p.ndim == 2 and "embedding" not in name]
+    others = [p for name, p in trained if p.ndim != 2 or "embedding" in name]
     # On a CPU one fused pass takes a third of the time. Elsewhere its step counts would be on the device.
     is_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     options: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "fused": is_cpu or None}
@@ -78,7 +79,10 @@ class Average(Generic[Model]):
         self.decay = decay
         self.model: Model = model
         if decay:
-            self.model = copy.deepcopy(model)
+            shared = {
+                id(p): p for p in model.parameters() if not p.requires_grad
+            }  # never averaged, so kept once
+            self.model = copy.deepcopy(model, shared)
             self.model.requires_grad_(False)
 
     @torch.no_grad()
@@ -103,7 +107,9 @@ class Average(Generic[Model]):
         """Takes in the weights after update `step`."""
         if self.decay:
             decay = min(self.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+            pairs = zip(self.model.parameters(), model.parameters(), strict=True)
+            averaged, current = zip(*(pair for pair in pairs if pair[1].requires_grad), strict=True)
+            torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.errors import RecipeError, UserError
 from hdiff.training.launcher import check_launcher, launch_errors
 from hdiff.training.sharding import sharding_plugin

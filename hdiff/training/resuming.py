@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdiff.config import Recipe, TrainConfig
+from hdiff.config import Recipe
+from hdiff.config.train import TrainConfig
 from hdiff.errors import CheckpointError, DataError, RecipeError
 from hdiff.files import write_atomically
 from hdiff.recipe import differences, load_recipe, to_yaml

@@ -11,6 +11,7 @@ import torch
 from hdiff.errors import CheckpointError
 from hdiff.factory import count_parameters
 from hdiff.files import write_atomically
+from hdiff.models.pretrained_start import starting_point
 from hdiff.recipe import to_yaml
 from hdiff.runs import provenance
 from hdiff.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -63,6 +64,8 @@ class RunWriter:
             write_atomically(self.path / RECIPE_FILE, to_yaml(training.recipe))
             training.prepared.tokenizer.save(self.path)
             self._record({"steps": 0})
+            if progress is not None and (origin := self._origin()) is not None:
+                progress.message(starting_point(origin, training.prepared.tokenizer))
         training.accelerator.wait_for_everyone()
         return 0
 
@@ -151,6 +154,10 @@ class RunWriter:
             facts["finished"] = f"{best.waited} validations without a gain beyond noise"
         self._record(facts)
 
+    def _origin(self) -> dict[str, Any] | None:
+        """What is known of the checkpoint that the model starts from; None of one that starts from none."""
+        return getattr(self.training.model.trunk, "origin", None)
+
     def _record(self, facts: dict[str, Any]) -> None:
         training = self.training
         record = {
@@ -161,6 +168,7 @@ class RunWriter:
             "threads": torch.get_num_threads(),
             "processes": training.accelerator.num_processes,
             "parameters": count_parameters(training.model),
+            **({} if (origin := self._origin()) is None else {"trunk": origin}),
             "data": data_facts(training.prepared, training.blocks, training.state.rows),
             **training.data.facts(),
             "vocab_size": training.prepared.tokenizer.vocab_size,

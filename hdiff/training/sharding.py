@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from hdiff.config import TrainConfig
+from hdiff.config.train import TrainConfig
 from hdiff.errors import RecipeError
 
 if TYPE_CHECKING:

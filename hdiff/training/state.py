@@ -11,6 +11,7 @@ from torch import Tensor
 from hdiff.data.rows.training_rows import TrainingRows
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive
+from hdiff.models.trainable import trained_tensors, trunk_digest
 from hdiff.runs.checkpoint import Checkpoint
 from hdiff.runs.folder import load_weights
 from hdiff.training.optimisation import Average, load_optimizer, optimizer_tensors
@@ -50,11 +51,11 @@ class TrainingState:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Part -> name -> tensor, whole on the main process; all processes must ask."""
         tensors = {
-            "model": self.model.state_dict(),
+            "model": trained_tensors(self.model),
             "optimizer": optimizer_tensors(self.optimizer, self.model),
         }
         if self.has_average:
-            tensors["ema"] = self.average.model.state_dict()
+            tensors["ema"] = trained_tensors(self.average.model)
         keep = self.accelerator.is_main_process
         return {part: whole(values, keep=keep) for part, values in tensors.items()}
 
@@ -65,6 +66,8 @@ class TrainingState:
             **self.skipped.state(),
             **self.best.state(),
         }
+        if (digest := trunk_digest(self.model)) is not None:
+            values["trunk_sha256"] = digest
         if self.accelerator.scaler is not None:
             values["scaler"] = self.accelerator.scaler.state_dict()
         return values

@@ -14,6 +14,7 @@ from hdiff.packed_spans import PackedSpans
 VOCAB = 3
 CLASSES = {"class": [[1, 0, 1]], "nested classes": [[0, 1, 1], [0, 2, 1]]}
 NAMES = [*HEADS, *(f"{kind} by {classes}" for kind in HEADS for classes in CLASSES)]
+NAMES += [f"{kind} untied" for kind in HEADS] + ["autoregressive residual", "autoregressive residual untied"]
 
 
 def spans_of(lengths: list[int]) -> PackedSpans:
@@ -24,7 +25,11 @@ def spans_of(lengths: list[int]) -> PackedSpans:
 def head_of(name: str) -> Head:
     torch.manual_seed(0)
     kind, _, classes = name.partition(" by ")
-    head = HEADS[kind](VOCAB, 16, **({"classes": CLASSES[classes]} if classes else {}))
+    kind, *variants = kind.split()
+    options = {"classes": CLASSES[classes]} if classes else {}
+    head = HEADS[kind](VOCAB, 16, **options, **({"residual": True} if "residual" in variants else {}))
+    if "untied" in variants:
+        head.untie()
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_(std=0.5)

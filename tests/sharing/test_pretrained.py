@@ -20,8 +20,8 @@ from hdiff.errors import CheckpointError
 from hdiff.evaluation.perplexity import shown
 from hdiff.runs.folder import RunFolder
 from hdiff.sharing import PretrainedModel
-from hdiff.sharing.description import SharedParser
 from hdiff.sharing.pipeline import TextDiffusionPipeline
+from hdiff.sharing.shared_parser import SharedParser
 
 BLOCKED = [
     *("accelerate", "benepar", "datasets", "huggingface_hub", "matplotlib", "nltk", "pandas", "pyarrow"),

@@ -89,12 +89,12 @@ CASES = [
         TRAIN + " 'corruption={kind: learned_rates}' 'head={kind: crf}'",
     ),
     Case(
-        "hdiff/factory.py",
+        "hdiff/models/pretrained_start.py",
         "model.pretrained=null",
         TRAIN + " model.kind=autoregressive model.pretrained=BERT",
     ),
     Case(
-        "hdiff/factory.py",
+        "hdiff/models/pretrained_start.py",
         "{wanted}",
         f"train RECIPE {T} data.path=BERT_DATA output=NEW model.pretrained=BERT model.width=32 -q",
     ),
@@ -103,8 +103,20 @@ CASES = [
         "data.sequence_length={}",
         f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} data.sequence_length=4096 -q",
     ),
+    Case("hdiff/factory.py", "train.trainable=all", TRAIN + " train.trainable=head"),
     Case(
-        "hdiff/models/pretrained_checkpoint.py",
+        "hdiff/models/trainable.py",
+        "model.weights=float32",
+        f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} model.weights=bfloat16 -q",
+    ),
+    Case(
+        "hdiff/models/trainable.py",
+        "train.trainable=lora",
+        f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} model.weights=bfloat16 -q",
+        number=1,
+    ),
+    Case(
+        "hdiff/models/token_table.py",
         "hdiff prepare SOURCE --out DATA --tokenizer {}",
         f"train RECIPE {T} data.path=PYDOC output=NEW {OF_BERT} -q",
         after=f"train RECIPE {T} data.path=DATA output=NEW {OF_BERT} -q",

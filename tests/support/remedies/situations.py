@@ -58,7 +58,7 @@ LEVEL = "{prepared.command_with(level)}"
 
 INSTALL = {
     name: f"{{install_command('{name}')}}"
-    for name in ("train", "serve", "hub", "nltk", "spacy", "benepar", "transformers")
+    for name in ("train", "serve", "hub", "nltk", "spacy", "benepar", "transformers", "lora")
 }
 
 RUN_OF = "hdiff train RECIPE output={}"
