@@ -41,7 +41,7 @@ class Span:
     Attributes:
         start: First position, inclusive.
         end: Last position, exclusive; `end > start`.
-        label: Category, for example `NP`, `relcl` or a part of speech.
+        label: Category, for example `NP`, `SBAR` or a part of speech.
         level: One of `LEVELS`.
     """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from hdiff.structure import SpanTree
 
 from .centrality import text_rank
-from .salience import POS_PRIOR
+from .salience import POS_PRIOR, floor_of
 from .salience_base import Salience
 from .word_statistics import WordStatistics
 
@@ -25,6 +25,9 @@ FEATURES: tuple[str, ...] = (
     *(f"head {pos}" for pos in HEADS),
 )
 """No feature tells one word from another but by how often it occurs."""
+
+FLOOR_SHARE = 1 / 3
+"""Share of the floors that counts here: slot values, the gold of the weights, hold no negation."""
 
 NEVER_NEGATIVE = ("rarity", "text rank")
 """Cues that must not count against a word, however the keywords of one corpus happen to be distributed."""
@@ -64,7 +67,7 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
 @final
 @dataclass(frozen=True)
 class Combination(Salience):
-    """Salience of a word: the probability that it is a keyword, sigmoid(weights . features).
+    """Salience of a word: the probability that it is a keyword, sigmoid(weights . features), and its floor.
 
     rarity(w) = 1 - log(df(w) + 1) / log(N + 1), with df and N as in InverseDocumentFrequency.
 
@@ -116,7 +119,9 @@ class Combination(Salience):
     def scores(self, tree: SpanTree) -> tuple[float, ...]:
         weights = [self.weights.get(name, 0.0) for name in FEATURES]
         logits = (sum(w * x for w, x in zip(weights, row, strict=True)) for row in self.features(tree))
-        return tuple([1 / (1 + exp(-max(-30.0, min(30.0, logit)))) for logit in logits])
+        chances = (1 / (1 + exp(-max(-30.0, min(30.0, logit)))) for logit in logits)
+        floors = (floor_of(tree.text[word.start : word.end].lower(), word.label) for word in tree.words)
+        return tuple([max(c, FLOOR_SHARE * floor) for c, floor in zip(chances, floors, strict=True)])
 
     def features(self, tree: SpanTree) -> list[list[float]]:
         """What is known of each word, in the order of `FEATURES`.

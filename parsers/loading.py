@@ -24,6 +24,9 @@ PARSERS: dict[str, str] = {
 }
 """Name -> module:class, imported on first use."""
 
+CONTROLS = ("random", "balanced", "right_branching", "shuffled")
+"""Parsers that take words from another one."""
+
 
 def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     """The parser a specification names.
@@ -71,6 +74,23 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
     if not model:
         raise ParserError(f"parser '{spec}' names no model after the colon; write '{name}' or '{name}:MODEL'")
     return parser_class(model, **options)  # type: ignore[call-arg]
+
+
+def with_options(spec: str, *flags: str) -> str:
+    """A specification with options; those of a control go to the parser whose words it takes.
+
+    Args:
+        spec: As `load_parser` takes it.
+        *flags: Names out of the parser's `options`.
+
+    Returns:
+        The specification, with each option once.
+    """
+    name, colon, model = spec.partition(":")
+    if name in CONTROLS:
+        return f"{name}:{with_options(model or 'spacy', *flags)}"
+    given = name.split("+")
+    return "+".join([*given, *(flag for flag in flags if flag not in given)]) + colon + model
 
 
 def _option(parser_class: type[Parser], name: str, flag: str) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ from typing import Any, final
 from hdiff.errors import DataError
 from hdiff.structure import SpanTree
 
+from .meaning_words import FLOORS, shape_prior
 from .salience_base import Salience
 from .word_statistics import WordStatistics
 
@@ -60,17 +61,37 @@ def prior_of(label: str) -> float:
     return POS_PRIOR.get(label, CODE_PRIOR.get(label, UNKNOWN_POS_PRIOR))
 
 
+def word_prior(form: str, label: str) -> float:
+    """How far a word can be a keyword, by its shape or its kind.
+
+    Args:
+        form: The lower-cased word.
+        label: Its universal part of speech, or its kind of token in code.
+
+    Returns:
+        A score in [0, 1].
+    """
+    shape = None if label in CODE_PRIOR else shape_prior(form)
+    return prior_of(label) if shape is None else shape
+
+
+def floor_of(form: str, label: str) -> float:
+    """Least salience of a word: that of negation, quantifiers and modals (`FLOORS`), but for code."""
+    return 0.0 if label in CODE_PRIOR else FLOORS.get(form, 0.0)
+
+
 @final
 @dataclass(frozen=True)
 class InverseDocumentFrequency(Salience):
     """Salience of a word w with part of speech p, in [0, 1]:
 
-        salience(w, p) = prior(p) * idf(w) / idf_max
+        salience(w, p) = max(prior(w, p) * idf(w) / idf_max, floor(w))
         idf(w) = log((N + 1) / (df(w) + 1)),  idf_max = log(N + 1)
 
     N is the number of documents, df(w) in how many of them the lower-cased word occurs. Words seen
     in fewer than two documents count as unseen, df = 0, which keeps the table small. Without
-    documents (N = 0) salience is the prior alone.
+    documents (N = 0) salience is the prior and the floor alone. The floor is that of negation, quantifiers
+    and modals (`meaning_words.FLOORS`).
     Source: Sparck Jones, "A statistical interpretation of term specificity", J. Documentation 28
     (1972), add-one smoothing; the prior is ours.
 
@@ -119,11 +140,12 @@ class InverseDocumentFrequency(Salience):
         Returns:
             A score in [0, 1].
         """
-        prior = prior_of(pos)
-        if self.num_documents == 0:
-            return prior
-        idf_max = log(self.num_documents + 1)
-        return prior * (1 - log(self.document_counts.get(word.lower(), 0) + 1) / idf_max)
+        form = word.lower()
+        score = word_prior(form, pos)
+        if self.num_documents:
+            idf_max = log(self.num_documents + 1)
+            score *= 1 - log(self.document_counts.get(form, 0) + 1) / idf_max
+        return max(score, floor_of(form, pos))
 
     def scores(self, tree: SpanTree) -> tuple[float, ...]:
         text = tree.text

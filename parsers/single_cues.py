@@ -7,7 +7,7 @@ from typing import Any, final
 
 from hdiff.structure import SpanTree
 
-from .salience import prior_of
+from .salience import floor_of, word_prior
 from .salience_base import Salience
 from .word_statistics import WordStatistics
 
@@ -29,12 +29,13 @@ class _WithoutCounts(Salience):
 
 @final
 class PartOfSpeechPrior(_WithoutCounts):
-    """How far a word's part of speech can be a keyword (`prior_of`)."""
+    """How far a word's shape or part of speech can be a keyword (`word_prior`, `floor_of`)."""
 
     name = "pos"
 
     def scores(self, tree: SpanTree) -> tuple[float, ...]:
-        return tuple([prior_of(word.label) for word in tree.words])
+        forms = [(tree.text[word.start : word.end].lower(), word.label) for word in tree.words]
+        return tuple([max(word_prior(form, pos), floor_of(form, pos)) for form, pos in forms])
 
 
 @final

@@ -214,7 +214,7 @@ def test_inspect_draws_tree_salience_and_corruption(
     page = tmp_path / "inspect.html"
     code, out, _ = said(capsys, ["inspect", "The old dog that barked slept.", "--html", str(page)])
     assert code == 0
-    for part in ("relcl", "NP", "0.1", "0.9", "dog"):
+    for part in ("SBAR", "NP", "0.1", "0.9", "dog"):
         assert part in out
     assert "The old dog" in page.read_text()
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hdiff.errors import DataError
-from hdiff.pages.inspection import draw, explore, inspect_sentence
+from hdiff.pages.inspection import cuts, explore, inspect_sentence
+from hdiff.pages.inspection_drawing import draw
 from hdiff.pages.page import inspection_page
 from hdiff.parsers import InverseDocumentFrequency, PlainParser, SpacyParser
 from hdiff.structure import LEVELS
@@ -119,3 +120,13 @@ def test_a_drawing_fits_the_terminal_and_loses_no_word(parser, width):
 def test_square_brackets_in_the_text_are_drawn_as_they_are():
     exploration = inspect_sentence("see [bold] here", parser=PlainParser(), level="word", seed=0)
     assert drawn(exploration, width=80).count("[bold]") >= 3
+
+
+def test_the_hierarchy_comes_apart_from_coarse_to_fine() -> None:
+    spans = [
+        {"start": 0, "end": 4, "label": "S", "level": "sentence"},
+        {"start": 0, "end": 2, "label": "NP", "level": "phrase"},
+        {"start": 2, "end": 4, "label": "VP", "level": "phrase"},
+    ]
+    assert cuts(spans, 4) == [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 2, 3]]
+    assert cuts([], 2) == [[0, 1]]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdiff.commands.options import Quiet, Seed, output_file, say
+from hdiff.commands.options import NoLayout, OwnLabels, Quiet, Seed, output_file, parser_with, say
 from hdiff.errors import DataError
 
 
@@ -20,6 +20,8 @@ def inspect(
             "see several side by side; spacy if not given."
         ),
     ] = None,
+    no_layout: NoLayout = False,
+    own_labels: OwnLabels = False,
     level: Annotated[
         str,
         typer.Option(
@@ -47,7 +49,8 @@ def inspect(
         raise DataError("the text has no word; give a sentence in quotes")
     if data is not None and salience is not None:
         raise DataError("--data brings its own salience; give --data or --salience")
-    from hdiff.pages.inspection import draw, inspect_sentence
+    from hdiff.pages.inspection import inspect_sentence
+    from hdiff.pages.inspection_drawing import draw
     from hdiff.parsers import WordStatistics, load_parser, salience_class
     from hdiff.progress import console
 
@@ -57,7 +60,7 @@ def inspect(
         scores = PreparedData.load(data).salience
     else:
         scores = salience_class(salience or "idf").of(WordStatistics())
-    specs = parser or ["spacy"]
+    specs = [parser_with(spec, no_layout=no_layout, own_labels=own_labels) for spec in parser or ["spacy"]]
     levels = [name.strip() for name in level.split(",")]
     explorations = [
         inspect_sentence(
@@ -71,7 +74,9 @@ def inspect(
             )
             or None,
         )
-        for spec, found in ((spec, load_parser(spec, annotations=scores.needs)) for spec in specs)
+        for spec, found in (
+            (spec, load_parser(_with_single_words(spec), annotations=scores.needs)) for spec in specs
+        )
         for name in levels
     ]
     draw(*explorations, console=console())
@@ -81,3 +86,10 @@ def inspect(
 
         write_atomically(html, inspection_page(*explorations))
         say(f"page: {html}")
+
+
+def _with_single_words(spec: str) -> str:
+    """The parser, with phrases of single words if it can give them."""
+    from hdiff.parsers.loading import with_options
+
+    return with_options(spec, "single-words") if spec.split(":")[0].split("+")[0] == "spacy" else spec

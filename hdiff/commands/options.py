@@ -158,3 +158,23 @@ def optional_parser(fingerprint: dict[str, str], *, annotations: tuple[str, ...]
     except ParserError as error:
         say(f"spans are not coloured by level: {error}")
         return None
+
+
+NoLayout = Annotated[
+    bool,
+    typer.Option("--no-layout", help="Do not end sentences at blank lines, headings, list items and cells."),
+]
+OwnLabels = Annotated[
+    bool, typer.Option("--own-labels", help="Clauses keep the parser's names, not the Penn Treebank's.")
+]
+SingleWords = Annotated[
+    bool, typer.Option("--single-words", help="Single words that are phrases get a phrase, too.")
+]
+
+
+def parser_with(spec: str, *, no_layout: bool, own_labels: bool, single_words: bool = False) -> str:
+    """The specification of a parser with the options of the command line."""
+    from hdiff.parsers.loading import with_options
+
+    flags = {"no-layout": no_layout, "own-labels": own_labels, "single-words": single_words}
+    return str(with_options(spec, *(name for name, is_given in flags.items() if is_given)))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdiff.commands.options import LARGEST, Quiet, say
+from hdiff.commands.options import LARGEST, NoLayout, OwnLabels, Quiet, SingleWords, parser_with, say
 from hdiff.data.sources.prompts import PromptFormat
 from hdiff.data.sources.rejected import MAX_REJECTED
 from hdiff.errors import DataError
@@ -34,6 +34,9 @@ def prepare(
             "random:spacy, or mypackage.module:Class."
         ),
     ] = "spacy",
+    no_layout: NoLayout = False,
+    own_labels: OwnLabels = False,
+    single_words: SingleWords = False,
     levels: Annotated[
         str | None,
         typer.Option(help="Levels to keep besides word, comma-separated (clause,phrase, where they occur)."),
@@ -104,7 +107,7 @@ def prepare(
     options: dict[str, Any] = {
         "validation": validation,
         "validation_fraction": validation_fraction,
-        "parser": parser,
+        "parser": parser_with(parser, no_layout=no_layout, own_labels=own_labels, single_words=single_words),
         "levels": None if levels is None else [name.strip() for name in levels.split(",") if name.strip()],
         "tokenizer": tokenizer,
         "salience": salience,

@@ -84,6 +84,9 @@ class DataConfig(Section):
         sequence_length: Tokens per row.
         separator: Whether an end-of-text token follows each document.
         max_unit_tokens: Longest unit of any level in tokens; longer spans give way to their parts.
+        units: Which spans become units: `outermost` up to `max_unit_tokens`, `innermost`, `cut` (below a
+            random cut through the tree of each document), or a list of labels such as `[NP, PP]`.
+        units_seed: Seed that draws the cuts.
         lexical_salience: Whether a token has the mean salience of its id, which is free in the likelihood,
             instead of that of its word.
         salience_buckets: How many buckets salience falls into, about equally full, or their inner borders.
@@ -101,6 +104,8 @@ class DataConfig(Section):
     sequence_length: Annotated[Count, Field(ge=2)] = 128
     separator: Flag = True
     max_unit_tokens: Count | None = 8
+    units: Literal["outermost", "innermost", "cut"] | tuple[str, ...] = "outermost"
+    units_seed: Seed = 0
     lexical_salience: Flag = False
     salience_buckets: Annotated[Count, Field(le=1000)] | tuple[Number, ...] | None = None
     cross_documents: Flag = True

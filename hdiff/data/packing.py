@@ -17,6 +17,7 @@ from hdiff.data.batch import Batch
 from hdiff.data.prompt_rows import PromptRows
 from hdiff.data.token_stream import TokenStream, label_order, needed_levels
 from hdiff.data.token_targets import TargetSpec, TokenTargets
+from hdiff.data.unit_choice import OUTERMOST
 from hdiff.errors import DataError
 from hdiff.parsers.buckets import Buckets
 from hdiff.value_types import AnswerEnd
@@ -66,6 +67,8 @@ class PackedBlocks:
         separator: bool = True,
         levels: Sequence[str] = (),
         max_unit_tokens: int | None = None,
+        units: str | Sequence[str] = OUTERMOST,
+        units_seed: int = 0,
         lexical_salience: bool = False,
         salience_buckets: int | Sequence[float] | None = None,
         cross_documents: bool = True,
@@ -85,6 +88,8 @@ class PackedBlocks:
             separator: Whether an end-of-text token follows each document.
             levels: Levels whose units are needed.
             max_unit_tokens: Longest unit in tokens; longer spans give way to their parts.
+            units: Which spans become units (`hdiff.data.unit_choice`).
+            units_seed: Seed of random choices.
             lexical_salience: Whether a token has the mean salience of its id over the training split
                 instead of that of its word.
             salience_buckets: How many buckets salience falls into, about equally full in the training
@@ -118,6 +123,8 @@ class PackedBlocks:
             separator=separator or has_prompts,
             levels=levels,
             max_unit_tokens=max_unit_tokens,
+            units=units,
+            units_seed=units_seed,
             label_numbers=label_order(prepared) if levels else np.empty(0, dtype=np.int16),
             token_salience=prepared.token_salience if lexical_salience else None,
             targets=None if targets is None else TokenTargets(prepared, targets),

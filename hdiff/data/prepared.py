@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 def parser_spec(fingerprint: Mapping[str, Any]) -> str:
     """What `load_parser` makes of a recorded parser: `spacy:en_core_web_sm`, `random:plain`."""
     keys = ("name", "model", "inner_name", "inner_model")
-    return ":".join(str(fingerprint[key]) for key in keys if fingerprint.get(key))
+    parts = {key: str(fingerprint[key]) for key in keys if fingerprint.get(key)}
+    for prefix in ("", "inner_"):
+        if options := fingerprint.get(f"{prefix}options"):
+            parts[f"{prefix}name"] += "+" + options.replace(",", "+")
+    return ":".join(parts.values())
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hdiff.data.unit_choice import OUTERMOST, document_keys, eligible
 from hdiff.errors import DataError
 from hdiff.seeds import derive_seed
 from hdiff.structure import level_rank
@@ -56,6 +57,8 @@ class TokenStream:
         levels: Sequence[str],
         max_unit_tokens: int | None,
         label_numbers: NDArray[np.int16],
+        units: str | Sequence[str] = OUTERMOST,
+        units_seed: int = 0,
         token_salience: NDArray[np.float32] | None,
         targets: TokenTargets | None = None,
         labels: Sequence[str] = (),
@@ -69,9 +72,11 @@ class TokenStream:
             levels: Levels whose units are needed, `token` not among them.
             max_unit_tokens: Longest unit in tokens.
             label_numbers: Number of each label id of the rows.
+            units: Which spans become units (`hdiff.data.unit_choice`).
+            units_seed: Seed of random choices.
             token_salience: Salience of each token id, float32 (V,); None takes that of the rows.
             targets: What supervision predicts; None for nothing.
-            labels: Labels by their ids in the rows, for `targets`.
+            labels: Labels by their ids in the rows, for `targets` and `units`.
 
         Returns:
             Their tokens.
@@ -92,12 +97,16 @@ class TokenStream:
             salience[is_text] = token_salience[tokens[is_text]]
         document_starts = np.zeros(total, dtype=np.bool_)
         document_starts[starts[:-1][np.diff(starts) > 0]] = True
-        units = {level: _units(rows, starts, level, max_unit_tokens, label_numbers) for level in levels}
+        may_be_unit = _eligible(rows, starts, units, units_seed, labels) if levels else None
+        found = {
+            level: _units(rows, starts, level, max_unit_tokens, label_numbers, may_be_unit)
+            for level in levels
+        }
         return cls(
             tokens,
             salience,
-            {level: begins for level, (begins, _) in units.items()},
-            {level: numbers for level, (_, numbers) in units.items()},
+            {level: begins for level, (begins, _) in found.items()},
+            {level: numbers for level, (_, numbers) in found.items()},
             document_starts,
             {} if targets is None else targets.of_rows(rows, starts, labels),
         )
@@ -223,12 +232,38 @@ def label_numbers(names: Sequence[str], prepared: PreparedData) -> NDArray[np.in
     return np.array([known.get(name, len(order) + 1) for name in names], dtype=np.int16)
 
 
+def _eligible(
+    rows: ArrowRows,
+    document_starts: NDArray[np.int64],
+    units: str | Sequence[str],
+    seed: int,
+    labels: Sequence[str],
+) -> NDArray[np.bool_] | None:
+    """Spans that may become units; None for all."""
+    if units == OUTERMOST:
+        return None
+    document = np.repeat(np.arange(len(rows)), rows.lengths("span_start"))
+    lengths = rows.lengths("input_ids")
+    keys = document_keys(rows.values("input_ids"), lengths, seed=seed)
+    return eligible(
+        units,
+        first=rows.values("span_start") + document_starts[document],
+        end=rows.values("span_end") + document_starts[document],
+        rank=rows.values("span_level"),
+        label=rows.values("span_label"),
+        document=document,
+        keys=keys,
+        labels=labels,
+    )
+
+
 def _units(
     rows: ArrowRows,
     document_starts: NDArray[np.int64],
     level: str,
     max_unit_tokens: int | None,
     label_order: NDArray[np.int16],
+    may_be_unit: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
     """`hdiff.structure.segment` for all documents at once: where units begin, and their labels.
 
@@ -240,6 +275,8 @@ def _units(
     end = rows.values("span_end") + document_starts[document]
     rank = rows.values("span_level")
     candidate = rank >= level_rank(level)
+    if may_be_unit is not None:
+        candidate &= may_be_unit
     if max_unit_tokens is not None:
         candidate &= end - first <= max_unit_tokens
     first, end = first[candidate], end[candidate]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -226,3 +227,46 @@ def test_scores_on_a_border_are_in_the_upper_bucket():
     buckets = Buckets((0.25, 0.5))
     assert [buckets.index(score) for score in (0.0, 0.2, 0.25, 0.5, 1.0)] == [0, 0, 1, 2, 2]
     assert buckets.indexes([[0.25, 0.1]]).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("word", ["not", "n't", "No", "never", "nobody", "without", "hardly"])
+@pytest.mark.parametrize("name", ["idf", "pos", "combined"])
+def test_negation_is_never_lost(name: str, word: str) -> None:
+    """However frequent it is, a word that turns a sentence into its opposite outranks function words."""
+    text = f"The {word} of the"
+    tags = ("DET", "PART", "ADP", "DET")
+    words, start = [], 0
+    for form, tag in zip(text.split(), tags, strict=True):
+        words.append(Span(start, start + len(form), tag, "word"))
+        start += len(form) + 1
+    tree = SpanTree.build(
+        text, [Span(0, len(text), "S", "sentence"), *words], heads=[1, -1, 1, 2], entities=["", "", "", ""]
+    )
+    statistics = WordStatistics(1000, Counter({"the": 1000, "of": 990, word.lower(): 900}))
+    scores = salience_class(name).of(statistics).apply(tree).salience
+    assert scores[1] >= (0.19 if name == "combined" else 0.6)
+    assert scores[1] > max(scores[0], scores[3])
+
+
+@pytest.mark.parametrize(
+    ("word", "floor"), [("all", 0.5), ("few", 0.5), ("every", 0.5), ("must", 0.35), ("may", 0.35)]
+)
+def test_quantifiers_and_modals_have_a_floor(word: str, floor: float) -> None:
+    fitted = InverseDocumentFrequency(1000, {word: 999})
+    assert fitted.score(word, "DET") == floor
+    assert fitted.score(word.upper(), "AUX") == floor
+
+
+@pytest.mark.parametrize(
+    ("form", "prior"),
+    [
+        ("😀", 0.5), ("👍🏽", 0.5), ("❤️", 0.5), ("→", 0.4), ("https://example.org/a?b", 0.5),
+        ("www.example.org", 0.5), ("ann@example.org", 0.5), ("@ann", 0.5), ("example.org/page", 0.5),
+        ("1984", 0.9), ("3.5%", 0.9), ("$5.50", 0.9), ("12:30", 0.9), ("1,000", 0.9),
+        ("house", 0.4), ("e.g.", 0.4), ("R2D2", 0.4), ("-", 0.4),
+    ],
+)  # fmt: skip
+def test_emoji_addresses_and_numbers_have_a_value_whatever_their_part_of_speech(
+    form: str, prior: float
+) -> None:
+    assert InverseDocumentFrequency().score(form, "SYM") == prior

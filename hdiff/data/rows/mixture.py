@@ -201,6 +201,8 @@ def _packed(other: PreparedData, terms: RowTerms) -> PackedBlocks:
         separator=data.separator,
         levels=needed,
         max_unit_tokens=data.max_unit_tokens,
+        units=data.units,
+        units_seed=data.units_seed,
         label_numbers=label_numbers(other.manifest["labels"], prepared),
         token_salience=prepared.token_salience if data.lexical_salience else None,
         targets=targets,

@@ -45,6 +45,8 @@ class Encoding:
         levels: Levels whose units are needed, `token` not among them.
         separator: Whether an end-of-text token follows each document.
         max_unit_tokens: Longest unit in tokens.
+        units: Which spans become units.
+        units_seed: Seed of random choices.
         lexical_salience: Whether a token has the salience of its id.
         targets: What supervision predicts of each token; None for nothing.
     """
@@ -57,6 +59,8 @@ class Encoding:
     max_unit_tokens: int | None
     lexical_salience: bool
     targets: TargetSpec | None = None
+    units: str | tuple[str, ...] = "outermost"
+    units_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,8 @@ class DocumentEncoder:
             separator=encoding.separator,
             levels=encoding.levels,
             max_unit_tokens=encoding.max_unit_tokens,
+            units=encoding.units,
+            units_seed=encoding.units_seed,
             label_numbers=self._label_numbers,
             token_salience=self._token_salience,
             targets=self._targets,

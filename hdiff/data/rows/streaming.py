@@ -122,6 +122,8 @@ class StreamedRows(CorpusRows):
             levels=needed,
             separator=data.separator,
             max_unit_tokens=data.max_unit_tokens,
+            units=data.units,
+            units_seed=data.units_seed,
             lexical_salience=data.lexical_salience,
             targets=terms.targets,
         )
