@@ -114,7 +114,7 @@ def _build(
 ) -> Any:
     if not isinstance(spec, Mapping):
         raise RecipeError(
-            f"{section} is {spec!r:.80}; give a name:", f"{section}={{kind: {next(iter(family))}}}"
+            f"{section} is {spec!r:.80}; give a name:", f"'{section}={{kind: {next(iter(family))}}}'"
         )
     if "kind" not in spec:
         raise RecipeError(f"{section} has no kind (known: {', '.join(sorted(family))})")

@@ -139,6 +139,13 @@ def _sentence(rows: list[list[str]], document: str, path: Path, line: int, *, op
             f"{path}, sentence at line {line}: HEAD (column 7) is '_', so it has no tree; parse the file "
             "first, for example with UDPipe or Stanza, or leave the sentence out"
         )
+    known = {str(number) for number in range(len(words) + 1)}
+    for row in words:
+        if row[6] not in known:
+            raise ParserError(
+                f"{path}, sentence at line {line}: HEAD (column 7) of word {row[0]} is '{row[6][:40]}'; give "
+                f"0 for a root, or a word from 1 to {len(words)}"
+            )
     try:
         heads = [int(row[6]) - 1 if row[6] != "0" else ROOT for row in words]
         tree = DependencyTree.build(

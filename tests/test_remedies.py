@@ -104,6 +104,8 @@ def test_a_remedy_that_is_typed_gets_past_its_error(
         bert(places)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for name, value in case.environment.items():
+        monkeypatch.setenv(name, value)
     case.before(places, monkeypatch)
     words = fill(case.words, places)
     with pytest.raises(UserError) as caught:
@@ -120,6 +122,8 @@ def test_a_remedy_that_is_typed_gets_past_its_error(
         return
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
+    for name, value in case.environment.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))
     given = fill(remedy, places, **case.fill)
     if given[0] == "export":
@@ -134,10 +138,7 @@ def test_a_remedy_that_is_typed_gets_past_its_error(
     elif case.after is None:
         words = with_remedy(words, given)
     last = (
-        [
-            fill(line.replace("REMEDY", shlex.quote(" ".join(given))), places)
-            for line in case.after.split(" && ")
-        ]
+        [fill(line.replace("REMEDY", shlex.join(given)), places) for line in case.after.split(" && ")]
         if case.after
         else [words]
     )

@@ -158,9 +158,12 @@ def test_conllu_ranges_share_their_characters_and_empty_nodes_vanish(tmp_path: P
         (("3\tn't", "x\tn't"), r"a\.conllu, line 6: 'x' is no word id"),
         (("3\tn't", "9\tn't"), r"a\.conllu, line 6: word 9 follows word 2"),
         (("\tPART\tRB", "\tPART"), r"a\.conllu, line 6: 9 columns, CoNLL-U has 10"),
-        (("\t0\troot", "\tzero\troot"), r"a\.conllu, sentence at line 3: invalid literal"),
+        *(
+            (("\t0\troot", f"\t{head}\troot"), r"sentence at line 3: HEAD \(column 7\) of word 2 is '")
+            for head in ("zero", "0.0", "-1", "+0", "6", "2-3", "٢", "1.1", "0 ", "1e0", "9" * 5000)
+        ),
         (("\t0\troot\t_\t_\n3\t", "\t3\troot\t_\t_\n3\t"), r"sentence at line 3: the heads form a cycle"),
-        (("\t5\tcase", "\t77\tcase"), r"sentence at line 3: word 3 has head 76"),
+        (("\t5\tcase", "\t77\tcase"), r"sentence at line 3: HEAD \(column 7\) of word 4 is '77'"),
     ],
 )
 def test_malformed_conllu_is_named_by_line(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -8,6 +8,7 @@ from remedies.situations import (
     TRAIN,
     Case,
     ablation,
+    both,
     damaged,
     foreign,
     lacks,
@@ -105,5 +106,26 @@ CASES = [
             ),
             ("parsers/spacy_parser.py", "spacy", "inspect 'The list.' -q", ("spacy",)),
         )
+    ),
+    Case(
+        "hdiff/outputs.py",
+        "{remedy}",
+        "eval TOKENS --steps 1 --output EMPTY -q",
+        lambda places, patch: (places["HERE"] / "empty").mkdir(),
+        fill={"FILE": "new.json"},
+    ),
+    Case("hdiff/sharing/hub.py", INSTALL["hub"], "shared some/name", lacks("huggingface_hub")),
+    Case(
+        "parsers/benepar_repairs.py",
+        INSTALL["benepar"],
+        "inspect 'The list.' --parser benepar:model.pt -q",
+        both(written("model.pt", "x"), lacks("benepar")),
+    ),
+    Case(
+        "hdiff/harness/model.py",
+        "--model_args run=FOLDER",
+        "harness nothing",
+        fill={"FOLDER": "TOKENS"},
+        after="harness run=TOKENS",
     ),
 ]

@@ -5,14 +5,23 @@ from __future__ import annotations
 import shlex
 
 from remedies.situations import (
+    INSTALL,
     LEVEL,
+    OUTPUT,
     PREPARE,
     RUN_OF,
     SPANS,
+    TRAIN,
     Case,
     T,
+    ablated,
     ablation,
+    both,
     copied,
+    lacks,
+    other_data,
+    other_steps,
+    ranked,
     trained_elsewhere,
     written,
 )
@@ -118,4 +127,65 @@ CASES = [
         "ablate RECIPE -q",
         after="eval runs/baselines/token_masking --steps 1 -q",
     ),
+    Case(
+        "hdiff/data/prepare/facts.py",
+        "--levels '{}'",
+        "prepare TREES --parser TREES --levels sentence,clause,phrase --out NEW --tokenizer words -q",
+        written("trees.ptb", "".join(f"(NP (DT the) (NN dog{number}))\n" for number in range(30))),
+    ),
+    Case(
+        "hdiff/data/sources/rejected.py",
+        "--max-rejected {}",
+        PREPARE.replace("TEXT", "ROWS"),
+        written("rows.jsonl", '{{"text": "a b"}}\n' * 3 + '{{"text": "c d e"}}\n' * 3 + "no JSON\n" * 8),
+    ),
+    Case(
+        "hdiff/data/sources/compression.py",
+        INSTALL["train"],
+        PREPARE.replace("TEXT", "some.txt.zst"),
+        both(written("some.txt.zst", "x"), lacks("pyarrow")),
+    ),
+    Case(
+        "hdiff/data/sources/stream_source.py",
+        INSTALL["train"],
+        TRAIN.replace("-q", "'data.stream={source: TEXT}' -q"),
+        lacks("datasets", "datasets.distributed"),
+    ),
+    Case("hdiff/data/packing.py", "data.train_tokens={}", TRAIN + " data.train_tokens=99999999"),
+    Case(
+        "hdiff/data/rows/mixture.py",
+        "hdiff prepare SOURCE --out DATA --tokenizer {}",
+        TRAIN + " 'data.mixture=[{path: PYDOC}, {path: PLAIN}]'",
+        after=TRAIN + " 'data.mixture=[{path: PYDOC}, {path: DATA}]'",
+    ),
+    *(
+        Case(
+            "hdiff/data/rows/mixture.py",
+            remedy,
+            TRAIN + " data.salience_buckets=3 'data.mixture=[{path: PYDOC}, {path: RANKED}]'",
+            lambda places, patch: ranked(places),
+            after=after,
+            number=number,
+        )
+        for number, (remedy, after) in enumerate(
+            {
+                "hdiff prepare SOURCE --out DATA --salience {} --tokenizer {}": TRAIN
+                + " data.salience_buckets=3 'data.mixture=[{path: PYDOC}, {path: DATA}]'",
+                "data.lexical_salience=true": None,
+            }.items()
+        )
+    ),
+    *(
+        Case(
+            "hdiff/data/token_targets.py",
+            remedy,
+            TRAIN.replace("PYDOC", "PLAIN") + f" 'supervision={{targets: [{target}]}}'",
+            after="prepare TEXT --out DATA --tokenizer train:300 REMEDY -q && "
+            + TRAIN.replace("PYDOC", "DATA")
+            + f" 'supervision={{targets: [{target}]}}'",
+        )
+        for remedy, target in (("--parser spacy --levels {}", "phrase"), ("--parser spacy", "pos"))
+    ),
+    Case("hdiff/ablation/checks.py", OUTPUT, "ablate TWO -q", ablated(other_data)),
+    Case("hdiff/ablation/results.py", OUTPUT, "ablate TWO -q", ablated(other_steps)),
 ]

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from remedies.situations import OF_BERT, OUTPUT, OWN, RUN_OF, TRAIN, Case, T, copied, soft, taken, written
+from remedies.situations import (
+    INSTALL,
+    OF_BERT,
+    OUTPUT,
+    OWN,
+    RUN_OF,
+    TRAIN,
+    Case,
+    T,
+    copied,
+    lacks,
+    of_bert,
+    soft,
+    taken,
+    written,
+)
 
 CASES = [
     Case(
@@ -157,5 +172,37 @@ CASES = [
         "pip install {}",
         "audit --corruption needing:Pair -q",
         written("needing.py", "import not_there_anywhere\n" + OWN),
+    ),
+    Case(
+        "hdiff/training/launcher.py",
+        "train.mixed_precision={}",
+        TRAIN,
+        environment={"ACCELERATE_MIXED_PRECISION": "bf16"},
+    ),
+    Case(
+        "hdiff/training/launcher.py",
+        "train.gradient_accumulation=N",
+        TRAIN,
+        fill={"N": "2!"},
+        environment={"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
+    ),
+    Case("hdiff/components.py", "'{}={kind: {}}'", "built linear", after="built REMEDY"),
+    Case(
+        "hdiff/models/pretrained_trunk.py",
+        "--length {}",
+        "sample RUN --num 1 --length 4000 -q",
+        lambda places, patch: of_bert(places),
+    ),
+    Case(
+        "hdiff/models/released/network.py",
+        INSTALL["transformers"],
+        f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} -q",
+        lacks("transformers"),
+    ),
+    Case(
+        "hdiff/training/build.py",
+        "train.compile=false",
+        TRAIN + " train.compile=true",
+        environment={"PATH": "", "CXX": ""},
     ),
 ]

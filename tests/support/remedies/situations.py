@@ -14,7 +14,7 @@ import pytest
 
 from hdiff.runs.lock import run_lock
 from hdiff.serve.server import bind
-from remedies.words import TINY, fill, type_words
+from remedies.words import TINY, bert, fill, type_words
 
 CASCADE = "corruption={kind: tree_cascade, levels: [word], types: [label], num_labels: 32}"
 
@@ -76,6 +76,7 @@ class Case:
         fill: What stands for the capitals of the remedy, besides places of its own.
         after: The command line after a remedy that is a command of its own; None takes the same.
         number: Which remedy of the error is meant.
+        environment: Variables that are set before and after.
     """
 
     file: str
@@ -85,6 +86,7 @@ class Case:
     fill: dict[str, str] = field(default_factory=dict)
     after: str | None = None
     number: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def lacks(*modules: str) -> Callable[[dict[str, Any], pytest.MonkeyPatch], None]:
@@ -95,6 +97,14 @@ def lacks(*modules: str) -> Callable[[dict[str, Any], pytest.MonkeyPatch], None]
             patch.setitem(sys.modules, module, None)
 
     return hide
+
+
+def both(*steps: Callable[[dict[str, Any], pytest.MonkeyPatch], None]) -> Callable[..., None]:
+    def take(places: dict[str, Any], patch: pytest.MonkeyPatch) -> None:
+        for step in steps:
+            step(places, patch)
+
+    return take
 
 
 def written(name: str, text: str) -> Callable[[dict[str, Any], pytest.MonkeyPatch], None]:
@@ -164,3 +174,38 @@ def soft(places: dict[str, Any]) -> None:
     type_words(train)
     file = places["HERE"] / "run" / "run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "token_classes": "7"}))
+
+
+def ranked(places: dict[str, Any]) -> None:
+    """Data of the same tokenizer with another salience."""
+    places["RANKED"] = places["HERE"] / "ranked"
+    type_words(fill(f"{PREPARE.replace('NEW', 'RANKED')} --tokenizer PYDOC --salience textrank", places))
+
+
+def ablated(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any], pytest.MonkeyPatch], None]:
+    """An ablation that was run, after which something is changed."""
+
+    def run(places: dict[str, Any], patch: pytest.MonkeyPatch) -> None:
+        ablation("two")(places, patch)
+        type_words(fill("ablate TWO -q", places))
+        change(places)
+
+    return run
+
+
+def other_data(places: dict[str, Any]) -> None:
+    (record,) = (places["HERE"] / "two").glob("*/run.json")
+    run = json.loads(record.read_text())
+    record.write_text(json.dumps({**run, "data": {**run["data"], "sha256": "0" * 64}}))
+
+
+def other_steps(places: dict[str, Any]) -> None:
+    file = places["HERE"] / "two.yaml"
+    file.write_text(file.read_text().replace("steps: 2", "steps: 3"))
+
+
+def of_bert(places: dict[str, Any]) -> None:
+    """A run on the trunk of a tiny BERT."""
+    bert(places)
+    train = f"train RECIPE {T} data.path=BERT_DATA output=RUN {OF_BERT} -q"
+    type_words(fill(train, places))

@@ -9,14 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomllib
 
 from hdiff.analysis.run import analyse_run
 from hdiff.cli import app
+from hdiff.components import build
 from hdiff.runs.folder import RunFolder
 from hdiff.runs.record import RunRecord
+from hdiff.schedules import SCHEDULES
 from hdiff.serve.served_run import ServedRun
 from hdiff.serve.server import bind
+from hdiff.sharing import PretrainedModel
+from hdiff.strict_yaml import parse_yaml
 from remedies.sites import CHECKOUT
 
 TINY = [
@@ -39,7 +44,22 @@ def analyse(data: str, *, places: dict[str, Any]) -> None:
     analyse_run(replace(run, recipe=recipe))
 
 
+def built(text: str, *, places: dict[str, Any]) -> object:
+    section, _, value = text.rpartition("=")
+    return build(parse_yaml(value, where="here"), SCHEDULES, section=section or "schedule")
+
+
+def harness(text: str, *, places: dict[str, Any]) -> object:
+    pytest.importorskip("lm_eval", reason="the harness is not installed")
+    from hdiff.harness import HdiffLM
+
+    return HdiffLM.create_from_arg_string("" if text == "nothing" else text)
+
+
 PYTHON: dict[str, Callable[..., object]] = {
+    "built": built,
+    "harness": harness,
+    "shared": lambda name, places: PretrainedModel.from_pretrained(name),
     "analyse": analyse,
     "report_record": lambda path, places: RunRecord.read(Path(path)),
     "served": lambda path, places: ServedRun.load(Path(path)),
