@@ -84,3 +84,30 @@ def test_the_command_says_it(
     assert hdiff(["train", str(recipe), "-q"]) == 2
     assert "TorchDynamo" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+ONE_AFTER_ANOTHER = [
+    ("no", "bf16"),
+    ("bf16", "no"),
+    ("no", "bf16", "no"),
+    ("bf16", "no", "bf16", "no"),
+    ("no", "no"),
+]
+
+
+@pytest.mark.parametrize("precisions", ONE_AFTER_ANOTHER)
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_trainings_of_other_precision_follow_each_other_in_one_process(
+    precisions: tuple[str, ...], accumulation: int
+) -> None:
+    """As in a notebook."""
+    pytest.importorskip("accelerate")
+    from hdiff.training.processes import make_accelerator
+
+    for precision in (*precisions, "no"):
+        config = TrainConfig.model_validate(
+            {"steps": 1, "mixed_precision": precision, "gradient_accumulation": accumulation}
+        )
+        made = make_accelerator(config)
+        assert made.mixed_precision == precision
+        assert made.gradient_accumulation_steps == accumulation

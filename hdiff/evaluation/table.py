@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from rich.table import Table
@@ -35,7 +36,8 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         meaning = f"upper bound on {what}"
     perplexity = f", {words}," if (words := perplexity_text(bound)) else ""
     console.print(
-        f"{title}, step {result['step']:,}: {bound['nats_per_token']:.4f} ± {bound['stderr']:.4f} nats/token"
+        f"{title}, step {result['step']:,}: {bound['nats_per_token']:.4f} ± {_nats(bound['stderr'])} "
+        f"nats/token"
         f"{perplexity} over {bound['tokens']:,} tokens "
         f"({meaning}; a uniform guess has {bound['uniform_nats_per_token']:.4f})",
         highlight=False,
@@ -82,7 +84,7 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     best = best_process([result])
     for steps in steps_of:
         nats, error = result["t_step"].get(steps), result["t_step_stderr"].get(steps)
-        row = [steps, *("–" if value is None else f"{value:.4f}" for value in (nats, error))]
+        row = [steps, *map(_nats, (nats, error))]
         if best is not None and nats == best.nats:
             row[1] += " *"
         if has_perplexity:
@@ -154,3 +156,8 @@ def _quality_cells(figures: dict[str, Any] | None, *, speed: bool) -> list[str]:
         return [*cells, "", "", ""]
     passes = f"{figures['head_passes']:g}" if "head_passes" in figures else "–"
     return [*cells, f"{figures['seconds_per_sample']:.3f}", f"{figures['nfe']:g}", passes]
+
+
+def _nats(value: float | None) -> str:
+    """A figure, or a dash where there is none, as the error of one row alone."""
+    return "–" if value is None or not isfinite(value) else f"{value:.4f}"

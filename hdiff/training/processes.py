@@ -32,6 +32,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         RecipeError: If it is asked for what this package cannot do.
     """
     from accelerate import Accelerator, PartialState
+    from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
     check_launcher(config)
@@ -43,6 +44,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             "train.mixed_precision=no",
         )
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    known = AcceleratorState._shared_state.get("_mixed_precision", config.mixed_precision)
+    if world_size == 1 and known != config.mixed_precision:  # a training before this one, as in a notebook
+        AcceleratorState._reset_state()
     with launch_errors():
         accelerator = Accelerator(
             cpu=is_cpu and world_size > 1,  # else every process without a GPU would train for itself

@@ -179,7 +179,7 @@ def soft(places: dict[str, Any]) -> None:
 def ranked(places: dict[str, Any]) -> None:
     """Data of the same tokenizer with another salience."""
     places["RANKED"] = places["HERE"] / "ranked"
-    type_words(fill(f"{PREPARE.replace('NEW', 'RANKED')} --tokenizer PYDOC --salience textrank", places))
+    type_words(fill("prepare TEXT --out RANKED --tokenizer PYDOC --salience textrank -q", places))
 
 
 def ablated(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any], pytest.MonkeyPatch], None]:
