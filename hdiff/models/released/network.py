@@ -198,9 +198,7 @@ def _check_loading(loading: Mapping[str, Any], folder: CheckpointFolder) -> None
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keeps the progress bars and loading reports of transformers off stderr: what they say is said here."""
-    from transformers.utils import logging as their_logging
-
-    logging: Any = their_logging
+    logging: Any = transformers_library().utils.logging
     level, shows = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -162,7 +162,7 @@ CASES = [
         Case(
             "hdiff/data/rows/mixture.py",
             remedy,
-            TRAIN + " data.salience_buckets=3 'data.mixture=[{path: PYDOC}, {path: RANKED}]'",
+            TRAIN + " data.salience_buckets=2 'data.mixture=[{path: PYDOC}, {path: RANKED}]'",
             lambda places, patch: ranked(places),
             after=after,
             number=number,
@@ -170,7 +170,7 @@ CASES = [
         for number, (remedy, after) in enumerate(
             {
                 "hdiff prepare SOURCE --out DATA --salience {} --tokenizer {}": TRAIN
-                + " data.salience_buckets=3 'data.mixture=[{path: PYDOC}, {path: DATA}]'",
+                + " data.salience_buckets=2 'data.mixture=[{path: PYDOC}, {path: DATA}]'",
                 "data.lexical_salience=true": None,
             }.items()
         )
