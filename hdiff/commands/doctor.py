@@ -12,7 +12,7 @@ from hdiff.commands.options import AsJson, Quiet, print_json
 
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(help="Checkpoint of others to look at instead: will it be a trunk?")
+        Path | None, typer.Argument(help="Look at a released checkpoint instead: will it be a trunk?")
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -112,7 +112,7 @@ class Tokenizer:
         Raises:
             DataError: If the specification is none of these.
         """
-        from hdiff.data.tokenizer_files import train_backend
+        from hdiff.data.tokenizer_training import train_backend
 
         return cls.of(train_backend(texts, spec))
 

@@ -1,10 +1,10 @@
-"""Where tokenizers come from: files in the usual formats, or training."""
+"""Tokenizers from files in the usual formats."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import tokenizers
     from tokenizers import decoders
 
-_EOS = "<eos>"
-_UNKNOWN = "<unk>"
 _GPT2_EOS = "<|endoftext|>"
 _BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _ROLES = ("eos_token", "sep_token", "bos_token", "cls_token", "mask_token")
@@ -27,67 +25,6 @@ _QWEN_PIECES = (
 )
 """How Qwen2 and Dream split text, otherwise than GPT-2. Source: tokenizer.json of Qwen2."""
 _NUM_BYTES = 256
-_MAX_WORDS = 50_000
-_TRAINABLE = ("train", "words")
-
-
-def is_trainable(spec: str) -> bool:
-    """Whether a specification says to train a tokenizer; otherwise it is a path."""
-    return spec.partition(":")[0] in _TRAINABLE
-
-
-def vocabulary_limit(spec: str) -> int:
-    """Checks a specification of a tokenizer to train.
-
-    Args:
-        spec: `train:N`, `words` or `words:N`.
-
-    Returns:
-        The largest number of tokens it may have.
-
-    Raises:
-        DataError: If the specification is malformed or N too small.
-    """
-    kind, colon, number = spec.partition(":")
-    if kind == "words" and not colon:
-        return _MAX_WORDS
-    smallest = {"train": _NUM_BYTES + 1, "words": 3}.get(kind)
-    if smallest is None or not number.isdecimal():
-        raise DataError(f"cannot train a tokenizer '{spec}'; write train:4096, words or words:4096")
-    if int(number) < smallest:
-        raise DataError(f"tokenizer '{spec}' has too few tokens; '{kind}' needs at least {smallest}")
-    return int(number)
-
-
-def train_backend(texts: Iterable[str], spec: str) -> tokenizers.Tokenizer:
-    """Trains byte-level BPE or a word list, see `Tokenizer.train`."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    limit = vocabulary_limit(spec)
-    if spec.startswith("words"):
-        backend = Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
-        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        trainer: trainers.Trainer = trainers.WordLevelTrainer(
-            vocab_size=limit, special_tokens=[_EOS, _UNKNOWN], show_progress=False
-        )
-        texts = (_without_special_words(text) for text in texts)
-    else:
-        backend = Tokenizer(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=limit,
-            special_tokens=[_EOS],
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        )
-    backend.train_from_iterator(texts, trainer)
-    return backend
-
-
-def _without_special_words(text: str) -> str:
-    """The words of a text but `<eos>` and `<unk>`: the trainer would give them a second id."""
-    return " ".join(word for word in text.split() if word not in (_EOS, _UNKNOWN))
 
 
 def read_backend(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
@@ -121,7 +58,7 @@ def read_backend(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
     if backend is None:
         raise _no_tokenizer(path, folder)
     named = {role: token for role in _ROLES if (token := _content(config.get(role)))}
-    return backend, {**_named_by_model(folder, backend), **named}
+    return backend, _completed(named, folder, backend)
 
 
 def _no_tokenizer(path: Path, folder: Path) -> DataError:
@@ -165,19 +102,19 @@ def _configuration(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _named_by_model(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, str]:
-    """Special tokens that the config.json of a model beside a tokenizer names by their ids."""
+def _completed(named: dict[str, str], folder: Path, backend: tokenizers.Tokenizer) -> dict[str, str]:
+    """Special tokens by role, with those that only the config.json of a model beside the tokenizer names."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}  # a tokenizer alone, or a file that the model's reader refuses
-    found = {}
-    for role in _ROLES if isinstance(config, dict) else ():
+        return named  # a tokenizer alone, or a file that the model's reader refuses
+    ends = find_end(backend, json.loads(backend.to_str()), named) is not None
+    for role in ("mask_token", *(() if ends else ("eos_token",))) if isinstance(config, dict) else ():
         ids = config.get(f"{role}_id")
         token_id = ids[0] if isinstance(ids, list) and ids else ids
         if isinstance(token_id, int) and (token := backend.id_to_token(token_id)) is not None:
-            found[role] = token
-    return found
+            named.setdefault(role, token)
+    return named
 
 
 def _content(token: Any) -> str | None:

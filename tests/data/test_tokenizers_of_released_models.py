@@ -64,6 +64,7 @@ def test_vocabularies_of_qwen_and_dream_split_text_as_theirs_do(class_name: str,
         ({"eos_token_id": 2, "mask_token_id": 0}, "<c>", "<a>"),
         ({"eos_token_id": 2, "mask_token_id": 999}, "<c>", None),
         ({"eos_token_id": 1, "mask_token_id": None}, "<b>", None),
+        ({"eos_token_id": 3}, "word", None),
     ],
 )
 def test_tokens_without_a_role_have_the_one_that_the_model_names(
@@ -80,3 +81,23 @@ def test_tokens_without_a_role_have_the_one_that_the_model_names(
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.backend.id_to_token(tokenizer.eos_id) == end
     assert tokenizer.facts.mask_id == (None if mask is None else tokenizer.backend.token_to_id(mask))
+
+
+@pytest.mark.parametrize("end", ["<eos>", "</s>", "<|endoftext|>", "[SEP]"])
+def test_the_end_that_a_tokenizer_has_is_not_taken_from_the_defaults_of_a_configuration(
+    end: str, tmp_path: Path
+) -> None:
+    """Configurations of Llama say eos_token_id: 2, whatever the tokenizer is."""
+    import tokenizers
+
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({end: 0, "a": 1, "b": 2, "<unk>": 3}, unk_token="<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens([end])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    alone = Tokenizer.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 2, "bos_token_id": 1}))
+    beside = Tokenizer.load(tmp_path)
+    assert beside.eos_id == alone.eos_id == 0
+    assert beside.sha256 == alone.sha256

@@ -12,7 +12,7 @@ from hdiff.data.prepare.documents import Documents
 from hdiff.data.prepare.parse_step import loaded_parser
 from hdiff.data.prepare.selection import Selection
 from hdiff.data.tokenizer import Tokenizer
-from hdiff.data.tokenizer_files import is_trainable, vocabulary_limit
+from hdiff.data.tokenizer_training import is_trainable, vocabulary_limit
 from hdiff.errors import DataError
 from hdiff.parsers import salience_class
 from hdiff.structure import LEVELS, level_rank
