@@ -27,7 +27,8 @@ def write(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads_and_builds(path: Path) -> None:
     recipe = load_recipe(path)
-    model = build_model(recipe, vocab_size=100)
+    classes = [[token % 4 for token in range(100)]] if recipe.head.get("classes") else []
+    model = build_model(recipe, vocab_size=100, head_classes=classes)
     corruption = build_corruption(recipe.corruption, mask_id=100, unit_lengths=lambda level: [0.5, 0.5])
     assert count_parameters(model)["total"] == sum(p.numel() for p in model.parameters())
     assert not corruption.unconditional().conditional_on_structure

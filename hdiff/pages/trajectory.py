@@ -61,10 +61,17 @@ def trajectory(
 
 
 def _whole_characters(pieces: Sequence[str], steps: Sequence[int], is_bytes: Sequence[bool]) -> list[str]:
-    """The same text, where a character of several tokens stands at the token that was filled last."""
+    """The same text, where a character of several tokens stands at the token that was filled last.
+
+    Bytes that a model drew and that are no character belong to it, not to the given word behind them.
+    """
     moved, first = list(pieces), 0
     for place, piece in enumerate(pieces):
         if not piece and is_bytes[place]:
+            continue
+        if steps[place] < 0 and place and (own := piece.lstrip("\ufffd")):
+            moved[place - 1] += piece[: len(piece) - len(own)]
+            moved[place], first = own, place + 1
             continue
         last = max(range(first, place + 1), key=lambda token: steps[token])
         moved[place], moved[last], first = moved[last], moved[place], place + 1
