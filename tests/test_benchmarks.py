@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmark_scripts import benchmark_script
 from shared_models import CHECKOUT
+
+from hdiff.heads import AutoregressiveHead, Sampling
 
 
 @pytest.mark.slow
@@ -41,3 +44,57 @@ def test_throughput_measures_every_system(prepared_folder: Path, tmp_path: Path)
     assert max(packed) < padding["plain, padded to the row"]
     assert case["systems"]["plain, padded to the longest"]["ratio"] == 1
     assert (tmp_path / "throughput.md").read_text().count("\n| hdiff") == 2
+
+
+def test_sampling_now_and_before_draw_the_same_tokens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = benchmark_script("sampling_speed")
+    before = Sampling.draw, AutoregressiveHead.sample
+    given = [
+        "x",
+        "--widths",
+        "32",
+        "--depth",
+        "1",
+        "--vocab",
+        "50",
+        "--span",
+        "3",
+        "--length",
+        "12",
+        "--samples",
+        "3",
+        "--turns",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", given)
+    script.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == 4
+    assert all(row.endswith("| all |") for row in rows)
+    assert (Sampling.draw, AutoregressiveHead.sample) == before
+
+
+def test_optimisers_are_compared_by_the_seconds_to_a_bound(
+    prepared_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = benchmark_script("optimizers")
+    given = (
+        f"x --data {prepared_folder} --out {tmp_path} --seeds 0 --rates 0.003 --updates 4 --turn 2".split()
+    )
+    monkeypatch.setattr(
+        sys, "argv", [*given, *["--width", "32", "--depth", "1", "--rows", "2", "--length", "32"]]
+    )
+    script.main()
+    assert capsys.readouterr().out.count("share") >= 5
+    found = json.loads((tmp_path / "optimizers.json").read_text())
+    assert {(row["system"], row["optimizer"]) for row in found} == {
+        (system, name) for system in ("token masking", "spans") for name in ("adamw", "muon")
+    }
+    assert all(row["share"] <= 1 for row in found if row["optimizer"] == "adamw")
+    run = script.Run.__new__(script.Run)
+    run.curve = [(1.0, 5.0), (2.0, 4.0), (3.0, 3.0)]
+    assert run.reached(3.5) == pytest.approx(2.5)
+    assert run.reached(6.0) == 1.0
+    assert run.reached(1.0) is None
