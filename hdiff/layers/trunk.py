@@ -1,7 +1,8 @@
 """Trunk: the transformer every family shares.
 
 Pre-LN without biases, rotary positions, GELU-tanh MLP of four times the width, no time input.
-Source: settings of MDLM (arXiv:2406.07524, appendix) without adaptive layer norm.
+Source: the shape of MDLM's (arXiv:2406.07524, appendix) without adaptive layer norm; initial weights, tied
+output and residuals without gates are ours.
 Dimensions: B batch, L tokens, D width, H heads, E = D / H.
 """
 
