@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SamplerOf = Callable[[int], Sampler]
 """The sampler for a number of values to fill."""
 
+LONGEST = 64
+"""Rows of the model that a sample may be long; more is a mistake that would not end."""
+
 
 def controlled_samples(
     run: RunFolder,
@@ -102,6 +105,11 @@ def _free(
     length = run.recipe.data.sequence_length if length is None else length
     if length < 1:
         raise DataError(f"samples of {length} tokens; give at least 1")
+    if length > (most_tokens := LONGEST * run.recipe.data.sequence_length):
+        raise DataError(
+            f"samples of {length:,} tokens, {LONGEST} rows of the model are {most_tokens:,}; give at most",
+            f"--length {most_tokens}",
+        )
     corruption = run.corruption.unconditional()
     default = corruption.default_steps(length)
     if num_steps is None and spec is None:

@@ -128,4 +128,5 @@ CASES = [
         fill={"FOLDER": "TOKENS"},
         after="harness run=TOKENS",
     ),
+    Case("hdiff/control/samples.py", "--length {}", "sample TOKENS --num 1 --length 1000000 --steps 1 -q"),
 ]

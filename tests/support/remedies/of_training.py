@@ -190,7 +190,7 @@ CASES = [
     Case(
         "hdiff/models/pretrained_trunk.py",
         "--length {}",
-        "sample RUN --num 1 --length 4000 -q",
+        "sample RUN --num 1 --length 400 -q",
         lambda places, patch: of_bert(places),
     ),
     Case(
