@@ -10,7 +10,6 @@ Source: Bies et al., "Bracketing guidelines for Treebank II style" (1995).
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,23 +17,15 @@ from pathlib import Path
 from hdiff.errors import ParserError
 from hdiff.structure import LEVELS, Span, SpanTree
 
+from .bracket_words import escape, locate, unescape
+
 CLAUSE_LABELS = frozenset(("S", "SBAR", "SBARQ", "SINV", "SQ"))
 OUTER_LABELS = frozenset(("", "ROOT", "TOP"))
 TRACE = "-NONE-"
 
-ESCAPES = {
-    "-LRB-": "(",
-    "-RRB-": ")",
-    "-LSB-": "[",
-    "-RSB-": "]",
-    "-LCB-": "{",
-    "-RCB-": "}",
-}
 MAX_DEPTH = 50_000
 """Deepest nesting of a tree; no text has one, and memory has an end."""
 
-PENN_QUOTES = ("``", "''")
-"""How trees may write a double quote of the text."""
 
 _PENN_TAGS = {
     "NOUN": "NN NNS",
@@ -58,8 +49,6 @@ UNIVERSAL_POS = {tag: pos for pos, tags in _PENN_TAGS.items() for tag in tags.sp
 """Universal part of speech of a Penn tag, without looking at the word; X for a tag that is not here."""
 
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
-_ESCAPED = re.compile(rf"{'|'.join(ESCAPES)}|-U([0-9A-F]{{4,6}})-|\\([/*])")
-_UNSAFE = re.compile(rf"[\s\\()]|{'|'.join(ESCAPES)}|-U[0-9A-F]{{4,6}}-")
 
 
 @dataclass
@@ -292,61 +281,6 @@ def from_brackets(line: str, text: str) -> SpanTree:
             spans.append(None)
             stack.extend((child, -1, -1) for child in reversed(node.children))
     return SpanTree.build(text, [span for span in spans if span is not None])
-
-
-def locate(words: Sequence[str], text: str) -> list[tuple[int, int]]:
-    """Where words stand in a text, one after another.
-
-    Args:
-        words: The words.
-        text: The text; between words there may only be whitespace.
-
-    Returns:
-        Half-open character offsets.
-
-    Raises:
-        ParserError: If the text does not go on with the next word.
-    """
-    offsets = []
-    end = 0
-    for word in words:
-        start = end
-        while start < len(text) and text[start].isspace():
-            start += 1
-        if word in PENN_QUOTES and not text.startswith(word, start) and text[start : start + 1] == '"':
-            word = '"'
-        if not text.startswith(word, start):
-            raise ParserError(
-                f"the text goes on with '{text[start : start + 20]}' where the tree has '{word[:40]}'; "
-                "tree and text must have the same words"
-            )
-        end = start + len(word)
-        offsets.append((start, end))
-    return offsets
-
-
-def escape(word: str) -> str:
-    """A word without brackets and whitespace, so that it can stand in brackets."""
-    if not _UNSAFE.search(word):
-        return word
-    # Hyphens are written as codes, too, so that those of an escape are told from those of the word.
-    coded = re.sub(r"[\s\\-]", lambda match: f"-U{ord(match.group()):04X}-", word)
-    return coded.replace("(", "-LRB-").replace(")", "-RRB-")
-
-
-def unescape(word: str) -> str:
-    """A word as it stands in the text."""
-
-    def character(match: re.Match[str]) -> str:
-        code, slash_or_star = match.groups()
-        if code:
-            number = int(code, 16)
-            # What is no character was not escaped by anybody: it is the word itself.
-            is_character = number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF
-            return chr(number) if is_character else match.group()
-        return slash_or_star or ESCAPES[match.group()]
-
-    return _ESCAPED.sub(character, word)
 
 
 def _category(label: str) -> str:

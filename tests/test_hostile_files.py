@@ -25,7 +25,8 @@ from hdiff.data.sources.rejected import Row
 from hdiff.data.sources.text_files import read_file
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import CheckpointError, DataError, ParserError, RecipeError, UserError
-from hdiff.parsers.brackets import from_brackets, parse_brackets, unescape
+from hdiff.parsers.bracket_words import unescape
+from hdiff.parsers.brackets import from_brackets, parse_brackets
 from hdiff.parsers.conllu import read_conllu
 from hdiff.parsers.treebank import TreebankParser, gold_sentences
 from hdiff.recipe import load_recipe

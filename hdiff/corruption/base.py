@@ -66,14 +66,7 @@ class Corruption(ABC):
         self.schedule = LinearSchedule() if schedule is None else schedule
 
     def changed(self, **values: Any) -> Self:
-        """A copy with other values of some attributes.
-
-        Args:
-            **values: Attribute -> value.
-
-        Returns:
-            The copy.
-        """
+        """A copy with other values of some attributes."""
         other = copy(self)
         vars(other).update(values)
         return other

@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hdiff.data.byte_characters import bytes_of_characters
 from hdiff.data.tokenizer_facts import TokenizerFacts, check_ids
 from hdiff.errors import DataError
 from hdiff.parsers.base import check_text
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 FILE_NAME = "tokenizer.json"
 
-_NUM_BYTES = 256
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _NEIGHBOURS = ("a", ".", "\n", "1")
 
@@ -248,7 +248,7 @@ class Tokenizer:
         if not self.facts.is_byte_level:
             match = _BYTE_TOKEN.fullmatch(token)
             return bytes([int(match[1], 16)]) if match else None
-        bytes_of = _bytes_of_characters()
+        bytes_of = bytes_of_characters()
         if all(character in bytes_of for character in token):
             return bytes(bytes_of[character] for character in token)
         return token.encode()  # an added token is stored as plain text
@@ -290,20 +290,3 @@ def _from_string(text: str, end_id: int) -> Tokenizer:
     import tokenizers
 
     return Tokenizer.of(tokenizers.Tokenizer.from_str(text), end_id=end_id)
-
-
-@cache
-def _bytes_of_characters() -> dict[str, int]:
-    """Byte of each character of a byte-level vocabulary: printable ones stand for themselves.
-
-    Source: github.com/openai/gpt-2, src/encoder.py, bytes_to_unicode.
-    """
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    others = [byte for byte in range(_NUM_BYTES) if byte not in printable]
-    table = {chr(byte): byte for byte in printable}
-    table.update({chr(_NUM_BYTES + position): byte for position, byte in enumerate(others)})
-    return table

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
@@ -18,6 +17,7 @@ from hdiff.data.sources.prompts import PromptFormat
 from hdiff.errors import DataError
 from hdiff.evaluation.continuations import ContinuationScorer
 from hdiff.harness.arguments import GenerationArguments, ModelArguments, checked
+from hdiff.harness.device import device_of
 from hdiff.harness.generation import AnswerWriter, Writer
 from hdiff.harness.rows import rows_of
 from hdiff.sharing import PretrainedModel
@@ -51,7 +51,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         given = checked(ModelArguments, arguments)
         if given.run is None:
             raise DataError("--model hdiff needs a model; add", "--model_args run=FOLDER")
-        self._device = _device(given.device)
+        self._device = device_of(given.device)
         self.pretrained = PretrainedModel.from_pretrained(given.run, revision=given.revision)
         self.steps, self.seed = given.steps, given.seed
         prompts = self.pretrained.description.prompts
@@ -292,23 +292,3 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
             parts = [next(scores) for _ in rows]
             found.append((-sum(part.nats for part in parts), all(part.is_greedy for part in parts)))
         return found
-
-
-def _device(name: str | None) -> torch.device:
-    """The device asked for; the harness asks for a GPU if it is asked for nothing."""
-    remedy = "give cpu, cuda, cuda:0 or another device of PyTorch"
-    try:
-        device = torch.device("cpu" if name is None else name)
-    except RuntimeError:
-        raise DataError(f"--model hdiff: device is {name!r:.80}; {remedy}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        logger.warning("no %s here, the model runs on the CPU", name)
-        return torch.device("cpu")
-    try:
-        torch.zeros(1, device=device).item()
-    except Exception as error:  # each kind of device has errors of its own
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"--model hdiff: device is {name!r:.80}, which is not here ({reason:.200}); {remedy}"
-        ) from error
-    return device

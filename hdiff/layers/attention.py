@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdiff.layers.attended import allowed_pairs, dense_bias, reference_attention
 from hdiff.layers.document_mask import DocumentMask
 from hdiff.packed_spans import PackedSpans
 from hdiff.plugins import install_command
-
-_BIAS_STRIDE = 8
 
 
 @cache
@@ -80,9 +79,9 @@ def attention(
     elif is_part:
         allowed = None if token_mask is None else token_mask[:, None, None, :]
     else:
-        allowed = _allowed(query.shape[1], token_mask, causal, query.device)
+        allowed = allowed_pairs(query.shape[1], token_mask, causal, query.device)
     if backend == "reference":
-        return _reference(query, key, value, allowed)
+        return reference_attention(query, key, value, allowed)
     only_causal = causal and token_mask is None
     output = F.scaled_dot_product_attention(
         query.transpose(1, 2),
@@ -256,43 +255,6 @@ def _documents_flex(query: Tensor, key: Tensor, value: Tensor, documents: Docume
 _DOCUMENTS = {"xformers": _documents_xformers, "flex": _documents_flex}
 
 
-def _allowed(length: int, token_mask: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
-    allowed = None
-    if token_mask is not None:
-        # A row's own position stays visible so that padding rows have something to attend to.
-        own = torch.eye(length, dtype=torch.bool, device=device)
-        allowed = token_mask[:, None, None, :] | own  # (B, 1, L, L)
-    if causal:
-        past = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        allowed = past if allowed is None else allowed & past
-    return allowed
-
-
-def _reference(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
-    """The definition, in plain operations: softmax(q k' / sqrt(E)) v."""
-    scores = torch.einsum("blhe,bmhe->bhlm", query, key) / query.shape[-1] ** 0.5
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, float("-inf"))
-    return torch.einsum("bhlm,bmhe->blhe", scores.softmax(-1), value)
-
-
-def dense_bias(query: Tensor, allowed: Tensor) -> Tensor:
-    """What xformers adds to the scores: 0 where a key may be attended, -inf elsewhere.
-
-    Args:
-        query: (B, M, H, E), which says type and device.
-        allowed: Bool, broadcast to (B, H, M, L).
-
-    Returns:
-        (B, H, M, L), a part of a wider tensor: whatever L is, xformers asks for strides of whole 16 bytes, 8
-        elements of bf16 and fp16 or 4 of fp32.
-    """
-    length = allowed.shape[-1]
-    wide = -(-length // _BIAS_STRIDE) * _BIAS_STRIDE
-    bias = query.new_full((query.shape[0], query.shape[2], allowed.shape[-2], wide), -torch.inf)
-    return bias[..., :length].masked_fill_(allowed, 0.0)
-
-
 def _attention_xformers(
     query: Tensor,
     key: Tensor,
@@ -306,7 +268,9 @@ def _attention_xformers(
     assert ops is not None, "select_backend or the caller chose xformers without having it"
     bias = None
     if token_mask is not None or visible is not None:
-        allowed = _allowed(query.shape[1], token_mask, causal, query.device) if visible is None else visible
+        allowed = (
+            allowed_pairs(query.shape[1], token_mask, causal, query.device) if visible is None else visible
+        )
         assert allowed is not None
         bias = dense_bias(query, allowed)
     elif causal:

@@ -22,7 +22,7 @@ from hdiff.layers.attention import documents_apart
 from hdiff.layers.trunk import Trunk
 from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.headed import Headed
-from hdiff.models.output import DenoiserOutput, padding_mask
+from hdiff.models.output import DenoiserOutput, asked, padding_mask, without_padding
 from hdiff.models.planner import Planner
 from hdiff.packed_spans import PackedSpans
 
@@ -130,7 +130,7 @@ class Denoiser(Headed):
         if document_ids is not None:
             token_mask, options = None, {"visible": documents_apart(document_ids)}
         if places is None:
-            return _without_padding(self.trunk(embedded, token_mask, **options), token_mask)
+            return without_padding(self.trunk(embedded, token_mask, **options), token_mask)
         if not getattr(self.trunk, "gives_places", False):
             return self.trunk(embedded, token_mask, **options).flatten(0, 1)[places]  # type: ignore[no-any-return]
         return self.trunk(embedded, token_mask, **options, places=places)  # type: ignore[no-any-return]
@@ -152,8 +152,8 @@ class Denoiser(Headed):
         embedded = self._embed(x_t, None, None)
         if cache is None:
             cache = self.trunk.fill_cache(embedded, token_mask)
-            return _without_padding(cache.output, token_mask), cache
-        return _without_padding(self.trunk.update(embedded, cache, active, token_mask), token_mask), cache
+            return without_padding(cache.output, token_mask), cache
+        return without_padding(self.trunk.update(embedded, cache, active, token_mask), token_mask), cache
 
     def asking(self, flags: Tensor) -> Denoiser:
         """The same network, told of which kind the units to fill are.
@@ -210,7 +210,7 @@ class Denoiser(Headed):
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
             type_log_prob=tuple(
                 type_head.log_prob(
-                    *_asked(term.spans, cast(Tensor, hidden), term.targets),
+                    *asked(term.spans, cast(Tensor, hidden), term.targets),
                     support=self.type_support(term.stream, corrupted.types_t, term.spans),
                 )
                 for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
@@ -295,14 +295,3 @@ class Denoiser(Headed):
     def _options(self, corrupted: Corrupted) -> dict[str, Tensor]:
         support = self.support(corrupted.types_t, corrupted.spans)
         return {} if support is None else {"support": support}
-
-
-def _without_padding(hidden: Tensor, token_mask: Tensor | None) -> Tensor:
-    """Zeros at padding, which heads that see the row take for places that are not there."""
-    return hidden if token_mask is None else hidden * token_mask[..., None]
-
-
-def _asked(spans: PackedSpans, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, PackedSpans]:
-    """Packed trunk output, packed targets, and the spans with their rows."""
-    packed, read = spans.read(hidden)
-    return packed, spans.gather(targets), read

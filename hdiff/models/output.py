@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hdiff.models.planner import Plan
+from hdiff.packed_spans import PackedSpans
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,14 @@ class DenoiserOutput:
 def padding_mask(token_mask: Tensor) -> Tensor | None:
     """None when no row has padding, so that attention can take its fast path."""
     return None if bool(token_mask.all()) else token_mask
+
+
+def without_padding(hidden: Tensor, token_mask: Tensor | None) -> Tensor:
+    """Zeros at padding, which heads that see the row take for places that are not there."""
+    return hidden if token_mask is None else hidden * token_mask[..., None]
+
+
+def asked(spans: PackedSpans, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, PackedSpans]:
+    """Packed trunk output, packed targets, and the spans with their rows."""
+    packed, read = spans.read(hidden)
+    return packed, spans.gather(targets), read

@@ -1,10 +1,9 @@
 """Gaps in Python source: which fillings parse, and what the true statements and expressions cost.
 
 Every system fills the same gaps, statements and expressions of 2 to 16 tokens in held-out files, given the
-rest of a row. At T steps a joint head fills T stretches of a gap from left to right; single tokens are filled
-in T groups in random order. A filling parses if the top-level statement around it does. The nats of T = 1 are
-exact, those of more steps a bound. From the checkout, data sets prepared as `code_gaps.yaml` says:
-`python recipes/benchmarks/code_gaps.py --data data --out runs/code_gaps`.
+rest of a row. At T steps a joint head fills T stretches from left to right, single tokens in T random groups.
+A filling parses if its top-level statement does. Nats of T = 1 are exact, of more a bound. Data as `code_gaps.yaml`
+says, then: `python recipes/benchmarks/code_gaps.py --data data --out runs/code_gaps`.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def _bare(texts: list[str], barrier: Any, queue: Any) -> None:
     import spacy
     import torch
 
-    from hdiff.parsers.spacy_parser import EXCLUDED, SpacyParser
+    from hdiff.parsers.spacy_models import EXCLUDED
+    from hdiff.parsers.spacy_parser import SpacyParser
 
     torch.set_num_threads(1)
     pipeline = spacy.load(SpacyParser().model, exclude=list(EXCLUDED))

@@ -61,7 +61,7 @@ def test_a_cut_is_drawn_from_seed_and_text() -> None:
 
 
 def test_an_unknown_label_is_named() -> None:
-    with pytest.raises(DataError, match="data.units names label 'QX'.*NP.*outermost"):
+    with pytest.raises(DataError, match=r"data\.units names label 'QX'.*NP.*outermost"):
         chosen(("QX",))
 
 

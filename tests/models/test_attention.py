@@ -8,7 +8,8 @@ import pytest
 import torch
 from models.attention_cases import DOCUMENTS, MASKS, B, E, H, L, largest_error
 
-from hdiff.layers.attention import attention, dense_bias, explain_backend, select_backend
+from hdiff.layers.attended import dense_bias
+from hdiff.layers.attention import attention, explain_backend, select_backend
 from hdiff.layers.document_mask import DocumentMask
 
 

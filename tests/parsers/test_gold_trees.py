@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from hdiff.errors import ParserError
 from hdiff.parsers import TreebankParser, from_nltk, load_parser, to_nltk
+from hdiff.parsers.bracket_words import escape, unescape
 from hdiff.parsers.brackets import (
     clean,
-    escape,
     from_brackets,
     parse_brackets,
     read_brackets,
     to_brackets,
     to_span_tree,
-    unescape,
 )
 from hdiff.parsers.conllu import read_conllu
 from hdiff.parsers.constituents import constituents

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdiff.parsers.part_of_speech import can_replace
-from hdiff.parsers.spacy_parser import EXCLUDED, MODELS, SpacyParser
+from hdiff.parsers.spacy_models import EXCLUDED, MODELS
+from hdiff.parsers.spacy_parser import SpacyParser
 from hdiff.parsers.spacy_words import WordReader
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gum_academic" / "sentences.txt"

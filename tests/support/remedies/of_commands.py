@@ -104,7 +104,7 @@ CASES = [
                 "inspect 'The list.' --salience collocation -q",
                 ("nltk", "nltk.metrics"),
             ),
-            ("parsers/spacy_parser.py", "spacy", "inspect 'The list.' -q", ("spacy",)),
+            ("parsers/spacy_models.py", "spacy", "inspect 'The list.' -q", ("spacy",)),
         )
     ),
     Case(
