@@ -2,8 +2,8 @@
 
 Every system fills the same gaps, statements and expressions of 2 to 16 tokens in held-out files, given the
 rest of a row. At T steps a joint head fills T stretches from left to right, single tokens in T random groups.
-A filling parses if its top-level statement does. Nats of T = 1 are exact, of more a bound. Data are in the yaml,
-then: `python recipes/benchmarks/code_gaps.py --data data --out runs/code_gaps`.
+A filling parses if its top-level statement does. Nats of T = 1 are exact, of more a bound. Data as in the
+yaml, then: `python recipes/benchmarks/code_gaps.py --data data --out runs/code_gaps`.
 """
 
 from __future__ import annotations
