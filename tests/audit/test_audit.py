@@ -177,6 +177,11 @@ def test_everything_built_in_passes_and_is_covered() -> None:
         "masking_frequency",
         "sampler_distribution",
         "rate_gradient",
+        "given_hidden",
+        "given_uniform",
+        "given_exact_posterior",
+        "answer_exact",
+        "length_leak",
     }
 
 
