@@ -47,6 +47,7 @@ class Parser(ABC):
         takes_model: Whether a model may follow the name, as in `spacy:en_core_web_sm`.
         annotations: What it can tell of each word besides spans, out of `ANNOTATIONS`, if asked.
         options: What may follow the name after a plus sign, as in `spacy+single-words`.
+        language: Code of the language it was made for, as `en`; None for any.
         lacks: What its model or file lacks, with the remedy; `levels` leaves out what that costs.
     """
 
@@ -56,6 +57,7 @@ class Parser(ABC):
     annotations: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    language: str | None = None
 
     @abstractmethod
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:

@@ -192,6 +192,7 @@ class SpacyParser(Parser):
     def _load(self) -> None:
         self._pipeline = load_model(self.model, entities="entities" in self.wanted)
         self._components = tuple(self._pipeline.pipe_names)
+        self.language = self._pipeline.lang
         self._words = WordReader.taking_over(self._pipeline)
         self._max_strings = len(self._pipeline.vocab.strings) + MAX_NEW_STRINGS
 

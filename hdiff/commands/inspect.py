@@ -52,6 +52,7 @@ def inspect(
     from hdiff.pages.inspection import inspect_sentence
     from hdiff.pages.inspection_drawing import draw
     from hdiff.parsers import WordStatistics, load_parser, salience_class
+    from hdiff.parsers.scripts import misfit
     from hdiff.progress import console
 
     if data is not None:
@@ -61,6 +62,7 @@ def inspect(
     else:
         scores = salience_class(salience or "idf").of(WordStatistics())
     specs = [parser_with(spec, no_layout=no_layout, own_labels=own_labels) for spec in parser or ["spacy"]]
+    loaded = [load_parser(_with_single_words(spec), annotations=scores.needs) for spec in specs]
     levels = [name.strip() for name in level.split(",")]
     explorations = [
         inspect_sentence(
@@ -74,12 +76,13 @@ def inspect(
             )
             or None,
         )
-        for spec, found in (
-            (spec, load_parser(_with_single_words(spec), annotations=scores.needs)) for spec in specs
-        )
+        for spec, found in zip(specs, loaded, strict=True)
         for name in levels
     ]
     draw(*explorations, console=console())
+    for remark in dict.fromkeys(misfit(text, found.language) for found in loaded):
+        if remark is not None:
+            say(remark)
     if html is not None:
         from hdiff.files import write_atomically
         from hdiff.pages.page import inspection_page

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import hdiff
 from hdiff.data.manifest import FORMAT_VERSION
 from hdiff.data.prepare.assembly import Done, count
-from hdiff.data.prepare.documents import Documents
+from hdiff.data.prepare.documents import Documents, read_shard
 from hdiff.data.prepare.request import Request
 from hdiff.data.sources.arrow import WORD_COLUMNS
 from hdiff.data.sources.python_files import origin
 from hdiff.data.sources.rejected import check_share
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
+from hdiff.parsers.scripts import misfit
 
 MAX_LABELS = 2**15
 """Label ids are int16."""
@@ -53,6 +55,7 @@ def notes(request: Request, documents: Documents, aligned: list[Done]) -> list[s
     return [
         *documents.notes,
         *request.parser.lacks,
+        *filter(None, [misfit(_sample(documents), request.parser.language)]),
         *(
             f"level '{level}' has no span in {number:,} of {counts['documents']:,} training documents"
             f"{'' if counts['spans'][level] else ' and is not kept'}"
@@ -60,6 +63,12 @@ def notes(request: Request, documents: Documents, aligned: list[Done]) -> list[s
             if number
         ),
     ]
+
+
+def _sample(documents: Documents) -> str:
+    """The first texts, for what is asked of their letters."""
+    texts = (text for text in read_shard(documents.shards[0].path) if isinstance(text, str))
+    return "\n".join(islice(texts, 50))[:50_000]
 
 
 def told_of(parsed: list[Done]) -> list[str]:
