@@ -49,7 +49,8 @@ def file(tmp_path: Path) -> Path:
 )
 def test_no_key_takes_what_none_can_hold(file: Path, key: str, value: str) -> None:
     if (
-        key in ("planner", "supervision", "head", "type_head", "corruption", "evaluation.sampler")
+        key
+        in ("planner", "supervision", "head", "type_head", "length_head", "corruption", "evaluation.sampler")
         and value[0] == "{"
     ):
         value = "3"  # their arguments are checked by their constructors

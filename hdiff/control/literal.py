@@ -115,8 +115,10 @@ class GivenText:
                 continue
             if not self.has_spaces:
                 if is_known:
-                    raw = pieces[place]
-                    texts[place] = raw[: len(raw) - len(raw.lstrip())] + text.lstrip()
+                    raw, own = pieces[place], text.lstrip()
+                    # Drawn bytes that are no character stand before the white space of the given word.
+                    bare = raw.lstrip() if own.startswith("\ufffd") else raw.lstrip("\ufffd").lstrip()
+                    texts[place] = raw[: len(raw) - len(bare)] + own
             elif is_known and place > 0:
                 if text[:1].isspace():
                     texts[place - 1] = texts[place - 1].rstrip(" ")
