@@ -216,7 +216,11 @@ REFUSED: list[tuple[str, Damage, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("family", "damage", "message"), REFUSED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("family", "damage", "message"),
+    REFUSED,
+    ids=lambda value: getattr(value, "__qualname__", str(value)[:40]),
+)
 def test_a_checkpoint_that_does_not_fit_is_refused_in_a_sentence(
     family: str, damage: Damage, message: str, tmp_path: Path
 ) -> None:
