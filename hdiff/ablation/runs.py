@@ -91,7 +91,9 @@ def run_ablation(
             training = [_training(run, ablation, words) for run in ablation.all_runs if not is_trained(run)]
             runner.work(training, at_a_time=jobs, threads=max(1, cores() // jobs))
             judge = judge_weights(ablation)
-            scoring = [] if judge is None or ablation.judge is None else ["--judge", str(ablation.judge.path)]
+            # Some variants draw no samples: autoregressive ones, or families that need more steps.
+            path = None if judge is None or ablation.judge is None else str(ablation.judge.path)
+            scoring = [] if path is None else ["--judge", path, "--judge-if-drawn"]
             for run in ablation.all_runs:
                 _renew_recipe(run)
                 known = None if run is ablation.judge else judge

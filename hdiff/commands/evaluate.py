@@ -52,6 +52,9 @@ def evaluate(
         int | None,
         typer.Option(help="Texts to draw for each T; default: the recipe's.", min=0, max=1_000_000),
     ] = None,
+    judge_if_drawn: Annotated[
+        bool, typer.Option("--judge-if-drawn", help="A judge without samples is no error.")
+    ] = False,
     blimp: Annotated[
         str | None, typer.Option(help="Folder or glob of BLiMP .jsonl files: accuracy on minimal pairs.")
     ] = None,
@@ -107,6 +110,7 @@ def evaluate(
             given_structure=given_structure,
             outside_judges=outside_judges,
             samples=samples,
+            must_judge=not judge_if_drawn,
             seed=seed,
             progress=display,
         )

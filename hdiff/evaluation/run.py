@@ -53,6 +53,7 @@ def evaluate_run(
     given_structure: bool = False,
     outside_judges: bool = False,
     samples: int | None = None,
+    must_judge: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def evaluate_run(
             bounds on -log p(x_0 | structure) and labelled so.
         outside_judges: Also score samples by an n-gram model of the training split and by link-grammar.
         samples: Texts to draw for each T; None takes the recipe's number.
+        must_judge: Whether a judge without samples is an error; else runs that draw none have none judged.
         seed: Seed of masks, orders and samples.
         progress: Shows what happens.
 
@@ -82,6 +84,7 @@ def evaluate_run(
         run = replace(run, recipe=run.recipe.model_copy(update={"evaluation": changed}))
     config = run.recipe.evaluation
     judging = "--judge" if judge is not None else "--outside-judges" if outside_judges else None
+    judging = judging if must_judge else None
     prepared = PreparedData.load(data or run.recipe.data.path)
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
         raise DataError(
