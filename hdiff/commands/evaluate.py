@@ -53,7 +53,7 @@ def evaluate(
         typer.Option(help="Texts to draw for each T; default: the recipe's.", min=0, max=1_000_000),
     ] = None,
     judge_if_drawn: Annotated[
-        bool, typer.Option("--judge-if-drawn", help="A judge without samples is no error.")
+        bool, typer.Option("--judge-if-drawn", help="Skip the judge where no samples are drawn.")
     ] = False,
     blimp: Annotated[
         str | None, typer.Option(help="Folder or glob of BLiMP .jsonl files: accuracy on minimal pairs.")
