@@ -35,6 +35,7 @@ from hdiff.runs.folder import RunFolder
 from hdiff.samplers import Sampler
 from hdiff.samplers.build import build_sampler
 from hdiff.seeds import derive_seed
+from hdiff.shipped import model_name
 
 if TYPE_CHECKING:
     from hdiff.progress import Progress
@@ -87,10 +88,11 @@ def evaluate_run(
     judging = judging if must_judge else None
     prepared = PreparedData.load(data or run.recipe.data.path)
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
+        name = model_name(run.path)
         raise DataError(
-            f"{data or run.recipe.data.path} was prepared with another tokenizer than {run.path} was "
+            f"{data or run.recipe.data.path} was prepared with another tokenizer than {name} was "
             f"trained with; prepare it anew:",
-            f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(str(run.path / 'tokenizer.json'))}",
+            f"hdiff prepare SOURCE --out DATA --tokenizer {shlex.quote(name)}",
         )
     if run.autoregressive is not None:
         if judging is not None:
