@@ -98,6 +98,9 @@ def test_a_shipped_ablation_fills_its_table(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(interpreter))
     seeds = [0, 1] if file.stem == "heads" else [0]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "code_shuffled").symlink_to(prepared_folder)  # a variant of code_gaps names it
+    monkeypatch.chdir(tmp_path)
     command = ["ablate", str(file), *TINY, f"seeds={seeds}", f"output={tmp_path / 'out'}"]
     command += [f"data.path={prepared_folder}", "evaluation.samples=2", "--json"]
     assert hdiff(command) == 0

@@ -39,6 +39,7 @@ variants:
 SMALL = ["--prefixes", "3", "--masks", "8", "--pairs", "4"]
 
 COMMANDS: dict[str, list[str]] = {
+    "tour": ["tour", "builtin:stories"],
     "prepare": [
         "prepare",
         "builtin:phrase_bank",
@@ -79,6 +80,7 @@ COMMANDS: dict[str, list[str]] = {
 SILENT = {"prepare", "plan", "train", "report", "export"}
 """Commands that only write files: with -q nothing is printed."""
 WITH_JSON = [
+    "tour",
     "eval",
     "sample",
     "trajectory",

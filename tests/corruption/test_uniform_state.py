@@ -172,7 +172,7 @@ def test_padding_stays_and_is_not_scored(generator: torch.Generator) -> None:
 def test_units_with_several_tokens_get_their_own_speed(generator: torch.Generator) -> None:
     units = torch.tensor([[0, 0, 1, 2, 2]])
     batch = replace(Batch.of(torch.zeros(1, 5, dtype=torch.long)), unit_ids={"phrase": units})
-    corruption = UniformState(mask_id=V, k=2.0, level="phrase", k_inside=3.0)
+    corruption = UniformState(mask_id=V, k=2.0, level="phrase", k_inside=3.0, schedule=LinearSchedule())
     assert corruption.required_levels() == ("phrase",)
     assert corruption.speeds.per_token(batch).tolist() == [[6.0, 6.0, 2.0, 6.0, 6.0]]
     corrupted = corruption.corrupt(batch, torch.tensor([0.5]), generator=generator)
@@ -379,7 +379,7 @@ def test_integrand_vanishes_smoothly_towards_t_1() -> None:
     remaining = torch.logspace(-15, -4, 12, dtype=torch.float64, base=10.0)
     t = 1 - remaining
     batch = Batch.of(torch.zeros(len(t), 1, dtype=torch.long))
-    corrupted = UniformState(mask_id=50).corrupt(batch, t)
+    corrupted = UniformState(mask_id=50, schedule=LinearSchedule()).corrupt(batch, t)
     log_probs = torch.linspace(0, 3, 50, dtype=torch.float64).log_softmax(0).expand(len(t), -1)
     for token in (0, 7):
         seen = replace(corrupted, x_t=torch.full_like(corrupted.x_t, token))

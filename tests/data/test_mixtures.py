@@ -19,7 +19,7 @@ from hdiff.data.prepared import PreparedData
 from hdiff.data.rows.mixture import Corpus, MixedRows
 from hdiff.data.rows.mixture_order import WINDOW, MixtureOrder
 from hdiff.data.rows.training_rows import PreparedRows, RowTerms
-from hdiff.data.token_stream import label_numbers
+from hdiff.data.token_stream import label_numbers, label_order
 from hdiff.errors import DataError
 
 QUESTIONS = [
@@ -141,7 +141,7 @@ def test_labels_are_numbered_as_in_the_first_data_set(prepared: PreparedData, ot
     )
     missing = {name for name in other.manifest["labels"] if name not in own}
     for name, number in zip(other.manifest["labels"], numbers.tolist(), strict=True):
-        assert number == own.get(name, max(own.values()) + 1)
+        assert number == own.get(name, len(label_order(prepared)) + 1)
     assert missing
     rows = mixed(prepared, other)
     alone = PackedBlocks.build(other, "train", sequence_length=16, levels=("phrase",), max_unit_tokens=8)

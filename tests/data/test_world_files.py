@@ -136,7 +136,7 @@ NOT_TEXT = [
     (b'{"body": "a"}', "no column 'text', its columns are body"),
     (b"{}", "no column 'text', its columns are none"),
     (b'["a"]', "a list, expected an object"),
-    (b'"a"', "a str, expected an object"),
+    (b'"a"', "a text, expected an object"),
     (b"null", "null, expected an object"),
     (b'{"text": "a"', "not JSON"),
     (b'{"text": "a"}{"text": "b"}', "not JSON (Extra data)"),

@@ -22,6 +22,7 @@ LINES = {
     "train": "tiny.yaml -q",
     "eval": "runs/tiny -q",
     "sample": "runs/tiny --num 1 --steps 1",
+    "tour": "builtin:stories -q",
     "inspect": "Hello --parser plain --level word",
     "report": "runs/tiny",
     "export": "runs/tiny shared",

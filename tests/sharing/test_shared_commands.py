@@ -50,14 +50,19 @@ def test_a_shared_model_has_no_data_set_of_its_own(
     assert hdiff(["eval", str(exported)]) == 2
     error = capsys.readouterr().err
     assert "is a shared model, which has no data set" in error
-    assert f"--tokenizer {exported}/tokenizer.json" in error
+    assert f"hdiff prepare TEXT --out DATA --tokenizer {exported}\n" in error
 
 
-@pytest.mark.parametrize("command", [["diagnose"], ["export"], ["eval", "--judge"]])
+def test_a_shared_model_is_diagnosed_on_a_text(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hdiff(["diagnose", str(exported)]) == 2
+    assert "has no text; give held-out text: --text FILE" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", [["export"], ["eval", "--judge"]])
 def test_commands_that_need_the_run_say_that_it_is_a_shared_model(
     command: list[str], exported: Path, families: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    others = {"diagnose": [], "export": [str(tmp_path / "out")], "eval": [str(families / "spans"), "-q"]}
+    others = {"export": [str(tmp_path / "out")], "eval": [str(families / "spans"), "-q"]}
     assert hdiff([*command, str(exported), *others[command[0]]]) == 2
     error = capsys.readouterr().err
     assert f"{exported} is a shared model (hdiff export), not a run folder; give the run folder" in error

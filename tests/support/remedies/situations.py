@@ -91,9 +91,10 @@ class Case:
 
 def lacks(*modules: str) -> Callable[[dict[str, Any], pytest.MonkeyPatch], None]:
     def hide(places: dict[str, Any], patch: pytest.MonkeyPatch) -> None:
+        packages = {module.split(".")[0] for module in modules}
+        for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+            patch.delitem(sys.modules, name)
         for module in modules:
-            for name in [name for name in sys.modules if name.split(".")[0] == module.split(".")[0]]:
-                patch.delitem(sys.modules, name)
             patch.setitem(sys.modules, module, None)
 
     return hide
