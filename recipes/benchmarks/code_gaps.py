@@ -2,8 +2,7 @@
 
 Every system fills the same gaps, statements and expressions of 2 to 16 tokens in held-out files, given the
 rest of a row. At T steps a joint head fills T stretches from left to right, single tokens in T random groups.
-A filling parses if its top-level statement does. Nats of T = 1 are exact, of more a bound. Data as in the
-yaml, then: `python recipes/benchmarks/code_gaps.py --data data --out runs/code_gaps`.
+A filling parses if its top-level statement does. Nats of T = 1 are exact, of more a bound.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from compare import run, spread
 from torch import Tensor
 
 from hdiff.ablation import Run, load_ablation
-from hdiff.corruption.base import MaskedUnits
+from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.data.batch import Batch
 from hdiff.data.prepared import PreparedData
 from hdiff.data.tokenizer import Tokenizer
