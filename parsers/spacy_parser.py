@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise, tee
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from hdiff.errors import ParserError
 from hdiff.structure import Span, SpanTree
@@ -31,10 +31,6 @@ from .base import ANNOTATIONS, Parser, Words, check_text
 from .dependency import ROOT, DependencyTree
 from .spacy_models import digest_of, installed_model, load_model
 from .spacy_words import WordReader
-
-if TYPE_CHECKING:
-    pass
-
 
 MAX_PIECE = 100_000
 """Longest stretch parsed at once, in characters. spaCy refuses more than a million."""

@@ -108,7 +108,7 @@ def _verdict(name: str, checks: list[Check], factor: float) -> str:
         return f"{name} is a bound on -log p(x_0), in nats per token"
     values = (uniform.value, uniform.expected, posterior.value, posterior.expected, posterior.tolerance)
     if None in values or not all(math.isfinite(value) for value in values if value is not None):
-        return f"{name} is no bound: its values are not finite"
+        return f"{name} is not a bound: its values are not finite"
     assert posterior.value is not None
     assert posterior.expected is not None
     assert posterior.tolerance is not None
@@ -117,7 +117,7 @@ def _verdict(name: str, checks: list[Check], factor: float) -> str:
     if abs(of_posterior - factor) > 0.05 * abs(factor):
         off = f"it is off by factors of {factor:.2f} and {of_posterior:.2f}, so no constant mends it"
     if posterior.value < posterior.expected - posterior.tolerance:
-        return f"{name} is no bound: the exact posterior scores less than the entropy; {off}"
+        return f"{name} is not a bound: the exact posterior scores less than the entropy; {off}"
     return f"{name} is above the bound, and no likelihood: {off}"
 
 

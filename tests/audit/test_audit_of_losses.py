@@ -138,7 +138,7 @@ def test_wrong_losses_fail_with_their_factor(loss: Callable[..., Tensor], factor
     assert report.factor == pytest.approx(factor, rel=0.03)
     assert "is a bound" not in report.verdict
     below = report.checks[1].value < report.checks[1].expected  # type: ignore[operator]
-    assert ("no bound" in report.verdict) == below
+    assert ("not a bound" in report.verdict) == below
 
 
 def test_a_loss_that_is_not_finite_is_no_bound() -> None:
