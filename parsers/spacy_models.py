@@ -29,6 +29,7 @@ EXCLUDED = ("ner", "lemmatizer")
 
 
 def installed_model() -> str:
+    """The first model of `MODELS` that is installed, or a ParserError that says how to get one."""
     for model in MODELS:
         if find_spec(model) is not None:
             return model
@@ -39,6 +40,7 @@ def installed_model() -> str:
 
 
 def load_model(model: str, *, entities: bool) -> Language:
+    """A pipeline with a dependency parser, or a ParserError that says why it does not fit."""
     try:
         import spacy
     except ImportError as error:

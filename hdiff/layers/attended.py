@@ -11,6 +11,7 @@ _BIAS_STRIDE = 8
 def allowed_pairs(
     length: int, token_mask: Tensor | None, causal: bool, device: torch.device
 ) -> Tensor | None:
+    """Which keys a query may attend to, bool, broadcast to (B, H, L, L); None where it is all of them."""
     allowed = None
     if token_mask is not None:
         # A row's own position stays visible so that padding rows have something to attend to.
