@@ -129,16 +129,16 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=words, standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except UserError as error:
-        if debug:
-            raise
-        return _say(str(error), 2)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except Exception as error:
+        if _of_an_interrupt(error):
+            return _say("interrupted", 130)
+        if isinstance(error, UserError) and not debug:
+            return _say(str(error), 2)
         if hasattr(error, "format_message"):  # a usage error of the command line library
             return _say(error.format_message(), 2)
         if debug:
@@ -161,6 +161,13 @@ def run(arguments: Sequence[str]) -> int:
             f"(--debug shows the traceback; please report it)",
             1,
         )
+
+
+def _of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether an interrupt was on its way when it was raised, as by a file that could not be closed then."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _of_the_system(error: Exception) -> str | None:
