@@ -17,7 +17,7 @@ COLUMNS: dict[str, tuple[str, int]] = {
     "bound": ("bound, nats/token", 3),
     "best_process": ("best process", 3),
     "L_1": ("L_1", 3),
-    "L_8": ("L_8", 3),
+    "L_16": ("L_16", 3),
     "epochs": ("epochs to the minimum", 0),
     "updates": ("updates in all", 0),
     "other": ("another corpus", 3),
@@ -69,21 +69,33 @@ PAIRS = (
 """System, its reference, and what their difference is worth."""
 
 
+COMPARED = ("validation_bound", "best_process", "gap", "other")
+"""Columns whose differences are told."""
+
+
 def differences(found: Figures) -> str:
-    """Markdown: differences of the validation minimum, seed by seed, with their 95 % interval."""
-    lines = ["| corpus | what | system - reference | seeds | nats/token | |", "|---" * 6 + "|"]
+    """Markdown: differences seed by seed, with their 95 % interval and what it says."""
+    titles = ["corpus", "what", "system - reference", *(COLUMNS[column][0] for column in COMPARED)]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for name, systems in found.items():
-        minima = {
-            system: {int(seed): own["validation_bound"] for seed, own in seeds.items()}
-            for system, seeds in systems.items()
-        }
         for system, reference, what in PAIRS:
-            if not minima.get(system, {}).keys() & minima.get(reference, {}).keys():
-                continue
-            pair = paired_difference(minima[system], minima[reference])
-            interval = "" if pair.low is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
-            lines.append(
-                f"| {name} | {what} | {system} - {reference} | {len(pair.seeds)} | "
-                f"{pair.mean:+.3f}{interval} | {pair.verdict} |"
-            )
+            cells = [
+                _difference(systems.get(system, {}), systems.get(reference, {}), column)
+                for column in COMPARED
+            ]
+            if any(cells):
+                lines.append("| " + " | ".join([name, what, f"{system} - {reference}", *cells]) + " |")
     return "\n".join(lines)
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any], column: str) -> str:
+    """A cell: the mean over seeds that both have, its interval, and what it says."""
+    first, second = (
+        {int(seed): value for seed, own in seeds.items() if (value := _value(own, column)) is not None}
+        for seeds in (one, other)
+    )
+    if not first.keys() & second.keys():
+        return ""
+    pair = paired_difference(first, second)
+    interval = "" if pair.low is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
+    return f"{pair.mean:+.3f}{interval}, {pair.verdict}"

@@ -44,6 +44,10 @@ def _data_limited(runs: Path) -> str:
     return data_limited.table(data_limited.figures(runs))
 
 
+def _data_limited_differences(runs: Path) -> str:
+    return data_limited.differences(data_limited.figures(runs))
+
+
 def _known_answers(runs: Path) -> str:
     return known_answers.table(known_answers.curves(Namespace(out=runs, seeds=SEEDS)))
 
@@ -59,11 +63,13 @@ class Table(NamedTuple):
         folder: Folder of its runs inside --runs.
         make: Makes it of that folder.
         parts: Folders in there that it is made of; none: all.
+        tells_commits: Whether a table of the commits follows.
     """
 
     folder: str
     make: Callable[[Path], str]
     parts: tuple[str, ...] = ()
+    tells_commits: bool = True
 
 
 def _of_tournament(folder: str, *corpora: str) -> Table:
@@ -75,6 +81,7 @@ TABLES: dict[str, Table] = {
     "corruption_more": Table("corruption_more", _corruption),
     "code_gaps": Table("code_gaps", _code_gaps),
     "data_limited": Table("data_limited", _data_limited),
+    "data_limited_differences": Table("data_limited", _data_limited_differences, tells_commits=False),
     "families": Table("ablations/families", ablation_table.table),
     "known_answers": Table("known", _known_answers),
     "parallel": Table("parallel", _parallel),
@@ -125,13 +132,14 @@ def renew(text: str, runs: Path) -> tuple[str, list[str]]:
         name = match[2]
         if name not in TABLES:
             raise SystemExit(f"no table '{name}' (known: {', '.join(TABLES)})")
-        folder, make, parts = TABLES[name]
+        folder, make, parts, tells_commits = TABLES[name]
         if not any(any((runs / folder / part).glob("**/run.json")) for part in parts or (".",)):
             kept.append(
                 f"{name}: no runs in {' '.join(str(runs / folder / part) for part in parts or ('',))}"
             )
             return match[0]
-        return f"{match[1]}{make(runs / folder)}\n\n{commits(runs / folder, parts)}\n{match[3]}"
+        origin = f"\n\n{commits(runs / folder, parts)}" if tells_commits else ""
+        return f"{match[1]}{make(runs / folder)}{origin}\n{match[3]}"
 
     return MARKED.sub(again, text), kept
 
