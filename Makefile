@@ -11,6 +11,7 @@ JOBS ?= auto
 KILLS ?= 20
 # Inputs of `make fuzz`, for each reader.
 INPUTS ?= 10000
+COARSE_TO_FINE := "{kind: ancestral, order: longest_first, lengths: {20: 2, 6: 2, 2: 3}}"
 SENTENCE ?= The old fisherman who lived by the sea mended his nets before the storm came.
 
 VENV := .venv
@@ -79,14 +80,14 @@ demo: tour
 	@echo
 	@echo "Open in a browser:"
 	@echo "  runs/tour.html               the shipped model beside its token-masking twin, text by text"
-	@echo "  runs/story.html              a film of one story"
-	@echo "  runs/inspect.html            one sentence: its spans, hidden level by level"
+	@echo "  runs/story.html              three stories written coarse to fine: long spans first, words last"
+	@echo "  runs/inspect.html            one sentence corrupted by clauses, phrases and words, under one slider"
 	@echo "  runs/demo/report.html        the model that was trained just now"
 	@echo "Play with it: $(HDIFF) serve builtin:stories --open   (after: pip install '.[serve]')"
 
 tour: $(VENV)/demo.stamp
 	$(HDIFF) tour --html runs/tour.html
-	$(HDIFF) sample builtin:stories --num 1 --temperature 0.8 --infill "Once upon a time, [80]" --trajectory runs/story.html
+	$(HDIFF) sample builtin:stories --num 3 --temperature 0.8 --infill "Once upon a time, [80]" --steps 80 --sampler $(COARSE_TO_FINE) --trajectory runs/story.html
 	$(HDIFF) inspect "$(SENTENCE)" --level clause,phrase,word --html runs/inspect.html
 
 test: $(VENV)/test.stamp $(VENV)/docs.stamp

@@ -135,10 +135,10 @@ def test_the_tour_shows_both_models_on_one_page(tmp_path: Path, capsys: pytest.C
     page = tmp_path / "tour.html"
     assert hdiff(["tour", "--html", str(page), "-q"]) == 0
     said = capsys.readouterr().out
-    assert said.count("--- stories\n") == said.count("--- stories_token_masking\n") == 10
+    assert said.count("--- stories\n") == said.count("--- stories_token_masking\n") == 11
     html = page.read_text()
     assert "such texts are no free samples" in html
-    assert html.count("data-film=") == 14
+    assert html.count("data-film=") == 16
     twin = json.loads(twin_tour().read_text())
     ours = tour(load_model(Path(NAME)))
     assert abs(twin["parameters"] / ours["parameters"] - 1) < 0.03

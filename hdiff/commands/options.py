@@ -109,8 +109,10 @@ def say_if_unfinished(run: Path) -> None:
 
 def say_loading(run: Path) -> None:
     """Says what is loaded, if it is there: importing torch alone may take seconds."""
+    from hdiff.shipped import model_name
+
     if run.is_dir():
-        say(f"loading {run}")
+        say(f"loading {model_name(run)}")
 
 
 def say(text: str, *, err: bool = True) -> None:

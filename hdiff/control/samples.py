@@ -59,7 +59,8 @@ def controlled_samples(
             tries has a skeleton.
 
     Returns:
-        `title`, `num_steps`, `step` (updates of the weights), `nfe`, `head_passes`, `seed` and `samples`:
+        `title`, `num_steps`, `step` (updates of the weights), `process` (how its sampler writes, where there
+        is something to say), `nfe`, `head_passes`, `seed` and `samples`:
         text and pieces {text, step, unit, level}, also a `score` (nats per token) where gaps were scored.
 
     Raises:
@@ -121,7 +122,8 @@ def _free(
     hidden = hidden_rows(run.denoiser, num_samples, length)
     samples = sampler.sample(run.denoiser, corruption, hidden, generator=generator)
     steps = getattr(sampler, "num_steps", None) or samples.nfe
-    return {**trajectory(samples, run.tokenizer, num_steps=steps, **about), "step": run.step}
+    record = trajectory(samples, run.tokenizer, num_steps=steps, **about)
+    return {**record, "step": run.step, "process": sampler.process}
 
 
 def _asked(
@@ -199,6 +201,7 @@ def _record(drawn: Controlled, run: RunFolder, sampler: Sampler, about: Mapping[
         "num_steps": num_steps,
         "seed": about["seed"],
         "step": run.step,
+        "process": sampler.process,
         "nfe": nfe,
         "head_passes": max(int(one.passes.max()) for one in drawn.samples),
         "samples": recorded,

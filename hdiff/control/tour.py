@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hdiff.control.request import Request
@@ -19,6 +19,14 @@ FREE_STEPS = (1, 4, 16)
 
 LENGTH = 96
 """Tokens of a free text."""
+
+FILM = (
+    "film",
+    "A story, coarse to fine",
+    Request(infill="Once upon a time, [80]"),
+    {"kind": "ancestral", "order": "longest_first", "lengths": {20: 2.0, 6: 2.0, 2: 3.0}},
+)
+"""Name, title, request and sampler of a story of which each step fills one unit, long ones first."""
 
 STORY = "Tom and his dog went to the park. They saw a big tree. Tom was very happy."
 
@@ -50,7 +58,14 @@ def tour(run: RunFolder, *, seed: int = 0, told: Callable[[str], None] = lambda 
     """
     parts: list[dict[str, Any]] = []
 
-    def add(name: str, title: str, request: Request, steps: int | None, num: int) -> None:
+    def add(
+        name: str,
+        title: str,
+        request: Request,
+        steps: int | None,
+        num: int,
+        sampler: Mapping[str, Any] | None = run.recipe.evaluation.sampler,
+    ) -> None:
         record = controlled_samples(
             run,
             request,
@@ -58,18 +73,21 @@ def tour(run: RunFolder, *, seed: int = 0, told: Callable[[str], None] = lambda 
             num_steps=steps,
             seed=seed,
             sampling=SAMPLING,
-            sampler=run.recipe.evaluation.sampler,
+            sampler=sampler,
         )
         samples = [{"pieces": sample["pieces"]} for sample in record["samples"]]
         given: str | None = None if request.control is None else getattr(request, request.control)
         if request.phrase is not None and given is not None:
             given = given.replace(request.phrase, f"[{request.phrase}]")
-        about = {"title": title, "num_steps": record["num_steps"], "samples": samples}
+        num_steps = record["nfe"] if name == FILM[0] else record["num_steps"]
+        about = {"title": title, "num_steps": num_steps, "samples": samples, "process": record["process"]}
         parts.append(
             {"name": name, "title": title, "given": given, "nfe": record["nfe"], "trajectory": about}
         )
         told(name)
 
+    name, title, request, sampler = FILM
+    add(name, title, request, 80, 1, sampler)
     for steps in FREE_STEPS:
         title = f"Free text in {steps} step{'s' * (steps > 1)}"
         add(f"free_{steps}", title, Request(length=LENGTH), steps, 2)

@@ -108,7 +108,7 @@ def trajectory_page(trajectory: Mapping[str, Any]) -> str:
     Args:
         trajectory: `title`, `num_steps`, and `samples`, each with `pieces`: `text`, the `step` in
             1..num_steps at which it was filled in, its `unit` and that unit's `level` (`crossing`: a
-            unit that lies in no span).
+            unit that lies in no span); also `process`, if there is more to say of how it writes.
 
     Returns:
         The page as HTML.
@@ -119,11 +119,12 @@ def trajectory_page(trajectory: Mapping[str, Any]) -> str:
     check_trajectory(trajectory)
     return render_page(
         "trajectory.html",
-        title=trajectory["title"],
+        title=f"{trajectory['title']}, step by step",
         data=trajectory,
         scripts=("trajectory.js", "start_trajectory.js"),
         context={
             "trajectory": trajectory,
+            "process": trajectory.get("process", ""),
             "steps": steps_text(trajectory),
             "given": any(p["step"] == 0 for s in trajectory["samples"] for p in s["pieces"]),
         },

@@ -10,6 +10,10 @@ from hdiff.pages.page import check_trajectory, render_page
 from hdiff.pages.report_text import count
 from hdiff.pages.trajectory import steps_text
 
+HIDDEN = {"span_masking": "whole spans", "token_masking": "single tokens"}
+DRAWN = {"autoregressive": "jointly", "product": "apart"}
+"""How the page says what a recipe calls otherwise."""
+
 
 def tour_page(tours: Sequence[Mapping[str, Any]], *, title: str) -> str:
     """Page of one tour, or of several that were asked the same.
@@ -37,13 +41,22 @@ def tour_page(tours: Sequence[Mapping[str, Any]], *, title: str) -> str:
             cells.append(
                 {"place": f"film-{number}-{index}", "steps": steps_text(part["trajectory"]), "texts": texts}
             )
-        rows.append({"title": first["title"], "given": first["given"], "cells": cells})
+        film = first["trajectory"].get("process", "")
+        rows.append({"title": first["title"], "given": first["given"], "film": film, "cells": cells})
     films = {
         f"film-{number}-{index}": part["trajectory"]
         for number, tour in enumerate(tours)
         for index, part in enumerate(tour["parts"])
     }
-    models = [{**tour, "size": count(tour["parameters"])} for tour in tours]
+    models = [
+        {
+            **tour,
+            "size": count(tour["parameters"]),
+            "hidden": HIDDEN.get(tour["corruption"], tour["corruption"]),
+            "drawn": DRAWN.get(tour["head"], tour["head"]),
+        }
+        for tour in tours
+    ]
     return render_page(
         "tour.html",
         title=title,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,15 @@ from hdiff.samplers.choice import Choice, View
 from hdiff.samplers.filling import Chooser, MaskedSampler
 from hdiff.samplers.selection import cut, spaced
 
+Order = Literal["random", "spaced", "left_to_right", "longest_first"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+LONGEST_FIRST = (
+    "Coarse to fine: long units are filled first, shorter ones in the gaps between them. Where units begin "
+    "and end was drawn before any word was written, so a unit as long as a phrase need not be one."
+)
+"""What pages say of that order."""
+
 
 @final
 class AncestralSampler(MaskedSampler):
@@ -31,7 +40,8 @@ class AncestralSampler(MaskedSampler):
 
     Args:
         num_steps: Steps T; more steps than units are not used.
-        order: `random`; `spaced`: what is filled in one step lies as far apart as it can; `left_to_right`.
+        order: `random`; `spaced`: what is filled in one step lies as far apart as it can; `left_to_right`;
+            `longest_first`: coarse to fine, units of one length from left to right.
         lengths: Random spans of these lengths (tokens -> weight) in place of the corruption's units; a joint
             head fills long spans in few steps.
         sampling: Temperature and truncation of every draw.
@@ -42,16 +52,18 @@ class AncestralSampler(MaskedSampler):
         self,
         num_steps: int,
         *,
-        order: Literal["random", "spaced", "left_to_right"] = "random",
+        order: Order = "random",
         lengths: Mapping[int, float] | None = None,
         sampling: Sampling = AS_IT_IS,
         refresh: int = 1,
     ) -> None:
         super().__init__(sampling=sampling, refresh=refresh)
         self.num_steps = check_num_steps(num_steps)
-        if order not in ("random", "spaced", "left_to_right"):
-            raise DataError(f"order is '{order}'; use 'random', 'spaced' or 'left_to_right'")
+        if order not in ORDERS:
+            raise DataError(f"order is '{order}'; use one of: {', '.join(ORDERS)}")
         self.order = order
+        if order == "longest_first":
+            self.process = LONGEST_FIRST
         self.spans = None if lengths is None else SpanMasking(segmentation="random", lengths=lengths)
 
     def t_step_units(self, corruption: Corruption) -> MaskedUnits | None:
@@ -85,6 +97,11 @@ class AncestralSampler(MaskedSampler):
             rank = keys.argsort(1).argsort(1).gather(1, units)
         if self.order == "left_to_right":
             rank = units
+        if self.order == "longest_first":
+            places = torch.arange(units.shape[1], device=units.device)
+            lengths = torch.zeros_like(units).scatter_add(1, units, torch.ones_like(units))
+            keys = places - len(places) * lengths  # slots beyond the last unit have no length and come last
+            rank = keys.argsort(1).argsort(1).gather(1, units)
         if not bool(is_masked.all()):
             rank, num_units = _among_masked(rank, units, is_masked)
         steps = reveal_step(rank, num_units, self.num_steps)

@@ -69,10 +69,12 @@ class Sampler(ABC):
     Attributes:
         scores_padding: Whether `score` takes rows with padding.
         bans: Whether some tokens can be left out of its draws.
+        process: How it writes, for pages that show it writing; empty if there is nothing to add.
     """
 
     scores_padding: ClassVar[bool] = True
     bans: ClassVar[bool] = True
+    process: str = ""
 
     def __init__(self, *, sampling: Sampling = AS_IT_IS) -> None:
         self.sampling = self.check_sampling(sampling)

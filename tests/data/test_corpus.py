@@ -41,6 +41,7 @@ def test_stories_are_whole_and_none_is_in_both_splits() -> None:
     assert (len(stories), len(held_out)) == (3_151, 256)
     assert not set(stories) & set(held_out)
     assert not any("<|endoftext|>" in story for story in (*stories, *held_out))
+    assert {letter for story in (*stories, *held_out) for letter in story if letter > "~"} == {"–", "—"}
     assert sum(len(story.split()) for story in stories) > 500_000
     files = list((Path(hdiff.shipped.__file__).parent / "stories_text").iterdir())
     assert sum(file.stat().st_size for file in files) < 1_000_000

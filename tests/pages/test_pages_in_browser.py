@@ -37,8 +37,8 @@ def test_parsers_are_explored_one_by_one(browse, make_exploration):
     dom = browse(
         inspection_page({**one, "title": "spacy"}, {**other, "title": "random:spacy"}), then=move(0.5)
     )
-    assert re.findall(r"<h2>(.*?)</h2>", dom) == ["spacy", "random:spacy"]
-    assert dom.count('type="range"') == 2
+    assert re.findall(r"<h2>(.*?)</h2>", dom) == ["All at once", "spacy", "random:spacy"]
+    assert dom.count('type="range"') == 3
     assert "5 of 7 words masked" in dom
 
 
@@ -46,6 +46,40 @@ def test_samples_fill_in_step_by_step(browse, make_trajectory):
     page = trajectory_page(make_trajectory())
     for step, states in ((0, ["blank"] * 3), (1, ["blank", "new", "blank"]), (2, ["new", "old", "blank"])):
         assert re.findall(r'class="unit"[^>]*data-state="(\w+)"', browse(page, then=move(step))) == states
+
+
+def test_units_of_unparsed_texts_are_coloured_by_their_length(browse):
+    sizes = (0, 1, 2, 3, 8, 9, 20)  # 0: given words
+    pieces = [
+        {
+            "text": f" w{number}.{place}",
+            "step": number,
+            "unit": 100 * number,
+            "level": "token" if size else "given",
+        }
+        for number, size in enumerate(sizes)
+        for place in range(size or 3)
+    ]
+    page = trajectory_page(
+        {"title": "a", "num_steps": 6, "samples": [{"pieces": pieces}], "process": "Long first."}
+    )
+    dom = browse(page, then=move(6))
+    assert re.findall(r'class="unit" style="--c: ?var\(--(\w+)\)', dom) == (
+        ["token", "word", "word", "phrase", "phrase", "clause", "clause"]
+    )
+    assert "9 tokens or more in one unit" in dom
+    assert "colour by length" in dom
+    assert "Long first." in dom
+
+
+def test_one_slider_moves_all_explorations(browse, make_exploration):
+    one, other = make_exploration(), make_exploration()
+    alone = inspection_page(one)
+    assert 'id="together"' not in alone
+    dom = browse(inspection_page(one, {**other, "title": "again"}), then=move(0.5))
+    first = dom[: dom.index('class="explorer"')]
+    assert masked(first) == 2 * 5
+    assert first.count("5 of 7 words masked") == 2
 
 
 def test_play_runs_to_the_end(browse, make_trajectory):

@@ -204,6 +204,21 @@ def test_spans_of_the_sampler_take_the_place_of_the_units(generator: torch.Gener
     assert samples.nfe == 3
 
 
+@pytest.mark.parametrize("given", [None, (0,), (3, 4), (1, 7, 13), (0, 15)])
+def test_long_units_come_first(given: tuple[int, ...] | None, generator: torch.Generator) -> None:
+    """Also where given words cut units into shorter ones; equally long units come from left to right."""
+    model, tokens = denoiser_of(AutoregressiveHead), TokenMasking(mask_id=VOCAB)
+    rows = hidden_rows(model, 6, 16)
+    rows[:, list(given or ())] = 1
+    sampler = AncestralSampler(16, order="longest_first", lengths={1: 2.0, 2: 1.0, 5: 1.0})
+    samples = sampler.sample(model, tokens, rows, generator=generator)
+    for steps, units in zip(samples.steps.tolist(), samples.units.tolist(), strict=True):
+        filled = sorted((step, unit) for step, unit in set(zip(steps, units, strict=True)) if step >= 0)
+        assert [step for step, _ in filled] == list(range(len(filled)))  # one unit a step
+        order = [(-units.count(unit), unit) for _, unit in filled]
+        assert order == sorted(order)
+
+
 def test_spaced_groups_lie_apart(generator: torch.Generator) -> None:
     """Two steps of 16 tokens: never three neighbours in one step, while random orders have some."""
     model, tokens = denoiser_of(ProductHead), TokenMasking(mask_id=VOCAB)

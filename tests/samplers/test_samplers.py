@@ -51,6 +51,7 @@ WITH_BOUND: dict[str, Sampler] = {
     "cached": AncestralSampler(4, refresh=3),
     "ancestral, spaced": AncestralSampler(2, order="spaced"),
     "ancestral, left to right": AncestralSampler(2, order="left_to_right", lengths={1: 1.0, 2: 1.0}),
+    "ancestral, longest first": AncestralSampler(3, order="longest_first", lengths={1: 1.0, 3: 1.0}),
     "ancestral, long spans": AncestralSampler(2, lengths={2: 1.0, 3: 1.0}),
     "cached planned": PlannedSampler(4, refresh=2),
     **{f"apart {order}": PlannedSampler(2, order=order, use="apart") for order in ("random", "confidence")},

@@ -169,6 +169,34 @@ hdiff.mountInspection = (node, exploration) => {
   return control;
 };
 
+// Several explorations of one text, one below the other, at the same t.
+hdiff.mountTogether = (box, explorations) => {
+  const { el, color, toggle } = hdiff;
+  const rows = explorations.map((exploration) => {
+    const nodes = exploration.words.map((word, i) => {
+      const [before, after] = [exploration.words[i - 1], exploration.words[i + 1]];
+      const [starts, ends] = [!before || before.unit !== word.unit, !after || after.unit !== word.unit];
+      const gap = after && after.space_before ? " gap" : "";
+      return el("span", { class: `w${starts ? " starts" : ""}${ends ? " ends" : ""}${gap}`, style: `--c:${color(exploration.level)}` }, el("span", { class: "text" }, word.text));
+    });
+    const said = el("span", { class: "muted" });
+    const paint = (t) => {
+      exploration.words.forEach((word, i) => toggle(nodes[i], "data-hidden", word.time < t));
+      said.textContent = ` · ${exploration.words.filter((word) => word.time < t).length} of ${nodes.length} words ${exploration.verb || "masked"}`;
+    };
+    const words = el("div", { class: "words" });
+    nodes.forEach((node, i) => words.append(...(exploration.words[i].space_before && i ? [document.createElement("wbr"), node] : [node])));
+    return { paint, node: el("div", {}, el("h3", {}, exploration.title, said), words) };
+  });
+  const paint = (t) => {
+    rows.forEach((row) => row.paint(t));
+    return { strong: `t = ${t.toFixed(2)}`, rest: "the same in every row" };
+  };
+  const control = hdiff.player({ label: "Diffusion time t of all rows", min: 0, max: 1, step: 0.01, value: 0.5, seconds: 9, onChange: paint });
+  box.replaceChildren(el("div", { class: "panel" }, control.node, ...rows.map((row) => row.node)));
+  control.show();
+};
+
 // Several explorations: a choice of sentence, and of what is hidden as one unit.
 hdiff.mountExplorations = (box, explorations) => {
   const { el } = hdiff;
