@@ -103,7 +103,8 @@ def test_it_is_served_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from hdiff.serve.served_run import ServedRun
 
     html = page(ServedRun.load(model_folder(NAME)))
-    assert "Lily and her dog ran to the park" in html
+    assert "A little girl and her dog ran to the garden" in html
+    assert 'value="garden, butterfly"' in html
     monkeypatch.chdir(tmp_path)
     assert hdiff(["report", NAME, "-q"]) == 0
     assert "hdiff eval builtin:stories" in (tmp_path / "stories.html").read_text()

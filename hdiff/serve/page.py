@@ -18,7 +18,7 @@ from hdiff.shipped import is_builtin, model_name
 if TYPE_CHECKING:
     from hdiff.data.prepared import PreparedData
 
-STORY = "Lily and her dog ran to the park because they saw a big red ball."
+STORY = "A little girl and her dog ran to the garden when they saw a red butterfly."
 """For a model of stories."""
 EXAMPLE = "The old dog that barked all night slept in the warm kitchen."
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
@@ -51,13 +51,14 @@ def page(run: ServedRun) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    refused = refusals(run)
+    refused, example = refusals(run), _example(run)
     return environment.get_template("serve.html").render(
         title=run.recipe.name,
         summary=_summary(run),
         facts=_facts(run),
         notes=run.notes,
-        example=_example(run),
+        example=example,
+        keywords=_keywords(example),
         refused=refused,
         has_control=not all(refused[kind] for kind in ("infill", "keywords", "skeleton")),
         labels=[] if run.is_autoregressive else skeleton_labels(run.corruption, labels_of(run))[:24],
@@ -114,6 +115,13 @@ def _example(run: ServedRun) -> str:
     except DataError:
         return ""
     return example
+
+
+def _keywords(sentence: str) -> str:
+    """The two longest words of a sentence, in its order."""
+    words = [word.strip(".,!?'") for word in sentence.split()]
+    longest = sorted(range(len(words)), key=lambda place: (len(words[place]), place))[-2:]
+    return ", ".join(words[place] for place in sorted(longest))
 
 
 def _own_sentence(run: ServedRun, prepared: PreparedData) -> str:

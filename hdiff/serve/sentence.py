@@ -156,7 +156,7 @@ class Sentence:
             return corruption, ()
         return shorter, (
             f"The model was trained on longer spans too; those of a sentence as short as this have at most "
-            f"{longest} tokens here, so that there are several.",
+            f"{longest} token{'' if longest == 1 else 's'} here, so that there are several.",
         )
 
 
