@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from process_groups import train
 from stops import stop_at
-from test_processes import train
 
 from hdiff.ablation.results import is_trained
 from hdiff.ablation.specification import Run

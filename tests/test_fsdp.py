@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_processes import (
+from process_groups import (
     RECIPE,
     assert_same_training,
     split,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_processes import assert_same_training, split, stopped_at_8, train
+from process_groups import assert_same_training, split, stopped_at_8, train
 
 from hdiff.runs.checkpoint import load_checkpoint
 from hdiff.runs.metrics_file import read_metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_processes import train
+from process_groups import train
 from torch import Tensor
 
 from hdiff.training.losses import DiffusionLoss

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from answering_families import FAMILIES, HEADED, TINY, prepare_answers, train_family
 
 from hdiff.cli import run as hdiff
 from hdiff.control import Pattern, infill
 from hdiff.control.answers import Answering
-from hdiff.data.prepare.run import prepare
 from hdiff.data.sources.prompts import PromptFormat
 from hdiff.errors import DataError, UserError
 from hdiff.heads.sampling import GREEDY
@@ -23,93 +24,16 @@ from hdiff.samplers import AncestralSampler
 from hdiff.sharing import PretrainedModel
 from hdiff.sharing.pipeline import TextDiffusionPipeline
 
-TINY = (
-    "name: tiny\noutput: {out}\ndata: {{path: {data}, sequence_length: 20, salience_buckets: {buckets}}}\n"
-    "model: {{width: 16, depth: 1, num_heads: 2}}\n"
-    "train: {{steps: 3, batch_size: 4, warmup_steps: 1, ema_decay: 0, trackers: [], learning_rate: 1e-2}}\n"
-    "evaluation: {{steps: [1, 3], blocks: 4, draws: 2, samples: 2}}\n"
-)
-JOINT = "head: {kind: autoregressive, num_layers: 1, num_heads: 2}"
-HEADED = "length_head: {}"
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "tokens": ("corruption: {kind: token_masking}", HEADED),
-    "tokens, end tokens": ("corruption: {kind: token_masking}",),
-    "spans": (
-        "corruption: {kind: span_masking, segmentation: random, lengths: {1: 0.5, 2: 0.5}}",
-        JOINT,
-        HEADED,
-    ),
-    "parsed spans": (
-        "corruption: {kind: span_masking, level: phrase, segmentation: mixture, lengths: corpus}",
-        JOINT,
-        HEADED,
-    ),
-    "crf": (
-        "corruption: {kind: span_masking, segmentation: random, lengths: {2: 1.0}}",
-        "head: {kind: crf}",
-        HEADED,
-    ),
-    "blocks": ("corruption: {kind: block_masking, block_size: 4}", HEADED),
-    "blocks, end tokens": ("corruption: {kind: block_masking, block_size: 4}",),
-    "cascade": (
-        "corruption: {kind: tree_cascade, levels: [phrase], types: [boundary, label], num_labels: 4}",
-        HEADED,
-    ),
-    "cascade of nodes": ("corruption: {kind: tree_cascade, levels: [phrase], unit: node}", HEADED),
-    "classes": ("corruption: {kind: soft_masking, classes: random, num_classes: 4}", HEADED),
-    "rates": ("corruption: {kind: rate_matched, num_buckets: 2, order: keyword_first}", HEADED),
-    "learned rates": ("corruption: {kind: learned_rates}", HEADED),
-    "replacement": ("corruption: {kind: uniform_state}",),
-    "gaussian": ("corruption: {kind: gaussian, embedding_width: 4}",),
-    "left to right": ("model: {kind: autoregressive, width: 16, depth: 1, num_heads: 2}",),
-}
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Answers whose words and lengths follow from their prompts."""
-    folder = tmp_path_factory.mktemp("answers")
-    names = ["the red dog", "a cat", "the old man", "my bird"]
-    rows = [
-        {"prompt": f"who {verb} {number}", "answer": " and ".join([f"{name} {verb}"] * (1 + number % 2))}
-        for number in range(8)
-        for name in names
-        for verb in ("sleeps", "runs")
-    ]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    prepare(
-        str(folder / "rows.jsonl"),
-        folder / "data",
-        text_column=PromptFormat(),
-        tokenizer="words",
-        levels=["phrase"],
-        validation_fraction=0.3,
-    )
-    return folder / "data"
+    return prepare_answers(tmp_path_factory.mktemp("answers"))
 
 
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Trains a family once."""
-    runs: dict[str, Path] = {}
-
-    def train(family: str) -> Path:
-        if family not in runs:
-            out = tmp_path_factory.mktemp("run") / "run"
-            keys = FAMILIES[family]
-            text = TINY.format(out=out, data=data, buckets=2 if family == "rates" else "null")
-            lines = [
-                line
-                for line in text.splitlines()
-                if line.partition(":")[0] not in [k.partition(":")[0] for k in keys]
-            ]
-            recipe = out.parent / "recipe.yaml"
-            recipe.write_text("\n".join([*lines, *keys]) + "\n")
-            assert hdiff(["train", str(recipe), "-q"]) == 0
-            runs[family] = out
-        return runs[family]
-
-    return train
+    return cache(lambda family: train_family(family, data, tmp_path_factory.mktemp("run")))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,6 +9,7 @@ import tokenizers
 
 from hdiff.data.prepare.run import prepare
 from hdiff.data.prepared import PreparedData
+from hdiff.data.rows import stream_documents
 from hdiff.data.tokenizer import Tokenizer
 
 STORY = (
@@ -93,3 +94,35 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
         tokenizer="train:300",
     )
     return PreparedData.load(folder / "data")
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of a few documents, so that little text has many."""
+    monkeypatch.setattr(stream_documents, "GROUP_CHARACTERS", 150)
+
+
+@pytest.fixture
+def files(tmp_path: Path, prepared: PreparedData) -> Path:
+    """The documents of the prepared data set, both splits, in six files."""
+    rows = [
+        prepared.split(split)[index]
+        for split in ("train", "validation")
+        for index in range(len(prepared.split(split)))
+    ]
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number in range(6):
+        texts = [row["text"] for row in rows[number::6]]
+        (folder / f"{number}.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    """60 different documents."""
+    file = tmp_path / "text.txt"
+    file.write_text(
+        "\n\n".join(f"Number {i} is here.\nThe next is {i + 1}." for i in range(60)), encoding="utf-8"
+    )
+    return str(file)

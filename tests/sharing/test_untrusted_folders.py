@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import resource
 import shutil
-import socket
 import stat
-import struct
 import time
-import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import damaged_folders as damaged
 import pytest
-from safetensors.torch import load_file, save_file
+from damaged_folders import MARK
 from shared_models import change_config
 
 from hdiff.cli import run as hdiff
@@ -24,386 +22,156 @@ from hdiff.errors import CheckpointError, UserError
 from hdiff.sharing import PretrainedModel
 from hdiff.strict_yaml import parse_yaml, write_yaml
 
-MARK = "was-here"
 MOST_SECONDS = 20.0
 MOST_KILOBYTES = 1_000_000
 """Peak of this process over what it was before; sizes that are claimed are thousands of times larger."""
 
 
-def _config(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "config.json").read_text())
-    return found
-
-
-def _newer(folder: Path) -> None:
-    change_config(folder, format_version=2, hdiff_version="9.0", unheard_of=1)
-
-
-def _no_version(folder: Path) -> None:
-    change_config(folder, format_version="1; rm -rf /")
-
-
-def _of_transformers(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "bert"}')
-
-
-def _cut_off(folder: Path) -> None:
-    file = folder / "config.json"
-    file.write_bytes(file.read_bytes()[:100])
-
-
-def _unknown_key(folder: Path) -> None:
-    change_config(folder, surprise=1)
-
-
-def _other_tokenizer(folder: Path) -> None:
-    file = folder / "tokenizer.json"
-    file.write_text(file.read_text().replace("<eos>", "<EOS>"))
-
-
-def _other_weights(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-
-
-def _pickle_beside(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-class _Harm:
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (Path(MARK),)
-
-
-def _rehash(folder: Path, name: str) -> None:
-    """Makes config.json agree with a file, as an attacker would."""
-    from hdiff.files import file_sha256
-
-    sha256 = {**json.loads((folder / "config.json").read_text())["sha256"], name: file_sha256(folder / name)}
-    change_config(folder, sha256=sha256)
-
-
-def _pickle_inside(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(pickle.dumps(_Harm()))
-    _rehash(folder, "model.safetensors")
-
-
-def _not_tensors(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
-    _rehash(folder, "model.safetensors")
-
-
-def _other_shape(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    tensors = load_file(file)
-    tensors["head.embedding.weight"] = tensors["head.embedding.weight"][:-1].contiguous()
-    save_file(tensors, file)
-    _rehash(folder, "model.safetensors")
-
-
-def _parent_file(folder: Path) -> None:
-    change_config(folder, sha256={"model.safetensors": "0", "../../etc/passwd": "0"})
-
-
-def _absolute_file(folder: Path) -> None:
-    change_config(folder, sha256={"/etc/passwd": "0", "tokenizer.json": "0"})
-
-
-def _link(folder: Path) -> None:
-    outside = folder.parent / "outside.safetensors"
-    (folder / "model.safetensors").rename(outside)
-    (folder / "model.safetensors").symlink_to(outside)
-
-
-def _link_to_config(folder: Path) -> None:
-    outside = folder.parent / "outside.json"
-    (folder / "config.json").rename(outside)
-    (folder / "config.json").symlink_to(outside)
-
-
-def _huge_config(folder: Path) -> None:
-    with (folder / "config.json").open("ab") as file:
-        file.truncate(1 << 30)  # sparse
-
-
-def _deep_json(folder: Path) -> None:
-    (folder / "config.json").write_text("[" * 200_000)
-
-
-def _wide(folder: Path) -> None:
-    change_config(folder, model={**dict(_config(folder)["model"]), "width": 10**6})  # type: ignore[call-overload]
-
-
-def _deep(folder: Path) -> None:
-    change_config(folder, model={**dict(_config(folder)["model"]), "depth": 10**6})  # type: ignore[call-overload]
-
-
-def _absurd(folder: Path) -> None:
-    change_config(folder, head={"kind": "mixture", "num_components": 10**15})
-
-
-def _foreign_class(folder: Path) -> None:
-    schedule = {"kind": "pathlib:Path.touch", "self": MARK}
-    change_config(folder, corruption={"kind": "token_masking", "schedule": schedule})
-
-
-def _changed_model(folder: Path, **changes: object) -> None:
-    change_config(folder, model={**dict(_config(folder)["model"]), **changes})  # type: ignore[call-overload]
-
-
-def _wide_beyond_reason(folder: Path) -> None:
-    _changed_model(folder, width=10**9)
-
-
-def _deep_beyond_reason(folder: Path) -> None:
-    _changed_model(folder, depth=10**9)
-
-
-def _vocabulary_beyond_reason(folder: Path) -> None:
-    change_config(folder, vocab_size=10**12)
-
-
-def _header(folder: Path, header: object, data: bytes = b"") -> None:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
-    _rehash(folder, "model.safetensors")
-
-
-def _terabytes(folder: Path) -> None:
-    _header(folder, {"w": {"dtype": "F32", "shape": [1 << 20, 1 << 20], "data_offsets": [0, 1 << 42]}})
-
-
-def _sparse_terabytes(folder: Path) -> None:
-    with (folder / "model.safetensors").open("ab") as file:
-        file.truncate(1 << 42)
-
-
-def _overflowing_shape(folder: Path) -> None:
-    _header(folder, {"w": {"dtype": "F32", "shape": [1 << 33, 1 << 33], "data_offsets": [0, 4]}}, bytes(4))
-
-
-def _negative_shape(folder: Path) -> None:
-    _header(folder, {"w": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}})
-
-
-def _fractional_shape(folder: Path) -> None:
-    _header(folder, {"w": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}}, bytes(4))
-
-
-def _deep_header(folder: Path) -> None:
-    _header(folder, b"[" * 200_000)
-
-
-def _listed_header(folder: Path) -> None:
-    _header(folder, [1, 2])
-
-
-def _complex_weights(folder: Path) -> None:
-    _header(folder, {"w": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, bytes(8))
-
-
-def _whole_weights(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    tensors = load_file(file)
-    tensors["head.embedding.weight"] = tensors["head.embedding.weight"].int()
-    save_file(tensors, file)
-    _rehash(folder, "model.safetensors")
-
-
-def _no_weights(folder: Path) -> None:
-    (folder / "model.safetensors").write_bytes(b"")
-    _rehash(folder, "model.safetensors")
-
-
-def _zip_inside(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "model.safetensors", "w") as archive:  # what torch.save writes
-        archive.writestr("data.pkl", pickle.dumps(_Harm()))
-    _rehash(folder, "model.safetensors")
-
-
-def _loop(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.json").symlink_to(folder / "tokenizer.json")
-
-
-def _link_to_nothing(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.json").symlink_to(folder / "nothing")
-
-
-def _link_to_device(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.json").symlink_to("/dev/zero")
-
-
-def _link_through_folder(folder: Path) -> None:
-    outside = folder.parent / "elsewhere"
-    outside.mkdir()
-    (folder / "tokenizer.json").rename(outside / "tokenizer.json")
-    (folder / "inside").symlink_to(outside)
-    (folder / "tokenizer.json").symlink_to(folder / "inside" / "tokenizer.json")
-
-
-def _pipe(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    os.mkfifo(folder / "config.json")
-
-
-def _pipe_of_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    os.mkfifo(folder / "model.safetensors")
-
-
-def _folder_of_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors").mkdir()
-
-
-def _socket(folder: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-    with socket.socket(socket.AF_UNIX) as server:
-        # Names of sockets are short, and that of a temporary folder may not be.
-        here = os.getcwd()
-        os.chdir(folder)
-        server.bind("tokenizer.json")
-        os.chdir(here)
-
-
-def _huge_tokenizer(folder: Path) -> None:
-    with (folder / "tokenizer.json").open("ab") as file:
-        file.truncate(1 << 30)
-
-
-def _tokenizer(folder: Path, content: bytes) -> None:
-    (folder / "tokenizer.json").write_bytes(content)
-    _rehash(folder, "tokenizer.json")
-
-
-def _deep_tokenizer(folder: Path) -> None:
-    _tokenizer(folder, b"[" * 200_000)
-
-
-def _binary_tokenizer(folder: Path) -> None:
-    _tokenizer(folder, bytes(range(256)))
-
-
-def _key_twice(folder: Path) -> None:
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.rstrip().removesuffix("}") + ', "vocab_size": 3}')
-
-
-def _not_a_number(folder: Path) -> None:
-    change_config(folder, unit_lengths={"phrase": [float("nan")]})
-
-
-def _infinite(folder: Path) -> None:
-    (folder / "config.json").write_text(
-        (folder / "config.json").read_text().replace('"step":', '"step": 1e999, "x":')
-    )
-
-
-def _not_utf8(folder: Path) -> None:
-    (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b"\xff")
-
-
-def _object_of_yaml(folder: Path) -> None:
-    (folder / "config.json").write_text("!!python/object/apply:pathlib.Path.touch [" + MARK + "]")
-
-
-def _text_for_number(folder: Path) -> None:
-    _changed_model(folder, width="wide")
-
-
-def _negative_depth(folder: Path) -> None:
-    _changed_model(folder, depth=-1)
-
-
-def _deep_trunk(folder: Path) -> None:
-    change_config(folder, trunk_config={"model_type": "bert", "num_hidden_layers": 10**9})
-
-
-def _system_as_head(folder: Path) -> None:
-    change_config(folder, head={"kind": "os:system", "command": f"touch {MARK}"})
-
-
-def _system_as_planner(folder: Path) -> None:
-    change_config(folder, planner={"kind": "os:system", "command": f"touch {MARK}"})
-
-
-def _system_in_a_list(folder: Path) -> None:
-    change_config(folder, corruption={"kind": "token_masking", "schedule": [{"kind": "os:system"}]})
-
-
-def _other_tokens(folder: Path) -> None:
-    change_config(folder, vocab_size=3)
-
-
-def _script(folder: Path) -> None:
-    change_config(folder, name="<script>alert(1)</script>", sequence_length="<img src=x onerror=alert(1)>")
-
-
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a newer format": (_newer, "format version 2, this hdiff reads up to 1; install hdiff 9.0.*its checkout"),
-    "a version that is none": (_no_version, "format version '1; rm -rf /'"),
-    "a model of transformers": (_of_transformers, "one of transformers .'bert'.; .* model.pretrained"),
-    "a configuration cut off": (_cut_off, "is not JSON"),
-    "an unknown key": (_unknown_key, "surprise.*download or export it again"),
-    "another tokenizer": (_other_tokenizer, "tokenizer.json is not the tokenizer .* put the file back"),
-    "other weights": (_other_weights, "is not the weights .* put the file back"),
-    "pickled weights": (_pickle_beside, "pytorch_model.bin, a pickle.*safetensors only"),
-    "a pickle called safetensors": (_pickle_inside, "a pickle under another name"),
-    "no safetensors": (_not_tensors, "is no safetensors file"),
-    "tensors of another shape": (_other_shape, "head.embedding.weight of shape"),
-    "a file above the folder": (_parent_file, "names the files .*passwd"),
-    "a file anywhere": (_absolute_file, "names the files .*passwd"),
-    "a link out of the folder": (_link, "a link that leads out of the folder"),
-    "a linked configuration": (_link_to_config, "a link that leads out of the folder"),
-    "a configuration of a gigabyte": (_huge_config, "at most .* are read"),
-    "nested without end": (_deep_json, "is not JSON"),
-    "a width without weights": (_wide, "config.json asks for"),
-    "a depth without weights": (_deep, "model.depth: Input should be less than or equal to"),
-    "an absurd number": (_absurd, "num_components: 1000000000000000"),
-    "a width beyond reason": (_wide_beyond_reason, "model.width: Input should be less than or equal to"),
-    "a depth beyond reason": (_deep_beyond_reason, "model.depth: Input should be less than or equal to"),
-    "a foreign trunk deep beyond reason": (_deep_trunk, "too few for the 1000000000 layers"),
-    "a vocabulary beyond reason": (_vocabulary_beyond_reason, "config.json says 1000000000000"),
-    "a header that claims terabytes": (_terabytes, "its tensors end at 4,398,046,511,104 of 0 bytes"),
-    "terabytes of nothing": (_sparse_terabytes, "at most 137,438,953,472 are read"),
-    "a shape that overflows": (_overflowing_shape, "in 4 bytes"),
-    "a negative shape": (_negative_shape, "is no safetensors file .*shape"),
-    "a shape of fractions": (_fractional_shape, "is no safetensors file .*shape"),
-    "a header nested without end": (_deep_header, "is no safetensors file"),
-    "a header that is a list": (_listed_header, "is no safetensors file"),
-    "complex numbers": (_complex_weights, "has type 'C64'"),
-    "whole numbers as weights": (_whole_weights, "head.embedding.weight has type 'I32'"),
-    "no byte of weights": (_no_weights, "is no safetensors file"),
-    "a pickle of torch called safetensors": (_zip_inside, "a pickle under another name"),
-    "a link to itself": (_loop, "a link that leads to itself"),
-    "a link to nothing": (_link_to_nothing, "a link to nothing"),
-    "a link to a device": (_link_to_device, "leads out of the folder, to /dev/zero"),
-    "a link through a linked folder": (_link_through_folder, "leads out of the folder"),
-    "a pipe as configuration": (_pipe, "no file but a folder, a pipe or a device"),
-    "a pipe as weights": (_pipe_of_weights, "no file but a folder, a pipe or a device"),
-    "a folder as weights": (_folder_of_weights, "no file but a folder, a pipe or a device"),
-    "a socket as tokenizer": (_socket, "no file but a folder, a pipe or a device"),
-    "a tokenizer of a gigabyte": (_huge_tokenizer, "at most 268,435,456 are read"),
-    "a tokenizer nested without end": (_deep_tokenizer, "cannot read the tokenizer"),
-    "a tokenizer that is no text": (_binary_tokenizer, "cannot read the tokenizer"),
-    "a key given twice": (_key_twice, "key 'vocab_size' is given twice"),
-    "NaN": (_not_a_number, "NaN is not a number of JSON"),
-    "a number without end": (_infinite, "step: "),
-    "bytes that are no text": (_not_utf8, "is not JSON"),
-    "an object of YAML": (_object_of_yaml, "is not JSON"),
-    "text for a number": (_text_for_number, "model.width"),
-    "a negative depth": (_negative_depth, "model.depth"),
-    "a shell as head": (_system_as_head, "uses the class 'os:system'"),
-    "a shell as planner": (_system_as_planner, "uses the class 'os:system'"),
-    "a shell in a list": (_system_in_a_list, "uses the class 'os:system'"),
-    "a vocabulary of another size": (_other_tokens, "config.json says 3"),
-    "a script for a number": (_script, "sequence_length"),
-    "a class of another package": (_foreign_class, "uses the class 'pathlib:Path.touch'.*components="),
+    "a newer format": (
+        partial(change_config, format_version=2, hdiff_version="9.0", unheard_of=1),
+        "format version 2, this hdiff reads up to 1; install hdiff 9.0.*its checkout",
+    ),
+    "a version that is none": (
+        partial(change_config, format_version="1; rm -rf /"),
+        "format version '1; rm -rf /'",
+    ),
+    "a model of transformers": (damaged.of_transformers, "one of transformers .'bert'.; .* model.pretrained"),
+    "a configuration cut off": (damaged.cut_off, "is not JSON"),
+    "an unknown key": (partial(change_config, surprise=1), "surprise.*download or export it again"),
+    "another tokenizer": (damaged.renamed_token, "tokenizer.json is not the tokenizer .* put the file back"),
+    "other weights": (damaged.other_weights, "is not the weights .* put the file back"),
+    "pickled weights": (damaged.pickle_beside, "pytorch_model.bin, a pickle.*safetensors only"),
+    "a pickle called safetensors": (damaged.pickle_inside, "a pickle under another name"),
+    "no safetensors": (damaged.not_tensors, "is no safetensors file"),
+    "tensors of another shape": (damaged.other_shape, "head.embedding.weight of shape"),
+    "a file above the folder": (
+        partial(change_config, sha256={"model.safetensors": "0", "../../etc/passwd": "0"}),
+        "names the files .*passwd",
+    ),
+    "a file anywhere": (
+        partial(change_config, sha256={"/etc/passwd": "0", "tokenizer.json": "0"}),
+        "names the files .*passwd",
+    ),
+    "a link out of the folder": (damaged.link, "a link that leads out of the folder"),
+    "a linked configuration": (damaged.link_to_config, "a link that leads out of the folder"),
+    "a configuration of a gigabyte": (damaged.huge_config, "at most .* are read"),
+    "nested without end": (damaged.deep_json, "is not JSON"),
+    "a width without weights": (partial(damaged.changed_model, width=10**6), "config.json asks for"),
+    "a depth without weights": (
+        partial(damaged.changed_model, depth=10**6),
+        "model.depth: Input should be less than or equal to",
+    ),
+    "an absurd number": (
+        partial(change_config, head={"kind": "mixture", "num_components": 10**15}),
+        "num_components: 1000000000000000",
+    ),
+    "a width beyond reason": (
+        partial(damaged.changed_model, width=10**9),
+        "model.width: Input should be less than or equal to",
+    ),
+    "a depth beyond reason": (
+        partial(damaged.changed_model, depth=10**9),
+        "model.depth: Input should be less than or equal to",
+    ),
+    "a foreign trunk deep beyond reason": (
+        partial(change_config, trunk_config={"model_type": "bert", "num_hidden_layers": 10**9}),
+        "too few for the 1000000000 layers",
+    ),
+    "a vocabulary beyond reason": (
+        partial(change_config, vocab_size=10**12),
+        "config.json says 1000000000000",
+    ),
+    "a header that claims terabytes": (
+        partial(
+            damaged.headed_weights,
+            {"w": {"dtype": "F32", "shape": [1 << 20, 1 << 20], "data_offsets": [0, 1 << 42]}},
+        ),
+        "its tensors end at 4,398,046,511,104 of 0 bytes",
+    ),
+    "terabytes of nothing": (damaged.sparse_terabytes, "at most 137,438,953,472 are read"),
+    "a shape that overflows": (
+        partial(
+            damaged.headed_weights,
+            {"w": {"dtype": "F32", "shape": [1 << 33, 1 << 33], "data_offsets": [0, 4]}},
+            bytes(4),
+        ),
+        "in 4 bytes",
+    ),
+    "a negative shape": (
+        partial(damaged.headed_weights, {"w": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}),
+        "is no safetensors file .*shape",
+    ),
+    "a shape of fractions": (
+        partial(
+            damaged.headed_weights, {"w": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}}, bytes(4)
+        ),
+        "is no safetensors file .*shape",
+    ),
+    "a header nested without end": (
+        partial(damaged.headed_weights, b"[" * 200_000),
+        "is no safetensors file",
+    ),
+    "a header that is a list": (partial(damaged.headed_weights, [1, 2]), "is no safetensors file"),
+    "complex numbers": (
+        partial(
+            damaged.headed_weights, {"w": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
+        ),
+        "has type 'C64'",
+    ),
+    "whole numbers as weights": (damaged.whole_weights, "head.embedding.weight has type 'I32'"),
+    "no byte of weights": (damaged.no_weights, "is no safetensors file"),
+    "a pickle of torch called safetensors": (damaged.zip_inside, "a pickle under another name"),
+    "a link to itself": (damaged.loop, "a link that leads to itself"),
+    "a link to nothing": (damaged.link_to_nothing, "a link to nothing"),
+    "a link to a device": (damaged.link_to_device, "leads out of the folder, to /dev/zero"),
+    "a link through a linked folder": (damaged.link_through_folder, "leads out of the folder"),
+    "a pipe as configuration": (damaged.pipe, "no file but a folder, a pipe or a device"),
+    "a pipe as weights": (damaged.pipe_of_weights, "no file but a folder, a pipe or a device"),
+    "a folder as weights": (damaged.folder_of_weights, "no file but a folder, a pipe or a device"),
+    "a socket as tokenizer": (damaged.listening_socket, "no file but a folder, a pipe or a device"),
+    "a tokenizer of a gigabyte": (damaged.huge_tokenizer, "at most 268,435,456 are read"),
+    "a tokenizer nested without end": (
+        partial(damaged.other_tokenizer, b"[" * 200_000),
+        "cannot read the tokenizer",
+    ),
+    "a tokenizer that is no text": (
+        partial(damaged.other_tokenizer, bytes(range(256))),
+        "cannot read the tokenizer",
+    ),
+    "a key given twice": (damaged.key_twice, "key 'vocab_size' is given twice"),
+    "NaN": (partial(change_config, unit_lengths={"phrase": [float("nan")]}), "NaN is not a number of JSON"),
+    "a number without end": (damaged.infinite, "step: "),
+    "bytes that are no text": (damaged.not_utf8, "is not JSON"),
+    "an object of YAML": (damaged.object_of_yaml, "is not JSON"),
+    "text for a number": (partial(damaged.changed_model, width="wide"), "model.width"),
+    "a negative depth": (partial(damaged.changed_model, depth=-1), "model.depth"),
+    "a shell as head": (
+        partial(change_config, head={"kind": "os:system", "command": f"touch {MARK}"}),
+        "uses the class 'os:system'",
+    ),
+    "a shell as planner": (
+        partial(change_config, planner={"kind": "os:system", "command": f"touch {MARK}"}),
+        "uses the class 'os:system'",
+    ),
+    "a shell in a list": (
+        partial(change_config, corruption={"kind": "token_masking", "schedule": [{"kind": "os:system"}]}),
+        "uses the class 'os:system'",
+    ),
+    "a vocabulary of another size": (partial(change_config, vocab_size=3), "config.json says 3"),
+    "a script for a number": (
+        partial(
+            change_config, name="<script>alert(1)</script>", sequence_length="<img src=x onerror=alert(1)>"
+        ),
+        "sequence_length",
+    ),
+    "a class of another package": (
+        partial(
+            change_config,
+            corruption={"kind": "token_masking", "schedule": {"kind": "pathlib:Path.touch", "self": MARK}},
+        ),
+        "uses the class 'pathlib:Path.touch'.*components=",
+    ),
 }
 
 
