@@ -72,7 +72,7 @@ def function_headed(tree: DependencyTree) -> DependencyTree:
     return DependencyTree.build(tree.text, tree.offsets, graph.heads, names, tree.pos)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Graph:
     """Heads and relations that are being changed."""
 

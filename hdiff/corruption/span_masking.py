@@ -6,7 +6,6 @@ Dimensions: B batch, L tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from typing import Literal, final
 
 import torch
@@ -109,9 +108,7 @@ class SpanMasking(UnitMasking):
         kept = self.lengths[: max(1, longest)]
         if sum(kept) <= 0:
             return self
-        shorter = copy(self)
-        shorter.lengths = _length_distribution(kept)
-        return shorter
+        return self.changed(lengths=_length_distribution(kept))
 
     @property
     def conditional_on_structure(self) -> bool:

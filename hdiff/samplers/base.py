@@ -92,9 +92,9 @@ class Sampler(ABC):
         Returns:
             A copy.
         """
-        changed = copy(self)
-        changed.sampling = self.check_sampling(sampling)
-        return changed
+        other = copy(self)
+        vars(other).update(sampling=self.check_sampling(sampling))
+        return other
 
     def banning(self, tokens: Sequence[int]) -> Self:
         """The same sampler, which never draws some tokens.

@@ -91,7 +91,7 @@ def token_salience_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.salience.npz")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rows:
     """Rows of a shard, column by column, and what there is to count."""
 

@@ -59,7 +59,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Supervisor:
     """Gives jobs to workers and takes care of what becomes of them."""
 
