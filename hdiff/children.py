@@ -22,27 +22,12 @@ IMPORT_PATH = "HDIFF_IMPORT_PATH"
 
 
 def child_command(*words: str, launcher: Sequence[str] = ()) -> list[str]:
-    """A command line that runs a command of hdiff.
-
-    Args:
-        *words: What follows `hdiff` on the command line.
-        launcher: Takes the place of this Python interpreter, `("accelerate", "launch")`.
-
-    Returns:
-        The program and its arguments.
-    """
+    """A command line of hdiff; `launcher` takes the place of this Python interpreter."""
     return [*(launcher or [sys.executable]), str(Path(__file__).with_name("__main__.py")), *words]
 
 
 def child_environment(**variables: str) -> Mapping[str, str]:
-    """The environment of a child: this process's, with the places where it looks for modules.
-
-    Args:
-        **variables: Variables of the child that are set unless this process has them.
-
-    Returns:
-        Name -> value.
-    """
+    """The environment of a child: this process's, with the places where it looks for modules."""
     places = [os.path.abspath(entry) for entry in sys.path]  # "" is the current folder
     return {**variables, **os.environ, IMPORT_PATH: json.dumps(places)}
 

@@ -87,12 +87,7 @@ def is_healthy(checks: Sequence[Probe]) -> bool:
 
 
 def render(checks: Sequence[Probe], console: Console) -> None:
-    """Prints checks as a table, and the remedies below it.
-
-    Args:
-        checks: What `diagnose` found.
-        console: Where to print.
-    """
+    """Prints checks as a table, and the remedies below it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -226,15 +221,7 @@ def _packages() -> Iterator[Probe]:
 
 
 def _try_import(package: str, remedy: str) -> Probe:
-    """Imports a package and reports its version.
-
-    Args:
-        package: Name of the package and of its module.
-        remedy: How to install it.
-
-    Returns:
-        `ok` with the version, `missing`, or `broken` with the error.
-    """
+    """Imports a package and reports `ok` with its version, `missing`, or `broken` with the error."""
     if importlib.util.find_spec(package) is None:
         return Probe(package, "missing", "not installed", remedy)
     try:

@@ -11,14 +11,7 @@ _REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*(?:;.*extra == ["']([\w-]+)["'])?"""
 
 
 def missing_package(error: ModuleNotFoundError) -> UserError | None:
-    """What to say of a module that was not found.
-
-    Args:
-        error: The error of the import.
-
-    Returns:
-        The sentence with the command that brings it; None if hdiff does not name its package.
-    """
+    """The sentence with the command that brings a missing module; None if hdiff names no package of it."""
     package = (error.name or "").partition(".")[0].replace("_", "-").lower()
     try:
         requirements = metadata.requires("hdiff") or []

@@ -164,17 +164,7 @@ def _denoiser(recipe: Recipe, trunk: Trunk, head: Head, corruption: Corruption |
 
 
 def build_network(kind: str, trunk: Trunk, head: Head, options: Mapping[str, Any]) -> DiffusionModel:
-    """A network of a family.
-
-    Args:
-        kind: A name of `NETWORKS` (`Corruption.network`).
-        trunk: Its trunk.
-        head: Its head.
-        options: Its other arguments (`Corruption.network_options`).
-
-    Returns:
-        The network.
-    """
+    """A network of a family."""
     return NETWORKS[kind](trunk, head, **options)
 
 

@@ -21,29 +21,14 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def disk_errors(what: object) -> Iterator[None]:
-    """Says of a full disk what is lost, and what is not.
-
-    Args:
-        what: Run folder that is written to, or a part of it.
-
-    Raises:
-        CheckpointError: If there is no room.
-    """
+    """Says of a full disk what is lost, and what is not."""
     with disk_room(what, "resume=auto"):
         yield
 
 
 @contextmanager
 def disk_room(what: object, *remedies: str) -> Iterator[None]:
-    """Says what a full disk has no room for.
-
-    Args:
-        what: File or folder that is written.
-        *remedies: What to type once there is space.
-
-    Raises:
-        CheckpointError: If there is no room.
-    """
+    """Says what a full disk has no room for, and what to type once there is space."""
     try:
         yield
     except OSError as error:
@@ -127,31 +112,14 @@ def lock(file: IO[Any], folder: Path, *, shared: bool = False) -> None:
 
 
 def open_device(path: Path) -> BinaryIO:
-    """Opens a device or a pipe to write to, without waiting for a reader.
-
-    Args:
-        path: The device.
-
-    Returns:
-        It, unbuffered.
-
-    Raises:
-        OSError: If it is a folder, nobody reads it, or it takes no bytes.
-    """
+    """Opens a device or a pipe to write to, without waiting for a reader."""
     descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return open(descriptor, "wb", buffering=0)
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Waits until files are on the disk.
-
-    Args:
-        paths: Files that are written and closed.
-
-    Raises:
-        OSError: If the disk is full.
-    """
+    """Waits until files are on the disk."""
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -43,15 +43,7 @@ def check_output_file(path: Path, remedy: str, begins: bytes = PAGE) -> None:
 
 
 def check_output_folder(path: Path, remedy: str) -> None:
-    """Refuses a folder into which no file can be written, or that cannot be made.
-
-    Args:
-        path: The folder.
-        remedy: What can be typed to write elsewhere, `--output DIR`.
-
-    Raises:
-        UserError: If it is a file, or the system refuses it.
-    """
+    """Refuses a folder into which no file can be written, or that cannot be made."""
     try:
         _try_folder(path)
     except (OSError, ValueError, RuntimeError) as error:
@@ -59,13 +51,7 @@ def check_output_folder(path: Path, remedy: str) -> None:
 
 
 def keep(path: Path, content: str, remedy: str) -> None:
-    """Writes what a command prints anyway; warns where it cannot, as in a run folder that is read-only.
-
-    Args:
-        path: The file.
-        content: Its text.
-        remedy: What can be typed to write elsewhere.
-    """
+    """Writes what a command prints anyway; warns where it cannot, as in a run folder that is read-only."""
     try:
         write_atomically(path, content)
     except (OSError, UserError) as error:

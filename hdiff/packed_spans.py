@@ -70,15 +70,7 @@ class PackedSpans:
 
     @classmethod
     def single_tokens(cls, count: int, *, device: torch.device | None = None) -> PackedSpans:
-        """Spans of one token each, all in row 0.
-
-        Args:
-            count: Spans S.
-            device: Where they should be.
-
-        Returns:
-            The spans.
-        """
+        """Spans of one token each, all in row 0."""
         places = torch.arange(count, device=device)
         zeros = torch.zeros_like(places)
         return cls(places, places, zeros, zeros, torch.ones_like(places))

@@ -39,14 +39,7 @@ _own_files: set[str] = set()
 
 
 def plugin_names(purpose: str) -> list[str]:
-    """Names that installed packages offer.
-
-    Args:
-        purpose: A key of `GROUPS`; of others there are no plugins.
-
-    Returns:
-        The names, sorted.
-    """
+    """Names that installed packages offer for a purpose, a key of `GROUPS`, sorted."""
     group = GROUPS.get(purpose)
     return sorted({point.name for point in entry_points(group=group)}) if group else []
 
@@ -101,14 +94,7 @@ def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
 
 
 def place_in_own_file(error: BaseException) -> str | None:
-    """Where a component of the user's raised, or handed on what it cannot have: `file, line N, in name`.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        The innermost place in a file that `import_class` has imported; None if there is none.
-    """
+    """Where a component of the user's raised, or handed on what it cannot have: `file, line N, in name`."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     own = next((frame for frame in frames if frame.filename in _own_files), None)
     return None if own is None else f"{own.filename}, line {own.lineno}, in {own.name}"

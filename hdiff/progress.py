@@ -39,13 +39,7 @@ class Progress:
         self.last_line = time.monotonic()
 
     def update(self, done: int, total: int | None, note: str = "") -> None:
-        """Shows `done` of `total`.
-
-        Args:
-            done: Units done.
-            total: Units in all; None if unknown.
-            note: Short text behind the bar.
-        """
+        """Shows `done` of `total`, None if unknown, with a short text behind the bar."""
         if self.quiet:
             return
         if not self.has_bar:

@@ -26,36 +26,14 @@ _OWN_CLASS = re.compile(r"[\w.]+:[A-Za-z_]\w")
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Reads a recipe file and applies overrides.
-
-    Args:
-        path: YAML file.
-        overrides: `dotted.key=value` texts; the value is YAML.
-
-    Returns:
-        The typed recipe.
-
-    Raises:
-        RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
-    """
+    """Reads a recipe file and applies overrides, `dotted.key=value` texts whose values are YAML."""
     return patched_recipe(
         Path(path), [(*read_override(text), f"override '{shown(text, 200)}'") for text in overrides]
     )
 
 
 def patched_recipe(path: Path, patches: Iterable[tuple[str, Any, str]]) -> Recipe:
-    """Reads a recipe file and sets keys in it.
-
-    Args:
-        path: YAML file.
-        patches: Dotted key, plain value and where it comes from, each applied after those before it.
-
-    Returns:
-        The typed recipe.
-
-    Raises:
-        RecipeError: If the file is missing or malformed, a key is unknown, or a value does not fit.
-    """
+    """Reads a recipe file and sets keys, one patch after the other."""
     path = installed(path, "recipe")
     values = read_yaml(path, what="recipe", remedy="those in recipes/")
     if {"base", "variants"} <= values.keys():
@@ -72,15 +50,7 @@ def patched_recipe(path: Path, patches: Iterable[tuple[str, Any, str]]) -> Recip
 
 @contextmanager
 def naming_origin(where: str, overrides: Iterable[str]) -> Iterator[None]:
-    """Says of errors in components which file or override has the key that they are about.
-
-    Args:
-        where: The file, or the words of a command, that sets what no override sets.
-        overrides: Overrides of `load_recipe`.
-
-    Raises:
-        UserError: What was raised, with its origin before it.
-    """
+    """Says of errors in components which file or override has the key that they are about."""
     try:
         yield
     except UserError as error:
@@ -117,17 +87,7 @@ def installed(path: Path, what: str) -> Path:
 
 
 def read_override(text: str) -> tuple[str, Any]:
-    """Key and value of a `dotted.key=value` text.
-
-    Args:
-        text: The text; the value is YAML.
-
-    Returns:
-        The dotted key and the plain value.
-
-    Raises:
-        RecipeError: If it is not of that form.
-    """
+    """Key and plain value of a `dotted.key=value` text, whose value is YAML."""
     key, separator, value = text.partition("=")
     if not separator or not DOTTED_KEY.fullmatch(key):
         raise RecipeError(

@@ -18,17 +18,7 @@ _RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 
 
 def level_rank(level: str) -> int:
-    """Position of a level in `LEVELS`: 0 is the coarsest.
-
-    Args:
-        level: A name from `LEVELS`.
-
-    Returns:
-        Its index.
-
-    Raises:
-        DataError: If the name is not a level.
-    """
+    """Position of a level in `LEVELS`: 0 is the coarsest."""
     if level not in _RANKS:
         raise DataError(f"unknown level '{level}'; levels are {', '.join(LEVELS)} (coarse to fine)")
     return _RANKS[level]
@@ -161,14 +151,7 @@ class SpanTree:
         )
 
     def at(self, level: str) -> tuple[Span, ...]:
-        """Spans of one level in text order.
-
-        Args:
-            level: One of `LEVELS`.
-
-        Returns:
-            The spans of that level.
-        """
+        """Spans of one level in text order."""
         level_rank(level)
         return tuple(span for span in self.spans if span.level == level)
 

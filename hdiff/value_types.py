@@ -104,14 +104,7 @@ EXPECTED: Mapping[str, str] = {
 
 
 def expectation(problem: Mapping[str, Any]) -> str:
-    """What a key should hold, as a clause for an error.
-
-    Args:
-        problem: One of the `errors()` of pydantic.
-
-    Returns:
-        `expected ...`.
-    """
+    """What a key should hold, as a clause for an error: `expected ...`."""
     if (kind := problem["type"]) in EXPECTED:
         return f"expected {EXPECTED[kind]}"
     message = str(problem["msg"]).removeprefix("Value error, ")

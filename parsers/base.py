@@ -93,14 +93,7 @@ class Parser(ABC):
 
 
 def check_text(text: str) -> None:
-    """Refuses a text that no parser and no file format can take.
-
-    Args:
-        text: The text.
-
-    Raises:
-        ParserError: If it contains a lone surrogate.
-    """
+    """Refuses a text that no parser and no file format can take."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -56,16 +56,7 @@ def new_model(examples: Sequence[Example], settings: TrainingSettings) -> Any:
 
 
 def score_trees(model: Any, gold: Sequence[SpanTree], *, tokens: int = 2000) -> dict[str, float]:
-    """Bracket scores of a model on gold words.
-
-    Args:
-        model: A benepar ChartParser.
-        gold: Gold trees; sentences that are too long for the model count as not found.
-        tokens: Tokens that go through the network together.
-
-    Returns:
-        As `BracketScore.to_dict`.
-    """
+    """Bracket scores of a benepar model on gold words; sentences too long for it count as not found."""
     score = BracketScore()
     labels = model.decoder.label_from_index
     for first in range(0, len(gold), 256):

@@ -76,17 +76,7 @@ class Node:
 
 
 def read_brackets(path: Path) -> Iterator[Node]:
-    """Trees of a file.
-
-    Args:
-        path: A .ptb or .mrg file.
-
-    Yields:
-        One node per outermost bracket, as written.
-
-    Raises:
-        ParserError: Naming file and line, if a bracket is missing or something stands outside of them.
-    """
+    """Trees of a .ptb or .mrg file, one node per outermost bracket, as written."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             yield from parse_brackets(file, where=str(path))
@@ -246,18 +236,7 @@ def to_brackets(tree: SpanTree) -> str:
 
 
 def from_brackets(line: str, text: str) -> SpanTree:
-    """What `to_brackets` wrote.
-
-    Args:
-        line: The brackets.
-        text: The text of the tree.
-
-    Returns:
-        The tree.
-
-    Raises:
-        ParserError: If the brackets do not match, a label has no level, or words are not in the text.
-    """
+    """The tree of a text that `to_brackets` wrote."""
     roots = list(parse_brackets([line], where="brackets"))
     if len(roots) != 1:
         raise ParserError(f"{len(roots)} trees in a line, expected one; prepare the text again")

@@ -124,14 +124,7 @@ class Combination(Salience):
         return tuple([max(c, FLOOR_SHARE * floor) for c, floor in zip(chances, floors, strict=True)])
 
     def features(self, tree: SpanTree) -> list[list[float]]:
-        """What is known of each word, in the order of `FEATURES`.
-
-        Args:
-            tree: A tree with heads and entities.
-
-        Returns:
-            One row per word.
-        """
+        """What is known of each word, in the order of `FEATURES`."""
         words, heads, entities = tree.words, tree.heads or (), tree.entities or ()
         ranks = text_rank(tree)
         sentence_starts = {sentence.start for sentence in tree.at("sentence")}

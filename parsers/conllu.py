@@ -40,17 +40,7 @@ class Sentence:
 
 
 def read_conllu(path: Path) -> Iterator[Sentence]:
-    """Sentences of a file.
-
-    Args:
-        path: A .conllu file.
-
-    Yields:
-        The sentences in order.
-
-    Raises:
-        ParserError: Naming file and line, if a line does not fit.
-    """
+    """Sentences of a .conllu file, in order."""
     rows: list[list[str]] = []
     first = 0
     document = ""
@@ -88,14 +78,7 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
 
 
 def paragraphs(sentences: Iterable[Sentence]) -> Iterator[list[list[str]]]:
-    """Texts of the sentences of each paragraph of each document.
-
-    Args:
-        sentences: Sentences in the order of a file.
-
-    Yields:
-        One document as a list of paragraphs.
-    """
+    """Texts of the sentences of each paragraph of each document."""
     for _, group in groupby(sentences, key=lambda sentence: sentence.document):
         found: list[list[str]] = []
         for sentence in group:

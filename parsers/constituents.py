@@ -149,15 +149,7 @@ def _sentence_label(tree: DependencyTree) -> str:
 
 
 def nest(spans: Iterable[Candidate], length: int) -> list[Candidate]:
-    """The spans that fit into one tree, coarse levels first, then long before short.
-
-    Args:
-        spans: Candidates, which may cross or repeat.
-        length: Number of words.
-
-    Returns:
-        Candidates no two of which cross or have the same extent.
-    """
+    """The spans that fit into one tree, coarse levels first, then long before short."""
     longest_from = [-1] * length  # last word of the longest kept span that starts here
     longest_to = [length] * length  # first word of the longest kept span that ends here
     kept: dict[tuple[int, int], Candidate] = {}

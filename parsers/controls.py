@@ -62,16 +62,7 @@ class ControlParser(Parser):
     @staticmethod
     @abstractmethod
     def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
-        """The clauses and phrases of one sentence.
-
-        Args:
-            num_words: Words of the sentence.
-            given: Clauses and phrases of the inner parser, in nesting order.
-            generator: Source of all randomness.
-
-        Returns:
-            Extents no two of which cross.
-        """
+        """Clauses and phrases of a sentence, no two of which cross; those of the inner parser are given."""
 
     @final
     def parse(self, texts: Iterable[str]) -> Iterator[SpanTree]:

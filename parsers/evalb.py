@@ -39,12 +39,7 @@ class BracketScore:
     sentences: int = 0
 
     def add(self, gold: SpanTree, found: SpanTree) -> None:
-        """Compares one sentence.
-
-        Args:
-            gold: The gold tree.
-            found: The parser's, with the same words.
-        """
+        """Compares one sentence; the parser was given the gold words."""
         wanted, given = brackets(gold), brackets(found)
         both = sum((wanted & given).values())
         self.matched += both
@@ -70,14 +65,7 @@ class BracketScore:
 
 
 def brackets(tree: SpanTree) -> Counter[Bracket]:
-    """Labelled extents over the words that are not punctuation.
-
-    Args:
-        tree: One sentence.
-
-    Returns:
-        (label, first word, end word), half-open, with multiplicity.
-    """
+    """Labelled extents (label, first word, end word) over words that are not punctuation."""
     words = tree.words
     starts, ends = [word.start for word in words], [word.end for word in words]
     counted = [0]

@@ -96,12 +96,7 @@ class SpanScores:
     words: int = 0
 
     def add(self, gold: SpanTree, found: SpanTree) -> None:
-        """Compares one sentence.
-
-        Args:
-            gold: The gold tree.
-            found: The parser's, with the same words.
-        """
+        """Compares one sentence; the parser was given the gold words."""
         assert _places(gold) == _places(found)
         wanted, given = extents(gold), extents(found)
         self.sentences += 1

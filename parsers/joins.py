@@ -9,14 +9,7 @@ from .layout import ENUMERATOR
 
 
 def joined(sentences: Iterable[DependencyTree]) -> Iterator[DependencyTree]:
-    """Sentences in which the number of an item opens one, and marks without a letter close one.
-
-    Args:
-        sentences: Sentences of one stretch of text, in order.
-
-    Yields:
-        The same words, in as many sentences or fewer.
-    """
+    """Sentences in which the number of an item opens one, and marks without a letter close one."""
     held: DependencyTree | None = None
     for sentence in sentences:
         if held is not None and (_is_enumerator(held) or not _has_letter(sentence)):

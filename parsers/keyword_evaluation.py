@@ -77,15 +77,7 @@ def read_keywords(path: Path, *, every: int = 1, limit: int | None = None) -> li
 
 
 def are_keywords(gold: GoldKeywords, tree: SpanTree) -> list[bool]:
-    """Whether each word of a tree begins inside a keyword.
-
-    Args:
-        gold: The keywords of its text.
-        tree: The tree.
-
-    Returns:
-        One flag per word.
-    """
+    """Whether each word of a tree begins inside a keyword."""
     inside = {character for start, end in gold.keywords for character in range(start, end)}
     return [word.start in inside for word in tree.words]
 
@@ -122,16 +114,7 @@ def roc_auc(scores: Sequence[float], is_positive: Sequence[bool]) -> float:
 def keyword_auc(
     gold: Sequence[GoldKeywords], trees: Iterable[SpanTree], scores: Iterable[Sequence[float]]
 ) -> float:
-    """ROC AUC of scores over the words of all texts together.
-
-    Args:
-        gold: The texts.
-        trees: Their trees.
-        scores: Scores of the words of each tree.
-
-    Returns:
-        The AUC.
-    """
+    """ROC AUC of scores over the words of all texts together."""
     flags = [flag for text, tree in zip(gold, trees, strict=True) for flag in are_keywords(text, tree)]
     return roc_auc([score for row in scores for score in row], flags)
 

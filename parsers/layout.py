@@ -52,14 +52,7 @@ class _Line(NamedTuple):
 
 
 def blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Stretches that no sentence crosses.
-
-    Args:
-        text: The text.
-
-    Yields:
-        Half-open character offsets without outer blanks, in order; what lies between them is blank.
-    """
+    """Half-open offsets of stretches that no sentence crosses; what lies between them is blank."""
     if not _BREAKS.search(text) and "\t" not in text and "|" not in text:
         yield from _stripped(text, 0, len(text))
         return

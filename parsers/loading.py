@@ -77,15 +77,7 @@ def load_parser(spec: str, *, annotations: Collection[str] = ()) -> Parser:
 
 
 def with_options(spec: str, *flags: str) -> str:
-    """A specification with options; those of a control go to the parser whose words it takes.
-
-    Args:
-        spec: As `load_parser` takes it.
-        *flags: Names out of the parser's `options`.
-
-    Returns:
-        The specification, with each option once.
-    """
+    """A specification with options; those of a control go to the parser whose words it takes."""
     name, colon, model = spec.partition(":")
     if name in CONTROLS:
         return f"{name}:{with_options(model or 'spacy', *flags)}"

@@ -48,14 +48,7 @@ def from_nltk(tree: Tree, text: str | None = None) -> SpanTree:
 
 
 def to_nltk(tree: SpanTree) -> Tree:
-    """A tree of one sentence for NLTK.
-
-    Args:
-        tree: The tree.
-
-    Returns:
-        A TOP node over the sentence; words are leaves under their label.
-    """
+    """A tree of one sentence for NLTK: a TOP node over it, words as leaves under their label."""
     root = Tree(ROOT, [])
     stack: list[tuple[int, Tree]] = [(len(tree.text), root)]
     for span in tree.spans:

@@ -70,15 +70,7 @@ class PartOfSpeech:
         self._known: dict[Key, _Answer] = {}
 
     def of(self, doc: Doc, keys: Sequence[Key]) -> list[str]:
-        """Parts of speech of all tokens.
-
-        Args:
-            doc: A parsed document.
-            keys: Text, tag and relation of each of its tokens.
-
-        Returns:
-            One universal part of speech per token, "" where no rule applies.
-        """
+        """The universal part of speech of each token of a document, "" where no rule applies."""
         known = self._known
         unknown = {key for key in keys if key not in known}
         if unknown:

@@ -50,18 +50,7 @@ class PythonWords:
 
     @classmethod
     def of(cls, text: str) -> PythonWords:
-        """Reads source that parses.
-
-        Args:
-            text: The source.
-
-        Returns:
-            Its words.
-
-        Raises:
-            tokenize.TokenError: If it does not parse.
-            SyntaxError: Likewise.
-        """
+        """Reads source that parses."""
         source = cls(text, ())
         return cls(text, tuple(source._read()))
 

@@ -62,15 +62,7 @@ def prior_of(label: str) -> float:
 
 
 def word_prior(form: str, label: str) -> float:
-    """How far a word can be a keyword, by its shape or its kind.
-
-    Args:
-        form: The lower-cased word.
-        label: Its universal part of speech, or its kind of token in code.
-
-    Returns:
-        A score in [0, 1].
-    """
+    """How far, in [0, 1], a lower-cased word can be a keyword, by its shape or its kind."""
     shape = None if label in CODE_PRIOR else shape_prior(form)
     return prior_of(label) if shape is None else shape
 
@@ -107,39 +99,17 @@ class InverseDocumentFrequency(Salience):
 
     @classmethod
     def fit(cls, trees: Iterable[SpanTree]) -> InverseDocumentFrequency:
-        """Counts documents; one tree is one document.
-
-        Args:
-            trees: Parsed texts.
-
-        Returns:
-            The fitted scores.
-        """
+        """Counts documents; one tree is one document."""
         return cls.of(WordStatistics.of(trees))
 
     @classmethod
     def of(cls, statistics: WordStatistics) -> InverseDocumentFrequency:
-        """The scores that counts give.
-
-        Args:
-            statistics: Counts over documents.
-
-        Returns:
-            The fitted scores.
-        """
+        """The scores that counts give."""
         counts = sorted(statistics.document_counts.items())
         return cls(statistics.num_documents, {word: count for word, count in counts if count >= 2})
 
     def score(self, word: str, pos: str) -> float:
-        """Salience of one word.
-
-        Args:
-            word: The word in any case.
-            pos: Its universal part of speech, or its kind in source code.
-
-        Returns:
-            A score in [0, 1].
-        """
+        """Salience in [0, 1] of a word in any case."""
         form = word.lower()
         score = word_prior(form, pos)
         if self.num_documents:
@@ -157,17 +127,7 @@ class InverseDocumentFrequency(Salience):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> InverseDocumentFrequency:
-        """Restores what `to_dict` gave.
-
-        Args:
-            data: The dictionary.
-
-        Returns:
-            The scores.
-
-        Raises:
-            DataError: If keys are missing or counts do not fit the number of documents.
-        """
+        """Restores what `to_dict` gave."""
         missing = {"num_documents", "document_counts"} - set(data)
         if missing:
             raise DataError(f"salience data lacks {sorted(missing)}; give what to_dict() returned")

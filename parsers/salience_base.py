@@ -41,14 +41,7 @@ class Salience(ABC):
     @classmethod
     @abstractmethod
     def of(cls, statistics: WordStatistics) -> Salience:
-        """The method on a corpus.
-
-        Args:
-            statistics: Counts over the training documents.
-
-        Returns:
-            The fitted method.
-        """
+        """The method on a corpus."""
 
     @abstractmethod
     def scores(self, tree: SpanTree) -> tuple[float, ...]:
@@ -75,14 +68,7 @@ class Salience(ABC):
 
     @final
     def apply(self, tree: SpanTree) -> SpanTree:
-        """The same tree with this salience.
-
-        Args:
-            tree: The tree.
-
-        Returns:
-            A new tree.
-        """
+        """The same tree with this salience."""
         for need in self.needs:
             if getattr(tree, need) is None:
                 raise ParserError(
@@ -93,17 +79,7 @@ class Salience(ABC):
 
 
 def salience_class(name: str) -> type[Salience]:
-    """The class of a name.
-
-    Args:
-        name: A name from `SALIENCES` or of a plugin (`hdiff.plugins`).
-
-    Returns:
-        The class.
-
-    Raises:
-        ParserError: If there is none of this name, or it is another package's and broken.
-    """
+    """The class of a name from `SALIENCES` or of a plugin (`hdiff.plugins`)."""
     if name not in SALIENCES:
         return _offered_class(name)
     module, _, class_name = SALIENCES[name].partition(":")
@@ -129,15 +105,5 @@ def salience_to_dict(salience: Salience) -> dict[str, Any]:
 
 
 def salience_from_dict(data: Mapping[str, Any]) -> Salience:
-    """Restores what `salience_to_dict` gave.
-
-    Args:
-        data: The dictionary.
-
-    Returns:
-        The salience.
-
-    Raises:
-        ParserError: If its name is unknown.
-    """
+    """Restores what `salience_to_dict` gave."""
     return salience_class(str(data.get("name"))).from_dict(data)

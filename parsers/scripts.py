@@ -20,14 +20,7 @@ MIN_LETTERS = 20
 
 
 def script_of(text: str) -> str | None:
-    """The script of most letters of a text, as Unicode names it; None if there are few letters.
-
-    Args:
-        text: The text.
-
-    Returns:
-        For example LATIN, CYRILLIC, ARABIC, or CJK for Chinese and Japanese.
-    """
+    """The script of most letters of a text, as Unicode names it, or CJK; None if there are few."""
     counts: Counter[str] = Counter()
     for letter, number in Counter(filter(str.isalpha, text)).items():
         name = unicodedata.name(letter, "").partition(" ")[0]
@@ -36,15 +29,7 @@ def script_of(text: str) -> str | None:
 
 
 def misfit(text: str, language: str | None) -> str | None:
-    """What to say if a text is not in the script of the language that a parser was made for.
-
-    Args:
-        text: The text.
-        language: Code of the language, as `en`; None for a parser of every language.
-
-    Returns:
-        A sentence with the remedy; None if they fit, or it is not known.
-    """
+    """What to say of a text in another script than the language of a parser; None if they fit."""
     expected, found = SCRIPTS.get(language or ""), script_of(text)
     if expected is None or found is None or expected == found:
         return None

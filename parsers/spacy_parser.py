@@ -230,15 +230,7 @@ class SpacyParser(Parser):
 
 
 def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:
-    """Cuts a long text at its last paragraph border that fits, else line, sentence, word border.
-
-    Args:
-        text: The text.
-        max_length: Longest piece in characters.
-
-    Yields:
-        (offset, piece); the pieces put together are the text.
-    """
+    """Cuts a long text at its last paragraph, line, sentence or word border that fits: (offset, piece)."""
     start = 0
     while len(text) - start > max_length:
         window = text[start : start + max_length]

@@ -35,14 +35,7 @@ class WordReader:
 
     @classmethod
     def taking_over(cls, pipeline: Language) -> WordReader:
-        """The reader of a pipeline; takes the attribute ruler out of it if its work can be done here.
-
-        Args:
-            pipeline: A pipeline with a dependency parser; changed.
-
-        Returns:
-            The reader of documents that this pipeline parses from now on.
-        """
+        """The reader of a pipeline; takes the attribute ruler out of it if its work can be done here."""
         names = pipeline.pipe_names
         parts = None
         if _RULER in names and set(names[names.index(_RULER) + 1 :]) <= _INDEPENDENT_OF_RULER:
@@ -53,16 +46,7 @@ class WordReader:
         return cls(pipeline.vocab.strings.__getitem__, parts)
 
     def sentences(self, doc: Doc, text: str, offset: int) -> Iterator[DependencyTree]:
-        """Sentences without their whitespace tokens; dependents of these go to the next head up.
-
-        Args:
-            doc: A parsed piece of the text.
-            text: The text.
-            offset: Where the piece starts in it.
-
-        Yields:
-            One tree per sentence that has a word.
-        """
+        """Sentences without their whitespace tokens; dependents of these go to the next head up."""
         array = doc.to_array(_COLUMNS)  # (tokens, columns), hashes
         if not len(array):
             return

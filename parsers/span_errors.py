@@ -33,16 +33,7 @@ class SpanError:
 
 
 def span_errors(tree: SpanTree, gold: Extents, found: Extents) -> Iterator[SpanError]:
-    """What differs between two trees over the same words.
-
-    Args:
-        tree: Either of them.
-        gold: Spans of the gold tree.
-        found: Spans of the parser.
-
-    Yields:
-        Missing, additional and wrongly labelled spans, in text order.
-    """
+    """Missing, additional and wrongly labelled spans of two trees over the same words, in text order."""
     words = tree.words
     for first, end in sorted({*gold, *found}):
         label, own = gold.get((first, end), ("", ""))[0], found.get((first, end), ("", ""))[0]

@@ -116,17 +116,7 @@ class TreebankParser(Parser):
 
 
 def gold_sentences(path: Path) -> Iterator[SpanTree]:
-    """Trees of a bracketed file, with the spacing of the CoNLL-U file beside it if there is one.
-
-    Args:
-        path: A .ptb or .mrg file.
-
-    Yields:
-        One tree per bracket that has a word.
-
-    Raises:
-        ParserError: If a file is malformed, or they do not have the same number of sentences.
-    """
+    """Trees of a bracketed file, with the spacing of the CoNLL-U file beside it if there is one."""
     nodes = read_brackets(path)
     beside = path.with_suffix(".conllu")
     sentences = read_conllu(beside) if beside.is_file() else None
@@ -146,17 +136,7 @@ def gold_sentences(path: Path) -> Iterator[SpanTree]:
 
 
 def dependency_sentences(path: Path) -> Iterator[SpanTree]:
-    """Constituents projected from the gold dependencies of a CoNLL-U file, a tree per sentence.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The trees.
-
-    Raises:
-        ParserError: If the file is malformed.
-    """
+    """Constituents projected from the gold dependencies of a CoNLL-U file, a tree per sentence."""
     for sentence in read_conllu(path):
         heads = sentence.tree.heads
         yield SpanTree.build(sentence.tree.text, constituents(sentence.tree), heads=heads)

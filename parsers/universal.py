@@ -43,14 +43,7 @@ def is_universal(tree: DependencyTree) -> bool:
 
 
 def function_headed(tree: DependencyTree) -> DependencyTree:
-    """The same words with function words as heads.
-
-    Args:
-        tree: A tree in Universal Dependencies.
-
-    Returns:
-        A tree for `constituents`.
-    """
+    """The same words with function words as heads."""
     graph = _Graph(list(tree.heads), list(tree.deps))
     children = [list(words) for words in tree.children]
     prepositions = {

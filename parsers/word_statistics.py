@@ -33,15 +33,7 @@ class WordStatistics:
 
     @classmethod
     def of(cls, trees: Iterable[SpanTree], *, pairs: bool = False) -> WordStatistics:
-        """Counts documents; one tree is one document.
-
-        Args:
-            trees: Parsed texts.
-            pairs: Whether to count words and pairs of neighbours, too.
-
-        Returns:
-            The counts.
-        """
+        """Counts documents, one tree each; words and pairs of neighbours only if asked for."""
         statistics = cls()
         for tree in trees:
             text = tree.text
@@ -82,14 +74,7 @@ class WordStatistics:
 
 
 def neighbours(tree: SpanTree) -> Iterator[tuple[int, str, str]]:
-    """Neighbouring words of a sentence, both with a letter or digit.
-
-    Args:
-        tree: A parsed text.
-
-    Yields:
-        (position of the left word, left, right), lower-cased.
-    """
+    """Neighbouring words, lower-cased, behind the position of the left one; both have a letter or digit."""
     words = tree.words
     starts = [word.start for word in words]
     first_words = {bisect_left(starts, sentence.start) for sentence in tree.at("sentence")}

@@ -77,15 +77,7 @@ def check_ablation(ablation: Ablation, *, needs_data: bool = True) -> Checked:
 
 
 def check_components(ablation: Ablation) -> None:
-    """Builds every variant and the judge as far as that needs no data.
-
-    Args:
-        ablation: The ablation.
-
-    Raises:
-        RecipeError: If a component has no such key or does not fit another, or two variants differ only in
-            that one of them spells out a default.
-    """
+    """Builds every variant and the judge as far as that needs no data."""
     found: dict[str, str] = {}
     for variant, recipe in _recipes(ablation).items():
         with _named(variant, ablation):

@@ -26,17 +26,7 @@ TITLES = {
 
 
 def write_ablation(summary: Summary) -> list[Path]:
-    """Writes ablation.md, .csv, .json, .html and the plots into the folder of the ablation.
-
-    Args:
-        summary: What was found.
-
-    Returns:
-        The files.
-
-    Raises:
-        CheckpointError: If the disk is full.
-    """
+    """Writes the page, tables and plots of an ablation into its folder and returns the files."""
     contents = {
         "ablation.md": markdown(summary),
         "ablation.csv": csv_text(summary),
@@ -54,14 +44,7 @@ def write_ablation(summary: Summary) -> list[Path]:
 
 
 def ablation_page(summary: Summary) -> str:
-    """The page: plots, tables, runs and notes, self-contained.
-
-    Args:
-        summary: What was found.
-
-    Returns:
-        The page as HTML.
-    """
+    """The page: plots, tables, runs and notes, self-contained."""
     from markupsafe import Markup
 
     is_behind = summary.failed or summary.unfinished

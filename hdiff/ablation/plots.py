@@ -18,15 +18,7 @@ LETTER = 6.7  # width of a letter at 12 px, for the room that labels need
 
 
 def plots(summary: Summary, palette: Palette = FILE) -> dict[str, str]:
-    """All plots there is something to draw for.
-
-    Args:
-        summary: The summary.
-        palette: Colours.
-
-    Returns:
-        `bound`, `t_step`, `judge_nll`, `judge_nll_seconds` -> SVG.
-    """
+    """All plots there is something to draw for, as SVG by the name of what they show."""
     drawn = {
         "bound": _dot_plot(summary, palette),
         "t_step": _curves(summary, palette, "L", lambda _variant, t: float(t), "steps T", "L_T, nats/token"),

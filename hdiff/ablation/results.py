@@ -51,17 +51,7 @@ class RunResult:
 
 
 def read_results(ablation: Ablation) -> dict[str, RunResult]:
-    """Reads all runs of an ablation, finished or not.
-
-    Args:
-        ablation: The ablation.
-
-    Returns:
-        Run name -> result, the judge included.
-
-    Raises:
-        CheckpointError: If a file of a run is damaged.
-    """
+    """Reads all runs of an ablation by name, finished or not, the judge included."""
     failed = read_failures(ablation.output)
     judge = judge_weights(ablation)
     return {
@@ -112,15 +102,7 @@ def _result(run: Run, failed: Mapping[str, str], judge: str | None) -> RunResult
 
 
 def what_is_missing(run: Run, judge: str | None) -> str | None:
-    """What a run lacks to be done.
-
-    Args:
-        run: A run.
-        judge: Digest of the judge's weights; None for no judge.
-
-    Returns:
-        A clause for a person; None if the run is done.
-    """
+    """What a run lacks to be done, as a clause; None if it is done. `judge` is a digest of weights."""
     newest = newest_checkpoint(run.path)
     if newest is None:
         return "not trained yet"
@@ -155,15 +137,7 @@ def is_trained(run: Run) -> bool:
 
 
 def is_evaluated(run: Run, judge: str | None) -> bool:
-    """Whether eval.json is what the ablation made of these weights with this judge.
-
-    Args:
-        run: A run.
-        judge: Digest of the judge's weights; None for no judge.
-
-    Returns:
-        False also if somebody else wrote eval.json since, or the ablation asks for other settings now.
-    """
+    """Whether eval.json is what the ablation asks for now, of these weights with this judge."""
     if _changed_settings(run):
         return False
     try:

@@ -83,15 +83,7 @@ def paired_difference(
 
 
 def t_quantile(level: float, degrees: int) -> float:
-    """The t with P(|T| <= t) = level, T having Student's distribution.
-
-    Args:
-        level: Probability of the middle, in (0, 1).
-        degrees: Degrees of freedom, at least 1.
-
-    Returns:
-        The quantile, by bisection.
-    """
+    """The t with P(|T| <= t) = level, T having Student's distribution, by bisection."""
     assert 0 < level < 1, "a probability"
     assert degrees >= 1, "two values have one degree of freedom"
     low, high = 0.0, 1.0

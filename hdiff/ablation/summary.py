@@ -76,15 +76,7 @@ class Summary:
 
 
 def summarise(ablation: Ablation, results: Mapping[str, RunResult]) -> Summary:
-    """Statistics of everything that is finished.
-
-    Args:
-        ablation: The ablation.
-        results: Its runs, as `read_results` reads them.
-
-    Returns:
-        The summary.
-    """
+    """Statistics of everything that is finished."""
     spreads = {variant: _spreads(variant, results) for variant in ablation.variants}
     pairs = [(variant, ablation.baseline) for variant in ablation.variants if variant != ablation.baseline]
     pairs += [pair for pair in ablation.control_of.items() if pair not in pairs]
@@ -130,15 +122,7 @@ def _unmatched(
 
 
 def unmatched(ours: tuple[float, ...], baseline: tuple[float, ...]) -> list[str]:
-    """What differs from the baseline so much that a comparison is not fair.
-
-    Args:
-        ours: Non-embedding parameters and tokens seen.
-        baseline: The same of the baseline.
-
-    Returns:
-        Each with its excess in percent; empty if capacity and data are matched.
-    """
+    """What differs from the baseline too much for a fair comparison, with its excess in percent."""
     named = zip(("non-embedding parameters", "tokens seen"), (CAPACITY_TOLERANCE, 0.0), strict=True)
     excesses = [one / other - 1 for one, other in zip(ours, baseline, strict=True)]
     return [

@@ -92,16 +92,7 @@ def span_predictions(
 
 
 def boundary_predictions(plan: Plan, state: State, *, level: str) -> Predictions:
-    """Whether a span begins at each hidden position; the first of a row, always a border, is left out.
-
-    Args:
-        plan: What the planner expects.
-        state: A state.
-        level: Level of the planner.
-
-    Returns:
-        One prediction per hidden position.
-    """
+    """Whether a span begins at each hidden position; the first of a row, always a border, is left out."""
     chosen = state.corrupted.is_masked & state.corrupted.token_mask
     chosen[:, 0] = False
     begins = is_first(state.batch.units(level))
@@ -111,16 +102,7 @@ def boundary_predictions(plan: Plan, state: State, *, level: str) -> Predictions
 
 
 def label_predictions(plan: Plan, state: State, *, level: str) -> Predictions:
-    """The most likely label of the span around each hidden position.
-
-    Args:
-        plan: What the planner expects.
-        state: A state.
-        level: Level of the planner.
-
-    Returns:
-        One prediction per hidden position.
-    """
+    """The most likely label of the span around each hidden position."""
     chosen = state.corrupted.is_masked & state.corrupted.token_mask
     scores = plan.label_logits[chosen].double()
     labels = state.batch.labels[level][chosen].clamp(max=scores.shape[-1] - 1)

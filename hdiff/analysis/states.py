@@ -68,18 +68,7 @@ def states(
     generator: torch.Generator,
     device: torch.device,
 ) -> Iterator[State]:
-    """Corrupts all rows to every time of `TIMES`.
-
-    Args:
-        corruption: That of the run.
-        blocks: Held-out rows.
-        rows: Row numbers.
-        generator: Source of randomness, on the device.
-        device: Where the model is.
-
-    Yields:
-        States, time by time.
-    """
+    """Corrupts all rows to every time of `TIMES`."""
     at_once = max(1, TOKENS_PER_BATCH // blocks.sequence_length)
     for time in TIMES:
         for first in range(0, len(rows), at_once):

@@ -100,14 +100,7 @@ def network_leak_of_blocks(subject: Subject, head: HeadSpec) -> list[Check]:
 
 
 def block_by_block(drawn: Draw) -> Draw:
-    """The same states, one row for each block, which shows what that block may read and hides all else.
-
-    Args:
-        drawn: A draw of B rows of K blocks.
-
-    Returns:
-        B K rows, those of a text next to each other; the bound of a text is the sum over its rows.
-    """
+    """The same states, one row for each block, which shows what that block may read and hides all else."""
     corrupted = drawn.corrupted
     assert isinstance(corrupted, BlockCorrupted)
     length = corrupted.x_t.shape[1]

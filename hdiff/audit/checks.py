@@ -151,14 +151,7 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
 
 
 def uniform_predictor(subject: Subject) -> list[Check]:
-    """A predictor that knows nothing pays log V per token and log size per type.
-
-    Args:
-        subject: What is audited.
-
-    Returns:
-        The check.
-    """
+    """A predictor that knows nothing pays log V per token and log size per type."""
     drawn = draw(subject, num_rows_of(subject), torch.Generator().manual_seed(1))
     corrupted, vocab_size = drawn.corrupted, subject.language.vocab_size
     sizes = subject.corruption.type_sizes
@@ -177,14 +170,7 @@ def uniform_predictor(subject: Subject) -> list[Check]:
 
 
 def exact_posterior(subject: Subject) -> list[Check]:
-    """The denoiser nobody can beat scores the entropy, or what `best_bound` says above it.
-
-    Args:
-        subject: What is audited.
-
-    Returns:
-        The check.
-    """
+    """The denoiser nobody can beat scores the entropy, or what `best_bound` says above it."""
     generator = torch.Generator().manual_seed(2)
     denoiser = ExactDenoiser(subject.language, subject.corruption)
 

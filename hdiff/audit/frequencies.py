@@ -170,14 +170,7 @@ def _race(parent: Tensor | None, units: Tensor, speed: Tensor, generator: torch.
 
 
 def sampler_distribution(subject: Subject) -> list[Check]:
-    """The sampler draws the language if it is given the exact posterior: chi-square, p > 0.001.
-
-    Args:
-        subject: What is audited.
-
-    Returns:
-        The check.
-    """
+    """The sampler draws the language if it is given the exact posterior: chi-square, p > 0.001."""
     language = subject.language
     try:
         drawn = _sampled(subject, torch.Generator().manual_seed(8))

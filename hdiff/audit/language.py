@@ -52,15 +52,7 @@ class AuditLanguage:
         return self._whole
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
-        """Draws strings with their structure.
-
-        Args:
-            count: Rows B.
-            generator: Source of randomness.
-
-        Returns:
-            The batch, with levels sentence, clause, phrase and word.
-        """
+        """Draws strings with their structure: the levels sentence, clause, phrase and word."""
         return self.of(torch.multinomial(self.probability, count, replacement=True, generator=generator))
 
     def of(self, numbers: Tensor) -> Batch:

@@ -42,18 +42,7 @@ def small_denoiser(subject: Subject, head: HeadSpec) -> Denoiser:
 
 
 def small_network(subject: Subject, head: HeadSpec) -> DiffusionModel:
-    """A tiny denoiser that fits a corruption, with the same weights each time.
-
-    Args:
-        subject: What is audited.
-        head: Head for tokens and types.
-
-    Returns:
-        The denoiser.
-
-    Raises:
-        RecipeError: If there is no such head.
-    """
+    """A tiny denoiser that fits a corruption, with the same weights each time."""
     from hdiff.components import build
 
     spec = {"kind": head} if isinstance(head, str) else head
@@ -83,15 +72,7 @@ def small_network(subject: Subject, head: HeadSpec) -> DiffusionModel:
 
 
 def bound_above_entropy(subject: Subject, head: HeadSpec) -> list[Check]:
-    """A network trained for a moment does not get below the entropy; one-sided.
-
-    Args:
-        subject: What is audited.
-        head: Head of the network.
-
-    Returns:
-        The check.
-    """
+    """A network trained for a moment does not get below the entropy; one-sided."""
     generator = torch.Generator().manual_seed(4)
     denoiser = small_network(subject, head)
     subject = replace(subject, corruption=subject.corruption.of_model(denoiser))  # learned speeds, if any

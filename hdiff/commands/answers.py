@@ -59,22 +59,7 @@ def prompts_asked(
 def answers_of(
     run: RunFolder, asked: Sequence[Any], num: int, max_tokens: int | None, seed: int, **options: Any
 ) -> dict[str, Any]:
-    """Answers by a model.
-
-    Args:
-        run: The model.
-        asked: Texts or rows.
-        num: Answers to each.
-        max_tokens: Most tokens of an answer.
-        seed: Seed.
-        **options: Of `Answering`.
-
-    Returns:
-        What `hdiff sample --json` prints.
-
-    Raises:
-        DataError: If a prompt is malformed or leaves no room, or there is no answer to draw.
-    """
+    """Answers by a model, as `hdiff sample --json` prints them; `options` are those of `Answering`."""
     import torch
 
     from hdiff.control.answers import Answering
@@ -105,12 +90,7 @@ def answers_of(
 
 
 def print_answers(found: dict[str, Any], *, as_json: bool) -> None:
-    """Prints answers, for people or as JSON.
-
-    Args:
-        found: What `answers_of` gave.
-        as_json: Whether as JSON.
-    """
+    """Prints answers, for people or as JSON."""
     from hdiff.pages.terminal_text import visible_controls
 
     if as_json:

@@ -64,15 +64,7 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=-(2**6
 
 
 def output_file(text: str, begins: bytes = PAGE) -> Any:
-    """An option that names a file to write, which is tried before the command begins.
-
-    Args:
-        text: Its help.
-        begins: See `check_output_file`.
-
-    Returns:
-        The option.
-    """
+    """An option that names a file to write, which is tried before the command begins."""
 
     def try_file(context: typer.Context, parameter: typer.CallbackParam, path: Path | None) -> Path | None:
         if path is not None and not context.resilient_parsing:

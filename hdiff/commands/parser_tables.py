@@ -6,13 +6,7 @@ from typing import Any
 
 
 def print_scores(result: dict[str, Any], gold: str, parser: str) -> None:
-    """Prints the scores of a parser, its figures by group, and errors.
-
-    Args:
-        result: What `hdiff.parsers.gold.scores_of` returned.
-        gold: Name of the gold trees.
-        parser: Name of the parser.
-    """
+    """Prints the scores of a parser, its figures by group, and errors, as `scores_of` returned them."""
     from rich.table import Table
 
     from hdiff.progress import console as make_console

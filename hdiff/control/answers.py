@@ -91,15 +91,7 @@ class Answering:
 
     @classmethod
     def of_run(cls, run: RunFolder, **options: Any) -> Answering:
-        """Answers by the model of a run, as its data set writes prompts.
-
-        Args:
-            run: The run.
-            **options: `num_steps`, `sampler`, `sampling`.
-
-        Returns:
-            What answers.
-        """
+        """Answers by the model of a run, as its data set writes prompts."""
         prompts = run.record["data"].get("prompts")
         return cls(
             run.model,
@@ -138,15 +130,7 @@ class Answering:
     def answer(
         self, questions: Sequence[Question], *, generator: torch.Generator | None = None
     ) -> list[Answer]:
-        """Answers prompts in tokens.
-
-        Args:
-            questions: The prompts.
-            generator: Source of randomness, on the model's device.
-
-        Returns:
-            An answer to each.
-        """
+        """Answers prompts in tokens."""
         found: dict[int, Answer] = {}
         if (left_to_right := as_autoregressive(unwrapped(self.model))) is not None:
             for places in _alike(len(one.tokens) for one in questions):

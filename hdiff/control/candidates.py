@@ -136,17 +136,7 @@ def controlled(
     *,
     given: GivenText | None = None,
 ) -> Controlled:
-    """The result, with the ends of the rows taken off.
-
-    Args:
-        tokenizer: Turns tokens into text.
-        samples: One row each.
-        scores: One per sample.
-        given: How the given tokens stand in the text; None: as the tokenizer spells them.
-
-    Returns:
-        Texts, tokens, scores and history.
-    """
+    """The result, with the ends of the rows taken off."""
     inner = slice(1, -1)
     trimmed = tuple(
         replace(one, tokens=one.tokens[:, inner], steps=one.steps[:, inner], units=one.units[:, inner])

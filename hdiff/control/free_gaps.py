@@ -81,15 +81,7 @@ def draw_lengths(
 
 
 def fitting(sampler: Sampler, num_hidden: int) -> Sampler:
-    """The sampler, with no more steps than there are tokens to fill.
-
-    Args:
-        sampler: A sampler.
-        num_hidden: Tokens to fill.
-
-    Returns:
-        The sampler, or a copy.
-    """
+    """The sampler, with no more steps than there are tokens to fill."""
     num_steps = getattr(sampler, "num_steps", None)
     if num_steps is None or num_steps <= num_hidden:
         return sampler

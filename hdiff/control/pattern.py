@@ -150,14 +150,7 @@ class Pattern:
         return sum(part.longest if isinstance(part, Gap) else len(part) for part in self.parts)
 
     def lengths(self) -> list[tuple[int, ...]]:
-        """Every combination of gap lengths.
-
-        Returns:
-            Lengths of the gaps in the order of the text.
-
-        Raises:
-            DataError: If there are more than `MAX_CANDIDATES`.
-        """
+        """Every combination of gap lengths in the order of the text, of at most `MAX_CANDIDATES`."""
         ranges = [range(gap.shortest, gap.longest + 1) for gap in self.gaps]
         count = math.prod(gap.longest - gap.shortest + 1 for gap in self.gaps)
         if count > MAX_CANDIDATES:
@@ -168,16 +161,7 @@ class Pattern:
         return list(itertools.product(*ranges))
 
     def row(self, lengths: tuple[int, ...], *, mask_id: int, eos_id: int) -> list[int]:
-        """Tokens of one combination of gap lengths.
-
-        Args:
-            lengths: A length for each gap.
-            mask_id: Stands at gaps.
-            eos_id: Stands at both ends.
-
-        Returns:
-            The row.
-        """
+        """Tokens of one combination of gap lengths, with `mask_id` at gaps and `eos_id` at both ends."""
         tokens, remaining = [eos_id], iter(lengths)
         for part in self.parts:
             tokens += [mask_id] * next(remaining) if isinstance(part, Gap) else part

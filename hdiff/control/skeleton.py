@@ -191,15 +191,7 @@ def skeleton_types(
 
 
 def known_labels(numbers: Mapping[str, int], num_labels: int) -> dict[str, int]:
-    """The labels that types tell apart.
-
-    Args:
-        numbers: Numbers of the labels of a level, from 1.
-        num_labels: Labels told apart; all of higher numbers share one type with it.
-
-    Returns:
-        Numbers by label, by rising number.
-    """
+    """Labels that types tell apart, by rising number; rarer ones share one type with the last."""
     is_shared = max(numbers.values(), default=0) > num_labels
     known = {
         label: number
@@ -210,12 +202,7 @@ def known_labels(numbers: Mapping[str, int], num_labels: int) -> dict[str, int]:
 
 
 def skeleton_labels(corruption: Corruption, labels: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Labels that a skeleton may name, most frequent first; empty for models that generate none first.
-
-    Args:
-        corruption: The model's corruption.
-        labels: For each level the numbers of its labels.
-    """
+    """Labels that a skeleton may name, most frequent first; empty for models that generate none first."""
     for level, code in corruption.type_codes[:1]:
         if code.num_labels and not code.is_lexical:
             return list(known_labels(labels.get(level, {}), code.num_labels))

@@ -98,25 +98,11 @@ class Corruption(ABC):
         """The corruption that gives a bound on -log p(x_0) (or on -log p(x_0, structure) above it)."""
 
     def of_model(self, model: nn.Module) -> Corruption:
-        """This corruption with what a model has learned of it.
-
-        Args:
-            model: A model that was built for it.
-
-        Returns:
-            The corruption itself where nothing of it is learned.
-        """
+        """This corruption with what a model has learned of it; itself where nothing of it is learned."""
         return self
 
     def at(self, progress: float) -> Corruption:
-        """This corruption at some point of training.
-
-        Args:
-            progress: Share of the updates that are done, in [0, 1].
-
-        Returns:
-            The corruption itself where it stays the same.
-        """
+        """This corruption when a share `progress` of the updates is done; itself where it stays the same."""
         return self
 
     @property
@@ -125,11 +111,7 @@ class Corruption(ABC):
         return ()
 
     def network_options(self, vocab_size: int) -> dict[str, Any]:
-        """Arguments of its network besides trunk, head, type heads and planner.
-
-        Args:
-            vocab_size: Vocabulary V.
-        """
+        """Arguments of its network besides trunk, head, type heads and planner, for V tokens."""
         return {"predicts_speed": self.predicts_speed, "num_flags": len(self.flag_levels)}
 
     def with_statistics(
@@ -159,11 +141,7 @@ class Corruption(ABC):
         return self
 
     def token_speeds(self, batch: Batch) -> Tensor | None:
-        """Hidden masking speed of every token, float64 (B, L); None where speeds are equal or visible.
-
-        Args:
-            batch: The clean batch.
-        """
+        """Hidden masking speed of every token, float64 (B, L); None where speeds are equal or visible."""
         return None
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
@@ -178,27 +156,15 @@ class Corruption(ABC):
         return {"kind": "chain"}
 
     def fewest_steps(self, length: int) -> int | None:
-        """Steps T from which on its plain sampler has a bound; None if T says nothing of one.
-
-        Args:
-            length: Tokens of a row L.
-        """
+        """Steps T from which on its plain sampler has a bound; None if T says nothing of one."""
         return None
 
     def most_steps(self, length: int) -> int | None:
-        """Steps beyond which none has anything left to fill; None where every step may change every token.
-
-        Args:
-            length: Tokens of a text L.
-        """
+        """Steps beyond which none has anything left to fill; None where every step may change every token."""
         return length * (1 + len(self.type_sizes))
 
     def default_steps(self, length: int) -> int:
-        """Steps T of texts if none are asked for.
-
-        Args:
-            length: Tokens of a text L.
-        """
+        """Steps T of texts if none are asked for."""
         most = self.most_steps(length)
         return DEFAULT_STEPS if most is None else min(DEFAULT_STEPS, most)
 
@@ -249,15 +215,7 @@ class Corruption(ABC):
         return None
 
     def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes | None:
-        """Draws when each token of a text is hidden.
-
-        Args:
-            batch: The clean batch.
-            generator: Source of randomness.
-
-        Returns:
-            The times; None where tokens have no time of their own.
-        """
+        """Draws when each token of a text is hidden; None where tokens have no time of their own."""
         return None
 
     @property

@@ -85,25 +85,11 @@ class LearnedRates(Corruption):
         return self
 
     def new_rates(self, vocab_size: int) -> TokenRates:
-        """Equal speeds, for a model that is to learn them.
-
-        Args:
-            vocab_size: Vocabulary V.
-
-        Returns:
-            The speeds.
-        """
+        """Equal speeds, for a model that is to learn them."""
         return TokenRates(vocab_size, max_ratio=self.max_ratio)
 
     def with_rates(self, rates: TokenRates) -> LearnedRates:
-        """The same corruption at given speeds, shared and not copied.
-
-        Args:
-            rates: The speeds.
-
-        Returns:
-            A corruption.
-        """
+        """The same corruption at given speeds, shared and not copied."""
         return self.changed(rates=rates)
 
     def of_model(self, model: nn.Module) -> LearnedRates:

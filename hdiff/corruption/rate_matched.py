@@ -100,15 +100,7 @@ class RateMatched(Corruption):
         return self
 
     def log_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draws log T of every token, <= 0, float64 (B, L).
-
-        Args:
-            batch: The clean batch.
-            generator: Source of randomness.
-
-        Returns:
-            The draws.
-        """
+        """Draws log T of every token, <= 0, float64 (B, L)."""
         shape, device = batch.input_ids.shape, batch.input_ids.device
         u = rand(shape, generator=generator, device=device, dtype=torch.float64)
         return u.log() / self.speeds.per_token(batch)

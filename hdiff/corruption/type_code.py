@@ -50,29 +50,14 @@ class TypeCode:
         return code * self.num_buckets + bucket if self.num_buckets else code
 
     def decode(self, code: Number) -> tuple[Number, Number, Number]:
-        """Boundary, label and bucket of a type; 0 for what is not shown.
-
-        Args:
-            code: A number below `size`, or a long tensor of them.
-
-        Returns:
-            begins, label and bucket, as `encode` takes them.
-        """
+        """Boundary, label and bucket of a type, as `encode` takes them; 0 for what is not shown."""
         zero = code * 0
         bucket = code % self.num_buckets if self.num_buckets else zero
         code = code // max(1, self.num_buckets)
         return (code % 2, code // 2, bucket) if self.has_boundary else (zero, code, bucket)
 
     def describe(self, code: int, labels: Mapping[str, int]) -> str:
-        """A type in words.
-
-        Args:
-            code: The type.
-            labels: Numbers of the labels of the level, from 1.
-
-        Returns:
-            `[NP s1`: a unit begins, its label, its bucket; `·` where none begins.
-        """
+        """A type in words: `[NP s1`, a unit begins, its label, its bucket; `·` where none begins."""
         begins, number, bucket = self.decode(code)
         if self.is_lexical:
             label = f"class {number}"
@@ -85,16 +70,7 @@ class TypeCode:
         return self.words(bool(begins), label, bucket)
 
     def words(self, begins: bool, label: str, bucket: int) -> str:
-        """As `describe`, of a label by name.
-
-        Args:
-            begins: Whether a unit begins here.
-            label: Name of the label.
-            bucket: Salience bucket.
-
-        Returns:
-            The parts that the code shows.
-        """
+        """As `describe`, of a label by name."""
         border = ("[" if begins else "·") if self.has_boundary else ""
         name = label if self.num_labels else ""
         return f"{border}{name}{f' s{bucket}' if self.num_buckets else ''}".strip()

@@ -124,16 +124,7 @@ class Batch:
         return self.unit_ids[level]
 
     def check(self, *also: Problem) -> None:
-        """Refuses structure that is not one, before any work on the tokens.
-
-        Args:
-            also: Whatever else may be wrong: asked with the same answer.
-
-        Raises:
-            DataError: If the tokens are no matrix of whole numbers, a row is all padding, units are not
-                consecutive, reach over the end of the text or differ from the shape of the tokens, or
-                salience leaves [0, 1].
-        """
+        """Refuses structure that is not one, before any work on the tokens."""
         check_token_ids(self.input_ids)
         for level, ids in self.unit_ids.items():
             if ids.shape != self.input_ids.shape:

@@ -15,17 +15,7 @@ FORMAT_VERSION = 2
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Reads the manifest of a finished data set.
-
-    Args:
-        path: Folder of the data set.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        DataError: If it is missing or damaged.
-    """
+    """Reads the manifest of a finished data set; DataError if it is missing or damaged."""
     remedy = f"hdiff prepare SOURCE --out {path}"
     try:
         if (path / MANIFEST).exists() and not (path / MANIFEST).is_file():

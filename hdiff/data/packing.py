@@ -170,14 +170,7 @@ class PackedBlocks:
         )
 
     def of_stream(self, stream: TokenStream) -> PackedBlocks:
-        """Other tokens, cut into rows and buckets as these are.
-
-        Args:
-            stream: The tokens, of the same vocabulary.
-
-        Returns:
-            The rows.
-        """
+        """Other tokens, cut into rows and buckets as these are."""
         return replace(
             self,
             tokens=stream.tokens,
@@ -205,14 +198,7 @@ class PackedBlocks:
         )
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Some rows as a batch.
-
-        Args:
-            indices: Row numbers.
-
-        Returns:
-            The batch, on the CPU.
-        """
+        """Some rows as a batch."""
         rows = np.asarray(indices, dtype=np.int64)
         places = rows[:, None] * self.sequence_length + np.arange(self.sequence_length)  # (B, L)
         real = places < len(self.tokens)
@@ -256,14 +242,7 @@ class PackedBlocks:
         )
 
     def unit_length_histogram(self, level: str) -> list[float]:
-        """How often units of a level have 1, 2, 3 ... tokens, as shares that sum to 1.
-
-        Args:
-            level: `token` or a level given to `build`.
-
-        Returns:
-            Shares by length; separators are units of length 1.
-        """
+        """How often units of a level have 1, 2, 3 ... tokens, as shares; separators have one."""
         if level == "token":
             return [1.0]
         starts = np.flatnonzero(self.unit_starts[level])

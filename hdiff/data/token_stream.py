@@ -113,15 +113,7 @@ class TokenStream:
 
     @classmethod
     def joined(cls, parts: Sequence[TokenStream], taken: slice) -> TokenStream:
-        """Streams end to end, and a stretch of the whole.
-
-        Args:
-            parts: At least one stream, with the same levels.
-            taken: The stretch.
-
-        Returns:
-            Its tokens.
-        """
+        """Streams of the same levels end to end, and a stretch of the whole."""
 
         def cut(arrays: list[NDArray[Any]]) -> NDArray[Any]:
             return np.concatenate(arrays)[taken]
@@ -137,15 +129,7 @@ class TokenStream:
         )
 
     def subset(self, num_tokens: int, *, seed: int | None) -> TokenStream:
-        """Some of the tokens: whole documents, the last one cut.
-
-        Args:
-            num_tokens: How many.
-            seed: Draws the documents; None takes the first ones.
-
-        Returns:
-            Their tokens.
-        """
+        """Whole documents, drawn with the seed or the first ones, the last one cut."""
         begins = np.flatnonzero(self.document_starts)
         order = np.arange(len(begins))
         if seed is not None:

@@ -183,14 +183,7 @@ class Tokenizer:
         return backend
 
     def encode_inside(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Tokens of a text that stands after another one: without the space that may be put before a text.
-
-        Args:
-            text: The text.
-
-        Returns:
-            As `encode`.
-        """
+        """Tokens of a text that stands after another one: without the space that may be put before a text."""
         for before in _NEIGHBOURS if self.facts.adds_prefix_space else ():
             ids, offsets = self.encode(before + text)
             count = sum(start < len(before) for start, _ in offsets)
@@ -202,14 +195,7 @@ class Tokenizer:
         return self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of tokens, special tokens included.
-
-        Args:
-            ids: Token ids below `vocab_size`.
-
-        Returns:
-            The text.
-        """
+        """Text of tokens, special tokens included."""
         if self._has_bytes:  # the library drops a run of bytes as a whole where one of them is wrong
             return "".join(self.pieces(ids))
         return str(self.backend.decode(list(ids), skip_special_tokens=False))
@@ -262,14 +248,7 @@ class Tokenizer:
         return f"<id {token_id}>" if not raw else "".join(f"<0x{byte:02X}>" for byte in raw)
 
     def save(self, directory: str | Path) -> Path:
-        """Writes tokenizer.json.
-
-        Args:
-            directory: An existing folder.
-
-        Returns:
-            The file.
-        """
+        """Writes tokenizer.json into an existing folder and returns the file."""
         path = Path(directory) / FILE_NAME
         path.write_text(self.backend.to_str(pretty=True), encoding="utf-8")
         return path

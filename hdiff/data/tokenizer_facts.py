@@ -155,14 +155,7 @@ def end_token(backend: tokenizers.Tokenizer, parts: Mapping[str, Any], named: Ma
 
 
 def check_ids(backend: tokenizers.Tokenizer) -> None:
-    """Refuses ids that cannot be used.
-
-    Args:
-        backend: The tokenizer.
-
-    Raises:
-        DataError: If an id is too large for a table of tokens, or two tokens have the same one.
-    """
+    """Refuses ids that cannot be used."""
     first: dict[int, str] = {}
     for token, token_id in sorted(backend.get_vocab(with_added_tokens=True).items()):
         if token_id > _LARGEST_ID:

@@ -43,17 +43,7 @@ class HeldOut:
 
     @classmethod
     def of_run(cls, run: RunFolder) -> HeldOut:
-        """The validation split of the data a run was trained on; the training split is the reference.
-
-        Args:
-            run: The run.
-
-        Returns:
-            The text.
-
-        Raises:
-            DataError: If the data set is missing or has another tokenizer.
-        """
+        """The validation split of the data a run was trained on; the training split is the reference."""
         prepared = PreparedData.load(run.recipe.data.path)
         if prepared.tokenizer.sha256 != run.tokenizer.sha256:
             raise DataError(

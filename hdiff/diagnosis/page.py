@@ -27,19 +27,7 @@ MEANING = (
 def write_diagnosis(
     diagnosis: Diagnosis, folder: Path, *, result: Mapping[str, Any] | None = None
 ) -> list[Path]:
-    """Writes diagnosis.json, .md, .html, frequency_collapse.svg and marginal_trap.svg.
-
-    Args:
-        diagnosis: The diagnosis.
-        folder: Where to; made if it is not there.
-        result: Content of diagnosis.json, with what was asked for; None takes `json_of`.
-
-    Returns:
-        The files.
-
-    Raises:
-        CheckpointError: If the disk is full.
-    """
+    """Writes diagnosis.json, .md, .html and both plots into a folder and returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
         "diagnosis.md": markdown(diagnosis),
@@ -96,14 +84,7 @@ def _text(
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> str:
-    """The page: findings, plots and tables, self-contained.
-
-    Args:
-        diagnosis: The diagnosis.
-
-    Returns:
-        The page as HTML.
-    """
+    """The page: findings, plots and tables, self-contained."""
     from markupsafe import Markup
 
     return render_page(

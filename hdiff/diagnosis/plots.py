@@ -15,15 +15,7 @@ _LABELS = 196
 
 
 def frequency_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
-    """Distance from text against what predictions are made of.
-
-    Args:
-        diagnosis: The diagnosis.
-        palette: Colours.
-
-    Returns:
-        SVG.
-    """
+    """Distance from text against what predictions are made of, as SVG."""
     found = diagnosis.frequency_collapse
     curves = (
         ("KL(prediction || unigram), band: standard error", found.kl_to_unigram),
@@ -78,15 +70,7 @@ class _Bar:
 
 
 def pair_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
-    """Bars of what filling pairs at once loses, and what a joint head gives back.
-
-    Args:
-        diagnosis: The diagnosis.
-        palette: Colours.
-
-    Returns:
-        SVG.
-    """
+    """Bars of what filling pairs at once loses, and what a joint head gives back, as SVG."""
     found, agreement = diagnosis.pairs, diagnosis.agreement
     nats = [
         _nats("total correlation", found.total_correlation, found.stderr, 2),

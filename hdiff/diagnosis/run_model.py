@@ -98,19 +98,7 @@ class RunModel:
 
 
 def subject_of_run(run: RunFolder) -> MaskedSubject:
-    """A run as the subject of a diagnosis.
-
-    Args:
-        run: The run.
-
-    Returns:
-        The subject. Rows are cut out of running text as in training; a sentence stands between two
-        end-of-text tokens.
-
-    Raises:
-        DataError: If the model does not fill masks from both sides, or needs types that only its sampler
-            generates.
-    """
+    """A run as the subject of a diagnosis; rows are cut out of running text, as in training."""
     denoiser, kind = run.denoiser, run.recipe.corruption["kind"]
     if run.corruption.network != "denoiser":
         raise DataError(

@@ -105,19 +105,7 @@ def evaluate_t_step(
     num_steps: int,
     seed: int = 0,
 ) -> Estimate:
-    """L_T: the bound of the T-step ancestral sampler (docs/concepts.md, "the T-step bound").
-
-    Args:
-        denoiser: The model.
-        blocks: Held-out rows.
-        units: What is filled as a whole.
-        config: How many rows and draws.
-        num_steps: Steps T.
-        seed: Seed of the random states.
-
-    Returns:
-        Nats per token.
-    """
+    """L_T in nats per token, of the T-step ancestral sampler (docs/concepts.md, "the T-step bound")."""
 
     def state(batch: Batch, generator: torch.Generator) -> Corrupted:
         u = 1 - sample_times(batch, generator=generator)
@@ -166,16 +154,7 @@ def _average(
 
 @torch.no_grad()
 def evaluate_exact(model: Autoregressive, blocks: PackedBlocks, config: EvaluationConfig) -> Estimate:
-    """-log p(x_0) of the autoregressive model, exact.
-
-    Args:
-        model: The model.
-        blocks: Held-out rows.
-        config: How many rows.
-
-    Returns:
-        Nats per token.
-    """
+    """-log p(x_0) of the autoregressive model, exact, in nats per token."""
     model = unwrapped(model)
     rows = evaluation_rows(blocks, config)
     nats, tokens = [], []
@@ -214,19 +193,7 @@ def draw_samples(
     length: int,
     seed: int,
 ) -> tuple[Samples, float]:
-    """Samples of a sampler, and how long they took.
-
-    Args:
-        denoiser: The model.
-        corruption: Says what the units are; made unconditional here.
-        sampler: The sampler.
-        num_samples: How many.
-        length: Tokens per sample.
-        seed: Seed.
-
-    Returns:
-        The samples and the seconds per sample, wall clock.
-    """
+    """Samples of a sampler, and the wall-clock seconds of each; units are made unconditional here."""
     denoiser = unwrapped(denoiser)
     generator = torch.Generator(denoiser.head.embedding.weight.device).manual_seed(seed)
     began = time.perf_counter()

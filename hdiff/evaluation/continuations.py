@@ -111,17 +111,7 @@ class ContinuationScorer:
 
     @torch.no_grad()
     def __call__(self, continuations: Sequence[Continuation]) -> list[ContinuationScore]:
-        """Scores continuations.
-
-        Args:
-            continuations: The continuations.
-
-        Returns:
-            A score for each.
-
-        Raises:
-            DataError: If words are given to a model that cannot be given any, or nothing is to be scored.
-        """
+        """A score for each continuation."""
         for one in continuations:
             self._check(one)
         scores: dict[int, ContinuationScore] = {}

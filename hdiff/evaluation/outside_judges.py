@@ -75,14 +75,7 @@ class NgramJudge:
         return cls(model, order, vocab_size)
 
     def nats_per_token(self, rows: Sequence[Sequence[int]]) -> float:
-        """-log p of each token given the `order - 1` before it in its row, averaged.
-
-        Args:
-            rows: Rows of token ids.
-
-        Returns:
-            Nats per token.
-        """
+        """-log p of each token given the `order - 1` before it in its row, averaged."""
         nats, count = 0.0, 0
         for row in rows:
             text = [str(token) for token in row]

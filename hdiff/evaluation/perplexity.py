@@ -8,14 +8,7 @@ from typing import Any
 
 
 def what_is_bounded(bound: Mapping[str, Any]) -> str:
-    """Of what an evaluation gives the value or a bound: `-log p(x_0)`, or of answers given their prompts.
-
-    Args:
-        bound: The `bound` of an evaluation.
-
-    Returns:
-        The formula.
-    """
+    """Of what an evaluation gives the value or a bound: `-log p(x_0)`, or of answers given their prompts."""
     return "-log p(answer | prompt)" if bound.get("given") == "prompt" else "-log p(x_0)"
 
 

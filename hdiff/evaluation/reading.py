@@ -61,14 +61,7 @@ class ParallelCost:
 
 
 def processes(evaluation: Mapping[str, Any]) -> list[Process]:
-    """Every way of writing that an evaluation has a bound on -log p(x_0) of, that of training first.
-
-    Args:
-        evaluation: Content of `eval.json`.
-
-    Returns:
-        The processes; none if the bound is given the structure.
-    """
+    """Every way of writing that an evaluation has a bound on -log p(x_0) of, that of training first."""
     bound = evaluation.get("bound") or {}
     if bound.get("nats_per_token") is None or bound.get("conditional_on_structure"):
         return []
@@ -83,27 +76,13 @@ def processes(evaluation: Mapping[str, Any]) -> list[Process]:
 
 
 def best_process(evaluations: Iterable[Mapping[str, Any]]) -> Process | None:
-    """The way of writing with the lowest bound, of all that were measured.
-
-    Args:
-        evaluations: Contents of evaluations on the same text.
-
-    Returns:
-        It; None without any.
-    """
+    """The way of writing with the lowest bound, of all that were measured on the same text."""
     found = [process for evaluation in evaluations for process in processes(evaluation)]
     return min(found, key=lambda process: process.nats, default=None)
 
 
 def parallel_cost(evaluation: Mapping[str, Any]) -> ParallelCost | None:
-    """The cost of few steps.
-
-    Args:
-        evaluation: Content of `eval.json`.
-
-    Returns:
-        The cost; None with fewer than two step counts.
-    """
+    """The cost of few steps; None with fewer than two step counts."""
     curve = evaluation.get("t_step") or {}
     steps = sorted(curve, key=int)
     if len(steps) < 2:
@@ -115,14 +94,7 @@ def parallel_cost(evaluation: Mapping[str, Any]) -> ParallelCost | None:
 
 
 def judged(figures: Mapping[str, Any] | None) -> tuple[float, float] | None:
-    """Judge NLL of a set of samples with its standard error.
-
-    Args:
-        figures: One entry of `quality`, or `reference`.
-
-    Returns:
-        Both; None without a judge, or of fewer than `FEWEST_JUDGED` samples.
-    """
+    """Judge NLL and its standard error; None without a judge or of fewer than `FEWEST_JUDGED` samples."""
     if figures is None or figures.get("judge_nll") is None or figures.get("samples", 0) < FEWEST_JUDGED:
         return None
     return figures["judge_nll"], _error(figures.get("judge_nll_stderr"))

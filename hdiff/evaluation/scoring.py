@@ -79,11 +79,7 @@ class RowScorer:
         return self.corruption is not None and self.corruption.masked_units() is not None
 
     def copies(self, length: int) -> int:
-        """Estimates that are averaged for a row.
-
-        Args:
-            length: Tokens of the row L.
-        """
+        """Estimates that are averaged for a row."""
         if self.is_exact:
             return 1
         return self.draws if self.fills_units or self.sampler is not None else self.draws * length
@@ -144,16 +140,7 @@ def _check(corruption: Corruption | None) -> None:
 
 
 def rows_of(tokens: Sequence[Sequence[int]], length: int, padding: int) -> Batch:
-    """Rows of equal length, padded.
-
-    Args:
-        tokens: The rows.
-        length: Tokens of each with padding L.
-        padding: Id of the padding.
-
-    Returns:
-        The batch, on the CPU.
-    """
+    """Rows of equal length, padded, on the CPU."""
     real = len(tokens[0])
     filled = torch.tensor([[*row, *[padding] * (length - real)] for row in tokens])
     return Batch(input_ids=filled, token_mask=(torch.arange(length) < real).expand_as(filled))

@@ -13,12 +13,7 @@ from hdiff.progress import console as make_console
 
 
 def print_evaluation(result: dict[str, Any], *, title: str) -> None:
-    """Prints an evaluation to stdout.
-
-    Args:
-        result: What `evaluate_run` returns.
-        title: Name of the run.
-    """
+    """Prints an evaluation to stdout."""
     console = make_console()
     if not console.is_terminal:
         console.width = 170  # a pipe or a file has no width of its own; wrapped figures are unreadable

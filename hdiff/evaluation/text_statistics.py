@@ -8,14 +8,7 @@ from collections.abc import Hashable, Sequence
 
 
 def unigram_entropy(tokens: Sequence[Hashable]) -> float:
-    """Entropy of the tokens of one text, as used for samples in arXiv:2409.02908.
-
-    Args:
-        tokens: The text.
-
-    Returns:
-        Nats; 0 for a text of one repeated token.
-    """
+    """Entropy in nats of the tokens of one text, as used for samples in arXiv:2409.02908."""
     counts = Counter(tokens)
     return sum(-count / len(tokens) * math.log(count / len(tokens)) for count in counts.values()) + 0.0
 

@@ -100,18 +100,7 @@ Kind = TypeVar("Kind", bound=Arguments)
 
 
 def checked(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Reads arguments.
-
-    Args:
-        kind: Which arguments.
-        values: Name -> value, as the harness has read them.
-
-    Returns:
-        The arguments.
-
-    Raises:
-        DataError: Naming every argument that is unknown or has a wrong value, and what is expected.
-    """
+    """Reads arguments of a kind."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

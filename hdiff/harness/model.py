@@ -71,31 +71,14 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
     def create_from_arg_string(
         cls, arg_string: str, additional_config: Mapping[str, Any] | None = None
     ) -> HdiffLM:
-        """As `create_from_arg_obj`.
-
-        Args:
-            arg_string: Arguments as `run=FOLDER,draws=4`.
-            additional_config: Options of the harness.
-
-        Returns:
-            The model.
-        """
+        """As `create_from_arg_obj`, of `run=FOLDER,draws=4`."""
         return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @classmethod
     def create_from_arg_obj(
         cls, arg_dict: Mapping[str, Any], additional_config: Mapping[str, Any] | None = None
     ) -> HdiffLM:
-        """Builds the model as the harness does, except that an option may also stand among the arguments.
-
-        Args:
-            arg_dict: Arguments; they go before options.
-            additional_config: Options of the harness, `batch_size`, `max_batch_size` and `device`; None is
-                one that was not given.
-
-        Returns:
-            The model.
-        """
+        """Builds the model as the harness does, except that an option may also stand among the arguments."""
         options = {name: value for name, value in (additional_config or {}).items() if value is not None}
         return cls(**{**options, **arg_dict})
 
@@ -119,16 +102,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         }
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids; hdiff's tokenizers add none of their own.
-
-        Args:
-            string: Text.
-            add_special_tokens: Ignored.
-            **_: Ignored.
-
-        Returns:
-            Ids.
-        """
+        """Token ids; hdiff's tokenizers add none of their own, so other arguments are ignored."""
         return self.pretrained.tokenizer.encode(string)[0]
 
     @property
@@ -199,33 +173,14 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         return self._scores([(context, continuation) for _, context, continuation in requests])
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood of whole texts; those longer than a row in parts, each given what is before it.
-
-        Args:
-            requests: Instances with one text each.
-            disable_tqdm: Ignored.
-
-        Returns:
-            Nats <= 0, one per text.
-        """
+        """Log-likelihood of whole texts in nats; those longer than a row in parts, given what is before."""
         texts: list[tuple[list[int], list[int]]] = [
             ([], self.tok_encode(request.args[0])) for request in requests
         ]
         return [nats for nats, _ in self._scores(texts)]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continues contexts, or fills their gaps.
-
-        Args:
-            requests: Instances with a context and generation arguments.
-            disable_tqdm: Ignored.
-
-        Returns:
-            What follows each context up to its stop text; with `infill: true` the whole text.
-
-        Raises:
-            DataError: If an argument has no meaning for the model, or its sampler none for the arguments.
-        """
+        """Continues contexts up to their stop texts; with `infill: true` fills their gaps."""
         generate = self._writer()
         asked = [
             (context, checked(GenerationArguments, values))

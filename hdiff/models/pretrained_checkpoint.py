@@ -82,18 +82,7 @@ def load_trunk(
 
 
 def build_trunk(config_values: dict[str, Any], *, dropout: float = 0.0) -> PretrainedTrunk:
-    """The network of a configuration, with weights that are about to be overwritten.
-
-    Args:
-        config_values: `PretrainedTrunk.config_values`.
-        dropout: In place of every dropout of the configuration.
-
-    Returns:
-        The trunk.
-
-    Raises:
-        CheckpointError: If transformers does not know the configuration.
-    """
+    """The network of a configuration, with weights that are about to be overwritten."""
     transformers = transformers_library()
     values = {name: value for name, value in config_values.items() if name not in ("auto_map", OWN)}
     try:

@@ -67,15 +67,7 @@ def start_from(
 
 
 def starting_point(origin: Mapping[str, Any], tokenizer: Tokenizer) -> str:
-    """What a model starts as, in a sentence.
-
-    Args:
-        origin: `PretrainedTrunk.origin`.
-        tokenizer: The tokenizer.
-
-    Returns:
-        The sentence.
-    """
+    """What a model starts as, in a sentence; `origin` is that of a `PretrainedTrunk`."""
     mask_id = origin.get("mask_id")
     if mask_id is None:
         return "the checkpoint has no mask token; the hidden token starts as the mean of all tokens"

@@ -65,14 +65,7 @@ class PretrainedTrunk(nn.Module):
         return {name: int(self.config_values.get(theirs, 1)) for name, theirs in SHAPE.items()}
 
     def check_length(self, length: int) -> None:
-        """Refuses rows longer than the checkpoint's positions.
-
-        Args:
-            length: Tokens of a row.
-
-        Raises:
-            RecipeError: If there are more than positions.
-        """
+        """Refuses rows longer than the checkpoint's positions."""
         most = self.num_positions
         if most is not None and length > most:
             raise RecipeError(
@@ -108,20 +101,12 @@ class PretrainedTrunk(nn.Module):
         return (found if self.transform is None else self.transform(found)).to(hidden.dtype)
 
     def keep_weights_in(self, name: str) -> None:
-        """Keeps the weights in another type; what comes in and goes out stays as it was.
-
-        Args:
-            name: `float32` or `bfloat16`.
-        """
+        """Keeps the weights in another type; what comes in and goes out stays as it was."""
         self.dtype = getattr(torch, name)
         self.to(self.dtype)
 
     def checkpoint_gradients(self) -> None:
-        """Has the backward pass compute the layers again instead of keeping what they computed.
-
-        Raises:
-            RecipeError: If the network of transformers cannot.
-        """
+        """Has the backward pass compute the layers again instead of keeping what they computed."""
         try:
             self.encoder.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         except ValueError as error:
@@ -133,18 +118,7 @@ class PretrainedTrunk(nn.Module):
             ) from error
 
     def fill_cache(self, hidden: Tensor, token_mask: Tensor | None = None) -> TrunkCache:
-        """Refuses: only hdiff's own trunk keeps a cache.
-
-        Args:
-            hidden: Embedded tokens.
-            token_mask: Real tokens.
-
-        Returns:
-            Nothing.
-
-        Raises:
-            DataError: Always.
-        """
+        """Refuses: only hdiff's own trunk keeps a cache."""
         raise DataError("a pretrained trunk keeps no cache; use a sampler with refresh: 1")
 
 

@@ -38,19 +38,7 @@ class TokenTable:
 
     @classmethod
     def of(cls, network: Any, tokenizer: Tokenizer, path: str) -> TokenTable:
-        """Takes the tables of a network.
-
-        Args:
-            network: A model of transformers.
-            tokenizer: Its tokenizer.
-            path: Folder of the checkpoint, for errors.
-
-        Returns:
-            The rows of the tokenizer's vocabulary.
-
-        Raises:
-            CheckpointError: If the tokenizer has more tokens than the table, or the mask is outside of it.
-        """
+        """Takes the rows of the tokenizer's vocabulary out of the tables of a network."""
         table = network.get_input_embeddings().weight.detach()
         size = tokenizer.vocab_size
         if size > len(table):
@@ -97,11 +85,7 @@ class TokenTable:
 
     @torch.no_grad()
     def copy_to(self, head: Head) -> None:
-        """Starts the tables of a head from these rows.
-
-        Args:
-            head: The head; it gets an output table of its own where the checkpoint has one.
-        """
+        """Starts the tables of a head from these rows, with an output table where the checkpoint has one."""
         head.embedding.weight.copy_(self.rows)
         if self.output is not None:
             head.untie()

@@ -67,14 +67,7 @@ def choose_trainable(model: Model, recipe: Recipe) -> Model:
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything of a model but what is frozen: what checkpoints and adapters hold.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Name -> tensor.
-    """
+    """Everything of a model but what is frozen, by name: what checkpoints and adapters hold."""
     frozen = frozen_names(model)
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
@@ -94,16 +87,7 @@ def trunk_digest(model: nn.Module) -> str | None:
 
 
 def check_same_trunk(model: nn.Module, expected: str | None, *, what: str) -> None:
-    """Refuses weights that were trained on another frozen trunk.
-
-    Args:
-        model: The model they are for.
-        expected: Digest of the trunk they were trained on.
-        what: What they are, for the error.
-
-    Raises:
-        CheckpointError: If the trunk is another one.
-    """
+    """Refuses weights that were trained on another frozen trunk."""
     found = trunk_digest(model)
     if found is not None and found != expected:
         raise CheckpointError(
@@ -113,15 +97,7 @@ def check_same_trunk(model: nn.Module, expected: str | None, *, what: str) -> No
 
 
 def add_adapters(network: nn.Module, config: LoraConfig) -> None:
-    """Puts low-rank adapters into a network, in place.
-
-    Args:
-        network: Network of transformers, frozen.
-        config: Rank, scale and places.
-
-    Raises:
-        RecipeError: If peft is missing, or no layer has one of the names.
-    """
+    """Puts low-rank adapters into a network, in place."""
     try:
         from peft import LoraConfig as PeftConfig
         from peft import inject_adapter_in_model
@@ -162,14 +138,7 @@ def linear_layers(network: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def merge_adapters(model: nn.Module) -> nn.Module:
-    """Adds low-rank adapters to the matrices they change, in place; nothing is frozen afterwards.
-
-    Args:
-        model: The model.
-
-    Returns:
-        The same model, which computes the same without adapters.
-    """
+    """Adds low-rank adapters to the matrices they change, in place; nothing is frozen afterwards."""
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
     for name, layer in layers.items():
         merging: Any = layer

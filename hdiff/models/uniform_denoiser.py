@@ -72,14 +72,7 @@ class UniformDenoiser(Headed):
         return self.head.logits(self._hidden(x_t, p, token_mask)).float().log_softmax(-1)
 
     def forward(self, corrupted: UniformCorrupted) -> UniformOutput:
-        """Predicts every real token.
-
-        Args:
-            corrupted: Corrupted batch.
-
-        Returns:
-            Log-probabilities of the packed tokens.
-        """
+        """Log-probabilities of the packed tokens: every real token is predicted."""
         hidden = self._hidden(corrupted.x_t, corrupted.p, padding_mask(corrupted.token_mask))
         scores = self.head.logits(corrupted.spans.gather(hidden))
         return UniformOutput(scores.float().log_softmax(-1), hidden)

@@ -25,18 +25,7 @@ MOST_TEXTS = 200
 
 
 def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0) -> list[dict[str, Any]]:
-    """Explores a few sentences of the validation split, by the run's own corruption and level by level.
-
-    Args:
-        run: The run.
-        parser: Parser of its data set.
-        count: Sentences wanted.
-        seed: Seed of the masking times.
-
-    Returns:
-        Explorations as `hdiff.pages.inspection` makes them, with `sentence` (its number) and `choice` (what
-        is hidden as one unit); fewer if the split has few fitting sentences.
-    """
+    """Explores a few sentences of the validation split, by the run's own corruption and level by level."""
     prepared = PreparedData.load(run.recipe.data.path)
     buckets = _buckets(run, prepared)
     corruption = None if run.autoregressive is not None else run.corruption

@@ -20,12 +20,7 @@ MIN_COLUMN_WIDTH = 60
 
 
 def draw(*explorations: Mapping[str, Any], console: Console) -> None:
-    """Draws span tree, salience and the text at t = 0.1 ... 0.9 in a terminal.
-
-    Args:
-        *explorations: What `explore` returns, for one parser or several; side by side where there is room.
-        console: Where to draw; without colour codes if it is no terminal.
-    """
+    """Draws span tree, salience and the text at t = 0.1 ... 0.9 in a terminal."""
     from rich.table import Table
 
     columns = max(1, min(len(explorations), console.width // MIN_COLUMN_WIDTH))

@@ -44,18 +44,7 @@ def build_report(run: Path) -> str:
 
 
 def report_page(record: RunRecord) -> str:
-    """As `build_report`, of a record that is read already.
-
-    Args:
-        record: The record.
-
-    Returns:
-        The page.
-
-    Raises:
-        CheckpointError: If a file of the run is damaged.
-        DataError: If samples or explorations are not what `hdiff.pages.page` describes.
-    """
+    """As `build_report`, of a record that is read already."""
     free, others = _free_samples(record)
     trajectory = _trajectory(free)
     explorations = record.explorations or []

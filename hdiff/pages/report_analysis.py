@@ -25,14 +25,7 @@ PROBABILITY_LABELS = ("predicted probability", "observed frequency")
 
 
 def loss_by_time_chart(analysis: Mapping[str, Any]) -> Chart | None:
-    """Mean loss over t.
-
-    Args:
-        analysis: Content of analysis.json.
-
-    Returns:
-        The chart, or None for a model without times.
-    """
+    """Mean loss over t; None for a model without times."""
     entries = analysis["loss"]["by_time"]
     if not analysis.get("times"):
         return None
@@ -53,15 +46,7 @@ def loss_by_time_chart(analysis: Mapping[str, Any]) -> Chart | None:
 
 
 def loss_groups(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The groups of tokens, their losses as text, and where bars and error bars lie.
-
-    Args:
-        analysis: Content of analysis.json.
-
-    Returns:
-        For each grouping `name` and `rows`: `label`, `mean`, `stderr`, `tokens` as text, `sort` (the three as
-        numbers), and `bar`, `low`, `high`, `all` in percent of the width.
-    """
+    """The groups of tokens, their losses as text, and where bars and error bars lie, in percent."""
     groups = analysis["loss"]["groups"]
     everything = analysis["loss"]["all"]["mean"]
     ends = [row["mean"] + (row["stderr"] or 0.0) for group in groups for row in group["rows"]]
@@ -93,14 +78,7 @@ def loss_groups(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def calibration_charts(analysis: Mapping[str, Any]) -> dict[str, Chart]:
-    """A reliability diagram for everything that was predicted with a probability.
-
-    Args:
-        analysis: Content of analysis.json.
-
-    Returns:
-        `calibration_tokens` ... -> chart, with `title`, `what`, and the figures in words as `text`.
-    """
+    """A reliability diagram for everything that was predicted with a probability."""
     charts = {}
     for key, (title, what) in CALIBRATIONS.items():
         found = analysis["calibration"].get(key)

@@ -26,14 +26,7 @@ Chart = dict[str, Any]
 
 
 def loss_chart(metrics: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Training loss and validation bound over steps.
-
-    Args:
-        metrics: Lines of metrics.jsonl.
-
-    Returns:
-        The chart, or None without any.
-    """
+    """Training loss and validation bound over steps, of the lines of metrics.jsonl; None without any."""
     loss, validation = _points(metrics, "loss"), _points(metrics, "validation_bound")
     if not loss and not validation:
         return None
@@ -59,14 +52,7 @@ def loss_chart(metrics: Sequence[Mapping[str, Any]]) -> Chart | None:
 
 
 def t_step_chart(evaluations: Evaluations) -> Chart | None:
-    """L_T over T, a curve for each evaluation whose bounds compare.
-
-    Args:
-        evaluations: The evaluations.
-
-    Returns:
-        The chart, or None without any.
-    """
+    """L_T over T, a curve for each evaluation whose bounds compare; None without any."""
     series, rows = [], []
     for evaluation in evaluations.comparable:
         curve = evaluation.values.get("t_step") or {}
@@ -108,14 +94,7 @@ def t_step_chart(evaluations: Evaluations) -> Chart | None:
 
 
 def quality_charts(evaluations: Sequence[Evaluation]) -> dict[str, Chart | None]:
-    """Judge NLL and entropy of samples, over NFE and over seconds.
-
-    Args:
-        evaluations: The evaluations, the main one first.
-
-    Returns:
-        `judge_nll_nfe`, `judge_nll_seconds_per_sample`, `unigram_entropy_nfe` ...; None without points.
-    """
+    """Judge NLL and entropy of samples, over NFE and over seconds; None without points."""
     return {
         f"{figure}_{cost}": _quality_chart(evaluations, figure, y_label, cost, x_label)
         for figure, y_label in QUALITY

@@ -47,14 +47,7 @@ CURVES = (
 
 
 def diagnosis_charts(diagnosis: Mapping[str, Any]) -> dict[str, Chart]:
-    """Curves over the distance of a mask from the text before it.
-
-    Args:
-        diagnosis: Content of diagnosis.json.
-
-    Returns:
-        `diagnosis_kl_to_unigram`, `diagnosis_entropy`, `diagnosis_top10_share`, as far as measured.
-    """
+    """Curves over the distance of a mask from the text before it, as far as measured."""
     collapse = diagnosis.get("frequency_collapse") or {}
     distance = collapse.get("distance") or []
     charts: dict[str, Chart] = {}
@@ -85,14 +78,7 @@ def diagnosis_charts(diagnosis: Mapping[str, Any]) -> dict[str, Chart]:
 
 
 def collapse_table(diagnosis: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The curves as a table.
-
-    Args:
-        diagnosis: Content of diagnosis.json.
-
-    Returns:
-        `columns` and `rows`, or None without curves.
-    """
+    """The curves as a table; None without curves."""
     collapse = diagnosis.get("frequency_collapse") or {}
     distance = collapse.get("distance") or []
     keys = [key for key, _ in (*CURVES[:1], ("kl_stderr", ""), *CURVES[1:])]
@@ -123,14 +109,7 @@ class Trap:
 
 
 def traps(diagnosis: Mapping[str, Any]) -> list[Trap]:
-    """Figures of the marginal trap, of pairs of held-out text and of agreement.
-
-    Args:
-        diagnosis: Content of diagnosis.json.
-
-    Returns:
-        Those that were measured.
-    """
+    """Figures of the marginal trap, of pairs of held-out text and of agreement, those that were measured."""
     trap = diagnosis.get("marginal_trap") or {}
     parts = (("Two neighbours, filled at once or in turn", "pairs"), ("Words that must agree", "agreement"))
     return [_trap(heading, values) for heading, key in parts if isinstance(values := trap.get(key), Mapping)]

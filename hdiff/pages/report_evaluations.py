@@ -57,14 +57,7 @@ class Evaluations:
 
     @classmethod
     def of(cls, record: RunRecord) -> Evaluations:
-        """The evaluations of a run folder.
-
-        Args:
-            record: The run.
-
-        Returns:
-            The evaluations.
-        """
+        """The evaluations of a run folder."""
         named = {} if record.evaluation is None else {"eval": record.evaluation}
         named |= record.evaluations
         found = [Evaluation(name, values) for name, values in named.items() if _is_evaluation(values)]
@@ -102,14 +95,7 @@ class Evaluations:
 
 
 def sampler_text(spec: Any) -> str | None:
-    """A sampler in words: `planned (order: confidence)`.
-
-    Args:
-        spec: `{kind: name, ...}`, or None.
-
-    Returns:
-        The words, or None.
-    """
+    """A sampler in words: `planned (order: confidence)`."""
     if not isinstance(spec, Mapping) or "kind" not in spec:
         return None
     options = ", ".join(f"{key}: {value}" for key, value in spec.items() if key != "kind")
@@ -117,14 +103,7 @@ def sampler_text(spec: Any) -> str | None:
 
 
 def overview(evaluations: Sequence[Evaluation]) -> ReportTable:
-    """Sample quality of all evaluations, a row for each and every T.
-
-    Args:
-        evaluations: The evaluations.
-
-    Returns:
-        The table; no rows if no samples were scored.
-    """
+    """Sample quality of all evaluations, a row for each and every T."""
     rows = []
     for evaluation in evaluations:
         quality = evaluation.values.get("quality") or {}

@@ -60,15 +60,7 @@ class ReportTable:
 
 
 def headlines(record: RunRecord, evaluation: Mapping[str, Any]) -> list[Headline]:
-    """The numbers a reader should see first, as far as they were measured.
-
-    Args:
-        record: The run.
-        evaluation: Content of the evaluation whose figures stand at the top; empty without one.
-
-    Returns:
-        The headlines.
-    """
+    """The numbers a reader should see first, as far as they were measured."""
     found = [_bound(evaluation.get("bound")), _best(evaluation), _parallel_cost(evaluation)]
     found += [_judged(evaluation), _size(record)]
     return [headline for headline in found if headline is not None]
@@ -142,14 +134,7 @@ def _size(record: RunRecord) -> Headline | None:
 
 
 def quality_table(evaluation: Mapping[str, Any]) -> ReportTable | None:
-    """Sample quality by the number of sampling steps, with held-out text as the reference.
-
-    Args:
-        evaluation: Content of `eval.json`.
-
-    Returns:
-        The table, or None when no samples were scored.
-    """
+    """Sample quality by the number of sampling steps, with held-out text as the reference."""
     quality = evaluation.get("quality")
     if not quality:
         return None

@@ -34,18 +34,7 @@ PAGE = Palette("var(--ink)", "var(--rule)", "var(--panel)", tuple(f"var(--{name}
 
 
 def svg(palette: Palette, width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    """A whole picture.
-
-    Args:
-        palette: Colours.
-        width: Width in pixels; a narrower page scales it down.
-        height: Height in pixels.
-        title: Read by screen readers.
-        parts: SVG elements.
-
-    Returns:
-        An `svg` element.
-    """
+    """A whole picture; `title` is read by screen readers."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'role="img" style="background:{palette.paper};max-width:100%;height:auto;'

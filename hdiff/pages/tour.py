@@ -16,18 +16,7 @@ DRAWN = {"autoregressive": "jointly", "product": "apart"}
 
 
 def tour_page(tours: Sequence[Mapping[str, Any]], *, title: str) -> str:
-    """Page of one tour, or of several that were asked the same.
-
-    Args:
-        tours: What `hdiff.control.tour.tour` returns.
-        title: Heading of the page.
-
-    Returns:
-        The page as HTML.
-
-    Raises:
-        DataError: If the tours were asked different things.
-    """
+    """Page of one tour, or of several that were asked the same."""
     names = [[part["name"] for part in tour["parts"]] for tour in tours]
     if any(each != names[0] for each in names):
         raise DataError("the tours were asked different things; make them with the same hdiff")

@@ -61,17 +61,7 @@ class RunFolder:
 
     @classmethod
     def load(cls, path: Path | str) -> RunFolder:
-        """Loads a run folder.
-
-        Args:
-            path: Folder that `hdiff train` wrote.
-
-        Returns:
-            The run.
-
-        Raises:
-            CheckpointError: If it is not a run folder or has no usable checkpoint.
-        """
+        """Loads a folder that `hdiff train` wrote."""
         path = Path(path)
         if not (path / RECIPE_FILE).is_file() or not (path / RECORD_FILE).is_file():
             if _is_shared(path / _SHARED_FILE):
@@ -106,11 +96,7 @@ class RunFolder:
 
     @property
     def denoiser(self) -> DiffusionModel:
-        """The model if it is a diffusion model.
-
-        Raises:
-            CheckpointError: If it is an autoregressive one.
-        """
+        """The model if it is a diffusion model."""
         if self.autoregressive is not None:
             raise CheckpointError(
                 f"{self.path} holds an autoregressive model, which judges samples; give a run of "

@@ -12,15 +12,7 @@ from hdiff.runs.record import read_run
 
 
 def at_places_of(recipe: Recipe, other: Recipe) -> Recipe:
-    """A recipe whose folders lie where another one has them.
-
-    Args:
-        recipe: The recipe.
-        other: The one whose `output`, `data.path` and paths of prepared members of `data.mixture` it gets.
-
-    Returns:
-        The recipe; its mixture as it was if the other one has not as many members.
-    """
+    """A recipe whose folders lie where another one has them."""
     mixture = recipe.data.mixture
     if len(mixture) == len(other.data.mixture):
         pairs = zip(mixture, other.data.mixture, strict=True)

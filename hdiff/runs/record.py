@@ -48,17 +48,7 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Reads a run folder.
-
-        Args:
-            path: The folder that training wrote.
-
-        Returns:
-            The record.
-
-        Raises:
-            CheckpointError: If the folder or its `run.json` is missing, or a file is damaged.
-        """
+        """Reads the folder that training wrote."""
         if not path.is_dir():
             raise CheckpointError(
                 f"no run folder at '{path}'; train one:",
@@ -87,17 +77,7 @@ class RunRecord:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """Reads the `run.json` of a run that is resumed or used.
-
-    Args:
-        path: The run folder.
-
-    Returns:
-        Its values, with when the run began, its updates and the hash of its data among them.
-
-    Raises:
-        CheckpointError: If the file is missing or damaged.
-    """
+    """Reads the `run.json` of a run that is resumed or used."""
     file = path / "run.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -129,16 +109,7 @@ def statistics_digest(values: Mapping[str, Any]) -> str:
 
 
 def check_statistics(path: Path, record: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Compares the statistics in `run.json` with the digest that a checkpoint keeps of them.
-
-    Args:
-        path: The run folder.
-        record: Its `run.json`.
-        state: State of the checkpoint; older ones have no digest.
-
-    Raises:
-        CheckpointError: If they differ.
-    """
+    """Compares the statistics in `run.json` with the digest that a checkpoint keeps of them."""
     expected = state.get("statistics_sha256")
     if expected is not None and statistics_digest(record) != expected:
         raise CheckpointError(

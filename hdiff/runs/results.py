@@ -35,13 +35,7 @@ def asked_for(result: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str
 
 
 def kind_of(asked: Mapping[str, Any], name: str, kinds: Collection[str]) -> str:
-    """Name of the file of a result, without `.json`.
-
-    Args:
-        asked: The options that were given.
-        name: Name of the results that the plain command gives.
-        kinds: Options that make another kind of result.
-    """
+    """Name of the file of a result, without `.json`, for the options that were given."""
     return "_".join((name, *(kind for kind in kinds if asked.get(kind))))
 
 

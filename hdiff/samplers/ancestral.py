@@ -72,14 +72,7 @@ class AncestralSampler(MaskedSampler):
         return self.units_of(units) if is_plain and units is not None else None
 
     def units_of(self, corruption: MaskedUnits) -> MaskedUnits:
-        """The corruption whose units are filled: the given one, or random spans of `lengths`.
-
-        Args:
-            corruption: The corruption of the model.
-
-        Returns:
-            A corruption with the same mask.
-        """
+        """The corruption whose units are filled: the given one, or random spans of `lengths`."""
         if self.spans is None:
             return corruption
         return SpanMasking(segmentation="random", lengths=self.spans.lengths, mask_id=corruption.mask_id)

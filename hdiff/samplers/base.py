@@ -84,27 +84,13 @@ class Sampler(ABC):
         return sampling
 
     def with_sampling(self, sampling: Sampling) -> Self:
-        """The same sampler with another way to draw.
-
-        Args:
-            sampling: Temperature and truncation.
-
-        Returns:
-            A copy.
-        """
+        """The same sampler with another way to draw."""
         other = copy(self)
         vars(other).update(sampling=self.check_sampling(sampling))
         return other
 
     def banning(self, tokens: Sequence[int]) -> Self:
-        """The same sampler, which never draws some tokens.
-
-        Args:
-            tokens: For example the one that ends a text.
-
-        Returns:
-            A copy.
-        """
+        """The same sampler, which never draws some tokens, for example the one that ends a text."""
         return self.with_sampling(replace(self.sampling, banned=(*self.sampling.banned, *tokens)))
 
     @property

@@ -57,14 +57,7 @@ class View:
         return self.reading(None)
 
     def read(self, spans: PackedSpans) -> tuple[Tensor, PackedSpans]:
-        """What the head reads of spans: where nothing was looked at before, only they are computed.
-
-        Args:
-            spans: Spans of hidden tokens.
-
-        Returns:
-            See `PackedSpans.read`.
-        """
+        """What the head reads of spans: where nothing was looked at before, only they are computed."""
         if "hidden" in self.__dict__ or getattr(self.denoiser.head, "sees_row", False):
             return spans.read(self.hidden)
         return self.reading(spans.token_index), spans

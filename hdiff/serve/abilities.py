@@ -11,14 +11,7 @@ from hdiff.serve.served_run import ServedRun
 
 
 def refusals(run: ServedRun) -> dict[str, str | None]:
-    """Why this model cannot do a thing, by thing: `fresh`, `sentence`, `infill`, `keywords`, `skeleton`.
-
-    Args:
-        run: The model.
-
-    Returns:
-        A sentence, or None where it can.
-    """
+    """Why this model cannot do a thing, by thing: `fresh`, `sentence`, `infill`, `keywords`, `skeleton`."""
     if run.is_autoregressive:
         reason = "This is an autoregressive model: it scores text from left to right and writes none here."
         return dict.fromkeys(("fresh", "sentence", "infill", "keywords", "skeleton"), reason)

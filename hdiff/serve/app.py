@@ -31,15 +31,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(run: ServedRun, *, names: Collection[str] = ()) -> Starlette:
-    """The web application of one model.
-
-    Args:
-        run: The model.
-        names: Names besides `localhost` and addresses under which the page may be asked for.
-
-    Returns:
-        An ASGI application.
-    """
+    """The web application of one model; `names` are asked for besides `localhost` and addresses."""
     html = page(run)
     files = assets()
     turn = Turn()

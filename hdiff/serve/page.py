@@ -38,14 +38,7 @@ def assets() -> dict[str, tuple[bytes, str]]:
 
 
 def page(run: ServedRun) -> str:
-    """The page of a model.
-
-    Args:
-        run: The model.
-
-    Returns:
-        HTML; everything that comes from the model's folder is escaped.
-    """
+    """The page of a model; everything that comes from the model's folder is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

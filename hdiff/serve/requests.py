@@ -93,18 +93,7 @@ Body = TypeVar("Body", bound=_Body)
 
 
 def parse_body(kind: type[Body], content: bytes) -> Body:
-    """Reads the JSON of a request.
-
-    Args:
-        kind: Which request.
-        content: The body.
-
-    Returns:
-        The request.
-
-    Raises:
-        DataError: Saying in one sentence what is wrong with it.
-    """
+    """Reads the JSON of a request of a kind."""
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:

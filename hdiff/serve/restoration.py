@@ -37,19 +37,7 @@ from hdiff.serve.states import state_at
 
 
 def restore(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
-    """Fills in what time t hides of a sentence, or writes fresh texts.
-
-    Args:
-        request: Which, and how.
-        run: The model.
-
-    Returns:
-        See `_answer`.
-
-    Raises:
-        DataError: If the model cannot do it, or a number does not fit.
-        CheckpointError: If the model is autoregressive.
-    """
+    """Fills in what time t hides of a sentence, or writes fresh texts; returns what `_answer` shows."""
     begun = time.perf_counter()
     model = run.folder.denoiser  # refuses an autoregressive model
     if request.text is not None:
@@ -69,19 +57,7 @@ def restore(request: RestoreRequest, run: ServedRun) -> dict[str, Any]:
 
 
 def control(request: ControlRequest, run: ServedRun) -> dict[str, Any]:
-    """Writes texts under a control, as `hdiff sample` does.
-
-    Args:
-        request: The control.
-        run: The model.
-
-    Returns:
-        See `_answer`.
-
-    Raises:
-        DataError: If the control is malformed or the model cannot follow it.
-        CheckpointError: If the model is autoregressive.
-    """
+    """Writes texts under a control, as `hdiff sample` does; returns what `_answer` shows."""
     begun = time.perf_counter()
     record = _controlled(request, run, request.request())
     return _answer(record, request, time.perf_counter() - begun)

@@ -44,18 +44,7 @@ class Sentence:
 
     @classmethod
     def of(cls, text: str, run: ServedRun) -> Sentence:
-        """Tokenizes and parses a text.
-
-        Args:
-            text: The text.
-            run: The model.
-
-        Returns:
-            The sentence.
-
-        Raises:
-            DataError: If it has no word, or more tokens than the rows of the model.
-        """
+        """Tokenizes and parses a text."""
         text = text.strip()
         ids, offsets = run.tokenizer.encode(text)
         if not ids:
@@ -85,28 +74,13 @@ class Sentence:
         return cls(tuple(ids), pieces, spans, tuple(map(float, salience)), is_parsed, notes)
 
     def groups(self, level: str, max_length: int | None = None) -> list[int]:
-        """Units of a level, as training makes them.
-
-        Args:
-            level: The coarsest level of a unit.
-            max_length: Longest unit in tokens.
-
-        Returns:
-            Unit of each token: 0, 0, 1, 2, 2 ...
-        """
+        """Units of a level, as training makes them: 0, 0, 1, 2, 2 ..."""
         starts, ends = [span.start for span in self.spans], [span.end for span in self.spans]
         levels = [span.level for span in self.spans]
         return segment(starts, ends, levels, len(self.ids), level=level, max_length=max_length)
 
     def batch(self, run: ServedRun) -> Batch:
-        """The batch of this sentence alone.
-
-        Args:
-            run: The model, which says what its batches hold.
-
-        Returns:
-            A batch of one row.
-        """
+        """The batch of this sentence alone, with what batches of the model hold."""
         longest = run.recipe.data.max_unit_tokens
         levels = LEVELS[:-1] if self.is_parsed else ()
         units = {level: self.groups(level, longest) for level in levels}
@@ -126,14 +100,7 @@ class Sentence:
         )
 
     def corruption(self, run: ServedRun) -> tuple[Corruption | None, tuple[str, ...]]:
-        """The run's corruption, or what is left of it without a tree.
-
-        Args:
-            run: The model.
-
-        Returns:
-            The corruption, None where there is none to show, and what is to be said about it.
-        """
+        """The run's corruption, or what is left of it without a tree, and what is to be said about it."""
         if run.is_autoregressive:
             return None, (
                 "This is an autoregressive model: it reads from left to right and corrupts nothing, so there "

@@ -56,15 +56,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address_of(host: str, listener: socket.socket) -> str:
-    """Where the page is, for a browser.
-
-    Args:
-        host: What was asked for.
-        listener: The socket.
-
-    Returns:
-        An address with `http://`.
-    """
+    """Where the page is, for a browser: an address with `http://`."""
     port = listener.getsockname()[1]
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{name}:{port}/"
@@ -79,12 +71,7 @@ def is_local(host: str) -> bool:
 
 
 def run_server(app: Starlette, listener: socket.socket) -> None:
-    """Serves until Ctrl-C or SIGTERM.
-
-    Args:
-        app: The application.
-        listener: Where it listens.
-    """
+    """Serves until Ctrl-C or SIGTERM."""
     import uvicorn
 
     config = uvicorn.Config(

@@ -91,17 +91,7 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
 
 
 def state_at(corruption: Corruption, batch: Batch, t: float, seed: int) -> Corrupted:
-    """The state at one time; the same seed gives the same order of hiding at all times.
-
-    Args:
-        corruption: The corruption.
-        batch: A batch of one row.
-        t: Time in (0, 1].
-        seed: Seed.
-
-    Returns:
-        The state.
-    """
+    """The state at one time; the same seed gives the same order of hiding at all times."""
     return corruption.corrupt(batch, torch.tensor([t]), generator=torch.Generator().manual_seed(seed))
 
 

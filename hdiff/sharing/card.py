@@ -43,17 +43,7 @@ class CardOptions:
 def model_card(
     description: ModelDescription, record: RunRecord, samples: Sequence[str], options: CardOptions
 ) -> str:
-    """Text of README.md.
-
-    Args:
-        description: The model.
-        record: Its run.
-        samples: Texts it wrote, not selected; empty for a model that writes none.
-        options: What the run does not know.
-
-    Returns:
-        Markdown with the metadata of the hub in front.
-    """
+    """Text of README.md: Markdown with the metadata of the hub in front."""
     parts = [
         _metadata(options),
         f"# {description.name}",

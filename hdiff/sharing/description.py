@@ -140,18 +140,7 @@ def parse_description(text: str, *, where: str, components: Sequence[str] = ()) 
 
 
 def read_description(text: str, *, where: str) -> ModelDescription:
-    """Reads config.json for those who build nothing of it: classes of others may be named in it.
-
-    Args:
-        text: Contents.
-        where: The folder, for errors.
-
-    Returns:
-        The description.
-
-    Raises:
-        CheckpointError: If it is no hdiff model, of a newer version or damaged.
-    """
+    """Reads config.json for those who build nothing of it: classes of others may be named in it."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -206,15 +195,7 @@ def classes_of_others(description: ModelDescription) -> list[str]:
 
 
 def loading_arguments(description: ModelDescription, name: str) -> str:
-    """Arguments of `from_pretrained`: the folder, and the classes of other packages that its user must name.
-
-    Args:
-        description: The model.
-        name: How the folder is written.
-
-    Returns:
-        Python.
-    """
+    """Arguments of `from_pretrained`: the folder, and classes of other packages to name."""
     others = ", ".join(json.dumps(kind) for kind in classes_of_others(description))
     return f'"{name}", components=[{others}]' if others else f'"{name}"'
 

@@ -77,18 +77,7 @@ def export_run(
 
 
 def in_precision(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
-    """Weights rounded to fewer bits; whole numbers stay as they are.
-
-    Args:
-        weights: Name -> tensor.
-        precision: `float16` or `bfloat16`.
-
-    Returns:
-        The same names.
-
-    Raises:
-        CheckpointError: If a weight is too large for the precision, or there is no such precision.
-    """
+    """Weights rounded to fewer bits; whole numbers stay as they are."""
     if precision not in PRECISIONS:
         raise CheckpointError(
             f"there is no precision '{precision[:40]}'; use", "--precision float16", "--precision bfloat16"

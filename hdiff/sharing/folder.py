@@ -143,16 +143,7 @@ def check_kinds(folder: Path, components: Sequence[str]) -> None:
 
 
 def check_hashes(folder: Path, sha256: Mapping[str, str], *, names: Sequence[str] = HASHED_FILES) -> None:
-    """Compares the files of a folder with their hashes.
-
-    Args:
-        folder: The folder.
-        sha256: File name -> SHA-256.
-        names: The files.
-
-    Raises:
-        CheckpointError: If a file is missing, unsafe, or another one.
-    """
+    """Compares the files of a folder with their hashes."""
     for name in names:
         path = checked_file(folder, name)
         if name == WEIGHTS_FILE:

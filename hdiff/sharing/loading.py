@@ -21,17 +21,7 @@ from hdiff.sharing.description import ModelDescription
 
 
 def corruption_of(description: ModelDescription) -> Corruption:
-    """The corruption that a shared model was trained with.
-
-    Args:
-        description: The model.
-
-    Returns:
-        The corruption, not yet of a model.
-
-    Raises:
-        CheckpointError: If the description lacks lengths that it asks for.
-    """
+    """The corruption that a shared model was trained with, not yet of a model."""
 
     def unit_lengths(level: str) -> list[float]:
         if level not in description.unit_lengths:

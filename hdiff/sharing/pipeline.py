@@ -89,14 +89,7 @@ class TextDiffusionPipeline:
 
     @classmethod
     def of(cls, pretrained: PretrainedModel) -> TextDiffusionPipeline:
-        """The pipeline of a model; free texts are drawn by the sampler of its recipe, as `hdiff sample` does.
-
-        Args:
-            pretrained: The model.
-
-        Returns:
-            The pipeline.
-        """
+        """The pipeline of a model; free texts are drawn by the sampler of its recipe."""
         return cls(
             pretrained.denoiser,
             pretrained.tokenizer,
@@ -122,14 +115,7 @@ class TextDiffusionPipeline:
         return cls.of(PretrainedModel.from_pretrained(name, **options))
 
     def to(self, device: torch.device | str) -> TextDiffusionPipeline:
-        """Moves the network; generators must be on the same device.
-
-        Args:
-            device: Where to.
-
-        Returns:
-            This pipeline.
-        """
+        """Moves the network; generators must be on the same device. Returns this pipeline."""
         self.model.to(device)
         return self
 

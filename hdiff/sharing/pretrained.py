@@ -55,14 +55,7 @@ class PretrainedModel:
 
     @classmethod
     def of_run(cls, run: RunFolder) -> PretrainedModel:
-        """The model of a run, with averaged weights if its recipe keeps them.
-
-        Args:
-            run: The run.
-
-        Returns:
-            The model.
-        """
+        """The model of a run, with averaged weights if its recipe keeps them."""
         recipe, record = run.recipe, run.record
         trunk_config = getattr(run.model.trunk, "config_values", None)
         pretrained = recipe.model.pretrained
@@ -144,11 +137,7 @@ class PretrainedModel:
         return cls(description, tokenizer, model.eval(), corruption.of_model(model))
 
     def merged(self) -> PretrainedModel:
-        """The same model with its trunk in it, changed in place: adapters are added to its weights.
-
-        Returns:
-            The model, which loads without the checkpoint that it started from.
-        """
+        """The same model with its trunk in it, changed in place: adapters are added to its weights."""
         if self.description.adapter is None:
             return self
         trunk: Any = self.model.trunk
@@ -171,11 +160,7 @@ class PretrainedModel:
 
     @property
     def denoiser(self) -> DiffusionModel:
-        """The model if it is a diffusion model.
-
-        Raises:
-            CheckpointError: If it is an autoregressive one.
-        """
+        """The model if it is a diffusion model."""
         if self.autoregressive is not None:
             raise CheckpointError(
                 f"'{self.description.name}' is an autoregressive model, which scores text and does not "

@@ -70,14 +70,7 @@ class HdiffTokenizer(PreTrainedTokenizerFast):
         return options
 
     def save_pretrained(self, save_directory: str | Path, **_options: Any) -> tuple[str, ...]:
-        """Writes tokenizer.json without the mask, as `PretrainedModel` does, and the name of this class.
-
-        Args:
-            save_directory: The folder; made if it is not there.
-
-        Returns:
-            The files.
-        """
+        """Writes tokenizer.json without the mask, as `PretrainedModel` does, and the name of this class."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         own = folder / "tokenizer_config.json"

@@ -21,17 +21,7 @@ _RECORD = "_record"
 
 
 def model_folder(name: str | Path) -> Path:
-    """The folder that the name of a model stands for.
-
-    Args:
-        name: `builtin:NAME`, or a folder.
-
-    Returns:
-        The folder of the shipped model, any other path as it is.
-
-    Raises:
-        CheckpointError: If no model of that name is shipped.
-    """
+    """The folder that `builtin:NAME` stands for; any other path as it is."""
     if not is_builtin(name):
         return Path(name)
     wanted = str(name).removeprefix(PREFIX)
@@ -63,14 +53,7 @@ def twin_tour() -> Path:
 
 
 def read_stories(split: str) -> Iterator[str]:
-    """Stories of a split, in a fixed order.
-
-    Args:
-        split: `train` or `validation`.
-
-    Yields:
-        One story each.
-    """
+    """Stories of a split, in a fixed order."""
     text = bz2.decompress((FOLDER / "stories_text" / f"{split}.txt.bz2").read_bytes()).decode("utf-8")
     for story in text.split(_END_OF_STORY):
         if story.strip():

@@ -95,19 +95,7 @@ class Training:
 
 
 def build_training(recipe: Recipe) -> Training:
-    """Puts together what a recipe trains.
-
-    Args:
-        recipe: The resolved recipe.
-
-    Returns:
-        The training, not yet begun: nothing is written.
-
-    Raises:
-        CheckpointError: If the model that training starts from cannot be loaded.
-        DataError: If the data is missing or damaged, or lacks what the recipe needs.
-        RecipeError: If parts of the recipe do not fit each other.
-    """
+    """Puts together what a recipe trains; nothing is written."""
     prepared = PreparedData.load(recipe.data.path)
     accelerator = make_accelerator(recipe.train)
     check_trackers(recipe.train.trackers)

@@ -42,16 +42,7 @@ def first_model(recipe: Recipe, tokenizer: Tokenizer) -> RunFolder | None:
 
 
 def start_from(first: RunFolder, model: DiffusionModel | Autoregressive, recipe: Recipe) -> None:
-    """Copies the weights of a model into one that is to be trained.
-
-    Args:
-        first: The model that training starts from.
-        model: The model that is trained; weights of its supervision stay as they are.
-        recipe: Its recipe.
-
-    Raises:
-        RecipeError: If they are not built alike.
-    """
+    """Copies weights into a model that is to be trained; those of its supervision stay as they are."""
     theirs, ours = first.model.state_dict(), without_supervision(model.state_dict())
     for name in sorted({*theirs, *ours}):
         shapes = [tuple(part[name].shape) if name in part else None for part in (theirs, ours)]

@@ -29,14 +29,7 @@ PREFIXES = ("ACCELERATE_", "FSDP_", "MASTER_", "RANK", "WORLD_SIZE", "LOCAL_")
 
 
 def check_launcher(config: TrainConfig) -> None:
-    """Refuses settings of a launcher that this package does not know or that contradict the recipe.
-
-    Args:
-        config: The recipe's `train` section.
-
-    Raises:
-        RecipeError: Naming the variable, its value and what to do.
-    """
+    """Refuses settings of a launcher that this package does not know or that contradict the recipe."""
     for name, what in UNSUPPORTED.items():
         value = os.environ.get(name, "")
         if value.lower() not in OFF:
@@ -69,11 +62,7 @@ def check_launcher(config: TrainConfig) -> None:
 
 @contextmanager
 def launch_errors() -> Iterator[None]:
-    """Says what Accelerate and torch make of the environment that a launcher has set.
-
-    Raises:
-        RecipeError: If they cannot start from it.
-    """
+    """Says what Accelerate and torch make of the environment that a launcher has set."""
     try:
         yield
     except (ValueError, RuntimeError, ImportError, TypeError) as error:

@@ -20,15 +20,7 @@ from hdiff.supervision import Supervision
 
 
 def training_loss(model: DiffusionModel | Autoregressive, corruption: Corruption) -> nn.Module:
-    """The training step of a model.
-
-    Args:
-        model: The model.
-        corruption: What a diffusion model is trained with.
-
-    Returns:
-        The step, a module with the model in it.
-    """
+    """The training step of a model, a module with the model in it."""
     left_to_right = as_autoregressive(model)
     if left_to_right is not None:
         return AutoregressiveLoss(left_to_right)

@@ -47,15 +47,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def rate_factor(step: int, config: TrainConfig) -> float:
-    """Factor of the peak rate at an update: linear warmup, then cosine to 0.1, or constant with a linear end.
-
-    Args:
-        step: Update, from 1.
-        config: The recipe's `train` section.
-
-    Returns:
-        A factor in (0, 1].
-    """
+    """Factor in (0, 1] of the peak rate: linear warmup, then cosine to 0.1, or constant, linear end."""
     if step <= config.warmup_steps:
         return step / config.warmup_steps
     if config.schedule == "constant":
@@ -122,13 +114,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Puts `optimizer_tensors` back.
-
-    Args:
-        optimizer: Optimiser over the model's parameters.
-        model: The model.
-        tensors: As saved.
-    """
+    """Puts what `optimizer_tensors` saved back."""
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.partition("|")

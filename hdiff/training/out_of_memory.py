@@ -13,15 +13,7 @@ from hdiff.errors import CPU_ALLOCATOR, RecipeError
 
 @contextmanager
 def memory_errors(recipe: Recipe, *, evaluating: bool = False) -> Iterator[None]:
-    """Turns running out of memory while training into advice.
-
-    Args:
-        recipe: The recipe that is trained.
-        evaluating: Whether held-out rows are scored, not an update made.
-
-    Raises:
-        RecipeError: If memory ran out: it names the setting to halve.
-    """
+    """Turns running out of memory while training into advice."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

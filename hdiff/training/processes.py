@@ -75,14 +75,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
 
 @contextmanager
 def process_errors(timeout: int) -> Iterator[None]:
-    """Turns the silence or death of another process into an error that says so.
-
-    Args:
-        timeout: Seconds that a process waits for another.
-
-    Raises:
-        UserError: If another process did not answer in time, or is gone.
-    """
+    """Turns the silence or death of another process into an error that says so."""
     try:
         yield
     except RuntimeError as error:

@@ -50,35 +50,14 @@ class RecipeData:
         self.block_size: int | None = None
 
     def blocks(self, split: str, levels: Sequence[str], *, targets: TargetSpec | None = None) -> PackedBlocks:
-        """One split, packed as the recipe says.
-
-        Args:
-            split: `train` or `validation`.
-            levels: Levels whose units are needed.
-            targets: What supervision predicts of each token; None for nothing.
-
-        Returns:
-            Its rows.
-
-        Raises:
-            DataError: If a level or what a target needs was not prepared, or the split is smaller than
-                `train_tokens`.
-        """
+        """One split, packed as the recipe says, with units of these levels and targets of supervision."""
         if self.prepared.prompts is not None:
             check_prompts(self.recipe)
         packing = self.recipe.packing(split, block_size=self.block_size)
         return PackedBlocks.build(self.prepared, split, levels=levels, targets=targets, **packing)
 
     def class_table(self, kind: str, num_classes: int) -> list[int]:
-        """Class of each token id.
-
-        Args:
-            kind: `clusters` or `random`.
-            num_classes: Classes.
-
-        Returns:
-            The class of each, length V.
-        """
+        """Class of each token id, of `clusters` or `random`."""
         return self._learn_classes({"kind": kind, "sizes": [num_classes]}, "supervision")[0]
 
     def learn_head_classes(self) -> list[list[int]]:
@@ -94,14 +73,7 @@ class RecipeData:
         return kind.tables(blocks, seed=self.recipe.seed)
 
     def corruption(self) -> Corruption:
-        """The recipe's corruption.
-
-        Returns:
-            The corruption, not yet of a model.
-
-        Raises:
-            RecipeError: If its section is wrong.
-        """
+        """The recipe's corruption, not yet of a model."""
         corruption = build_corruption(
             self.recipe.corruption,
             mask_id=self.prepared.tokenizer.vocab_size,
@@ -149,14 +121,7 @@ class RecipeData:
 
 
 def check_prompts(recipe: Recipe) -> None:
-    """Refuses what does not go with a data set of prompts.
-
-    Args:
-        recipe: The recipe.
-
-    Raises:
-        RecipeError: If rows come from elsewhere too, or a head reads whole rows.
-    """
+    """Refuses what does not go with a data set of prompts."""
     if recipe.data.stream is not None or recipe.data.mixture:
         raise RecipeError(
             f"{recipe.data.path} has prompts, and rows of streams and mixtures have none; train on it alone:",

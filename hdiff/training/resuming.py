@@ -31,19 +31,7 @@ WITHOUT_EFFECT = ("data.stream.workers", "data.stream.timeout", "train.trackers"
 
 
 def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: TrainingRows) -> None:
-    """Refuses to resume a run that was another one.
-
-    Args:
-        path: Its folder.
-        recipe: The recipe of this start.
-        prepared: Its data set.
-        rows: Its training rows.
-
-    Raises:
-        RecipeError: If a key that counts has another value than at the start.
-        DataError: If the text is another one.
-        CheckpointError: If the record of the run is missing or damaged.
-    """
+    """Refuses to resume a run that was another one."""
     saved = at_places_of(load_recipe(path / RECIPE_FILE), recipe)  # of the data there are hashes, below
     changed = [
         key
@@ -75,16 +63,7 @@ def check_same_run(path: Path, recipe: Recipe, prepared: PreparedData, rows: Tra
 
 
 def check_same_statistics(path: Path, data: RecipeData, state: Mapping[str, Any]) -> None:
-    """Refuses token classes and unit lengths that are not those the weights were trained with.
-
-    Args:
-        path: Folder of the run.
-        data: The data of this start.
-        state: State of the checkpoint; older ones have no digest of them.
-
-    Raises:
-        CheckpointError: If those in `run.json` differ, or those that the data have now.
-    """
+    """Refuses token classes and unit lengths that are not those the weights were trained with."""
     check_statistics(path, read_run(path), state)
     expected = state.get("statistics_sha256")
     if expected is not None and data.statistics_digest() != expected:
@@ -96,12 +75,7 @@ def check_same_statistics(path: Path, data: RecipeData, state: Mapping[str, Any]
 
 
 def renew_places(path: Path, recipe: Recipe) -> None:
-    """Has the recipe of a run say where its folder and its prepared data lie now; else it stays as it is.
-
-    Args:
-        path: Folder of the run.
-        recipe: A recipe with the places; the data there are known to be those of the run.
-    """
+    """Has the recipe of a run say where its folder and its prepared data lie now; else it stays as it is."""
     saved = load_recipe(path / RECIPE_FILE)
     renewed = at_places_of(saved, recipe)
     if renewed != saved:

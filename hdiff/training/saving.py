@@ -39,17 +39,7 @@ class RunWriter:
         self._began = time.perf_counter()
 
     def start_or_resume(self, progress: Progress | None) -> int:
-        """Writes the run's files or loads its newest checkpoint.
-
-        Args:
-            progress: Shows that a run is resumed; None is silent.
-
-        Returns:
-            Updates already done.
-
-        Raises:
-            CheckpointError: If the folder holds a run that is not to be resumed.
-        """
+        """Writes the run's files or loads its newest checkpoint; returns the updates already done."""
         training = self.training
         if RunFolder.has_checkpoint(self.path):
             if training.recipe.resume != "auto":
@@ -98,15 +88,7 @@ class RunWriter:
         return self._earlier_seconds + time.perf_counter() - self._began
 
     def save(self, step: int, *, is_last: bool) -> None:
-        """Saves a checkpoint; all processes must ask.
-
-        Args:
-            step: Updates done.
-            is_last: Whether the training ends or stops here.
-
-        Raises:
-            DataError: If it is the last one and the weights are not finite.
-        """
+        """Saves a checkpoint; all processes must ask."""
         training, best = self.training, self.training.state.best
         training.accelerator.wait_for_everyone()
         tensors, values = training.state.tensors(), training.state.values()
@@ -134,11 +116,7 @@ class RunWriter:
         save_checkpoint(self.path / CHECKPOINTS, step, tensors, state, keep=keep)
 
     def finish(self, step: int) -> None:
-        """Records what was trained, once.
-
-        Args:
-            step: Updates done.
-        """
+        """Records what was trained, once."""
         if not self.training.accelerator.is_main_process:
             return
         record = read_run(self.path)

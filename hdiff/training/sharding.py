@@ -38,15 +38,7 @@ def shard(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def shard_all(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Whole tensors of a checkpoint as `model.load_state_dict` takes them.
-
-    Args:
-        tensors: Whole tensors by name.
-        model: The model, sharded or not.
-
-    Returns:
-        The same names; those the model lacks are left as they are.
-    """
+    """Whole tensors of a checkpoint as `model.load_state_dict` takes them."""
     parameters = dict(model.named_parameters())
     return {
         name: shard(value, parameters[name]) if name in parameters else value
@@ -55,15 +47,7 @@ def shard_all(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tens
 
 
 def whole(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tensor]:
-    """Sharded tensors as whole ones on the CPU; every process must call it.
-
-    Args:
-        tensors: By name, sharded or not.
-        keep: False takes part and keeps nothing, where another process writes the checkpoint.
-
-    Returns:
-        Whole tensors by name.
-    """
+    """Sharded tensors as whole ones on the CPU; every process must call it."""
     kept = {}
     for name, tensor in tensors.items():
         full = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
@@ -73,17 +57,7 @@ def whole(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tens
 
 
 def sharding_plugin(config: TrainConfig) -> FullyShardedDataParallelPlugin | None:
-    """FSDP2 if the launcher's environment asks for it.
-
-    Args:
-        config: The recipe's `train` section.
-
-    Returns:
-        The plugin of Accelerate; None without sharding.
-
-    Raises:
-        RecipeError: If it is asked for in a way that this package does not support.
-    """
+    """FSDP2 if the launcher's environment asks for it; None without sharding."""
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
         return None
     from accelerate.utils import FullyShardedDataParallelPlugin

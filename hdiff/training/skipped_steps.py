@@ -30,11 +30,7 @@ FOLDER = "skipped"
 
 
 def largest_sound_loss(vocab_size: int) -> float:
-    """Nats per token that no sound model needs, even of a batch of few hidden tokens: 6 ln V + 20.
-
-    Args:
-        vocab_size: Vocabulary V; a model that knows nothing needs ln V.
-    """
+    """Nats per token that no sound model needs, even of a batch of few hidden tokens: 6 ln V + 20."""
     return 6 * math.log(vocab_size) + 20
 
 

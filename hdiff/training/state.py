@@ -73,14 +73,7 @@ class TrainingState:
         return values
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Goes on from a checkpoint.
-
-        Args:
-            checkpoint: Of the same run, on any number of processes, sharded or not.
-
-        Raises:
-            CheckpointError: If a stream was read by another number of processes, or weights do not fit.
-        """
+        """Goes on from a checkpoint of the same run, on any number of processes, sharded or not."""
         state = checkpoint.state
         restore_rows(self.rows, state, self.accelerator)
         if self.accelerator.is_fsdp2:

@@ -13,11 +13,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
 
 @contextmanager
 def stop_signals(on_stop: Callable[[int], None]) -> Iterator[None]:
-    """Calls a function in place of ending the process; a second Ctrl-C ends it at once.
-
-    Args:
-        on_stop: Gets the number of each signal.
-    """
+    """Calls a function in place of ending the process; a second Ctrl-C ends it at once."""
     caught: set[int] = set()
 
     def stop(number: int, _frame: Any) -> None:

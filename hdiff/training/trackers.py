@@ -76,14 +76,7 @@ def _read_told(path: Path) -> tuple[int, int]:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuses trackers that cannot be opened, before anything is trained.
-
-    Args:
-        names: Value of `train.trackers`.
-
-    Raises:
-        RecipeError: If Accelerate does not know a name, or its package is not installed.
-    """
+    """Refuses trackers that cannot be opened, before anything is trained."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 
     for name in names:
@@ -112,15 +105,7 @@ def _open(name: str, recipe: Recipe, path: Path, first_step: int) -> Any:
 
 
 def own_options(name: str, path: Path) -> dict[str, Any]:
-    """What a tracker needs to know to name a run by its folder, and to resume it.
-
-    Args:
-        name: Name of the tracker.
-        path: Run folder, with its record.
-
-    Returns:
-        Keyword arguments; none for trackers that we know nothing of.
-    """
+    """What a tracker needs to know to name a run by its folder, and to resume it."""
     if name == "wandb":
         record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
         facts = [path.name, record["seed"], record["created"]]

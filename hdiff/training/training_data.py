@@ -94,15 +94,7 @@ def open_rows(
 
 
 def rows_state(rows: TrainingRows, accelerator: Accelerator) -> dict[str, Any]:
-    """What a checkpoint keeps of the rows of all processes, JSON-able.
-
-    Args:
-        rows: The rows of this process.
-        accelerator: Of all processes, which must all ask.
-
-    Returns:
-        Values for its state; none where the number of updates says all.
-    """
+    """What a checkpoint keeps of the rows of all processes, JSON-able; all processes must ask."""
     state = rows.state()
     if state is None:
         return {}
@@ -112,17 +104,7 @@ def rows_state(rows: TrainingRows, accelerator: Accelerator) -> dict[str, Any]:
 
 
 def restore_rows(rows: TrainingRows, state: dict[str, Any], accelerator: Accelerator) -> None:
-    """Goes on where a checkpoint was saved.
-
-    Args:
-        rows: The rows of this process.
-        state: State of the checkpoint.
-        accelerator: Of all processes.
-
-    Raises:
-        CheckpointError: If it was saved by another number of processes.
-        DataError: If it is of a stream and the rows are none.
-    """
+    """Goes on where a checkpoint was saved."""
     saved = state.get(_STATE)
     if saved is None:
         return

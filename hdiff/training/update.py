@@ -51,14 +51,7 @@ class Updates:
         return self.stop_signal if is_alone else self._agreed_signal
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Does one update.
-
-        Args:
-            step: Its number, from 1.
-
-        Returns:
-            What is logged: the parts of the loss, the learning rate and the gradient norm.
-        """
+        """Does one update and returns what is logged: parts of the loss, learning rate, gradient norm."""
         training, accelerator = self.training, self.training.accelerator
         state, config = training.state, training.config
         torch.manual_seed(derive_seed(training.recipe.seed, "dropout", step, accelerator.process_index))
@@ -102,14 +95,7 @@ class Updates:
         return {**means, "learning_rate": rate, "grad_norm": norm}
 
     def batches(self, step: int) -> Iterator[tuple[range, Batch]]:
-        """This process's batches of one update; their order is a function of the seed and the step.
-
-        Args:
-            step: The update.
-
-        Yields:
-            Which rows of the update they are, and the batch.
-        """
+        """This process's batches of one update; their order is a function of the seed and the step."""
         training = self.training
         processes, rank = training.accelerator.num_processes, training.accelerator.process_index
         together = training.config.batch_size * processes

@@ -43,16 +43,7 @@ class Done:
 
 
 def write_splits(shards: Sequence[Done], folder: Path, progress: OnProgress) -> list[Path]:
-    """Writes the rows of all shards as one Arrow data set per split.
-
-    Args:
-        shards: Aligned shards, in order.
-        folder: Where; a folder per split, written anew.
-        progress: Told of shards.
-
-    Returns:
-        The files.
-    """
+    """Writes the rows of all shards, in order, as one Arrow data set per split; returns the files."""
     files = []
     for split in SPLITS:
         of_split = [shard.path for shard in shards if shard.split == split]
@@ -64,16 +55,7 @@ def write_splits(shards: Sequence[Done], folder: Path, progress: OnProgress) -> 
 
 
 def write_rejected(shards: Sequence[Done], documents: Path, path: Path) -> dict[str, int]:
-    """Puts the rejected documents of all shards into one file.
-
-    Args:
-        shards: Aligned shards, in order.
-        documents: Folder of the shards of documents, with their places.
-        path: The file.
-
-    Returns:
-        How many there are of each reason.
-    """
+    """Puts the rejected documents of all shards into one file; returns their number by reason."""
     counts: Counter[str] = Counter()
     places_of = cache(read_places)
     with path.open("w", encoding="ascii") as file:
@@ -116,16 +98,7 @@ def write_token_salience(shards: Sequence[Done], path: Path, vocab_size: int) ->
 
 
 def count(shards: Sequence[Done], split: str, levels: Sequence[str]) -> dict[str, Any]:
-    """Documents, tokens, words and characters of a split, its spans of each level, and documents without any.
-
-    Args:
-        shards: Aligned shards.
-        split: The split.
-        levels: The levels.
-
-    Returns:
-        The counts, JSON-able.
-    """
+    """Documents, tokens, words and characters of a split, its spans, and documents without any."""
     reports = [shard.report for shard in shards if shard.split == split]
     counts: dict[str, Any] = {
         name: sum(report[name] for report in reports)

@@ -30,28 +30,14 @@ class Step(PipelineStep):  # type: ignore[misc]
     type = "hdiff"
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
-        """Does the work of one task.
-
-        Args:
-            data: Documents of an earlier step, if any.
-            rank: Number of this task.
-            world_size: Number of tasks.
-
-        Yields:
-            The documents of the earlier step.
-        """
+        """Does the work of task `rank` and hands the documents of the earlier step on."""
         if data is not None:
             yield from data
         self.work(rank, world_size)
 
     @abstractmethod
     def work(self, rank: int, world_size: int) -> None:
-        """Does the part of one task.
-
-        Args:
-            rank: Number of this task.
-            world_size: Number of tasks.
-        """
+        """Does the part of one task."""
 
 
 @final

@@ -70,18 +70,7 @@ class Documents:
 
     @classmethod
     def read(cls, selection: Selection, folder: Path | None) -> Documents:
-        """Reads a selection and writes it as shards.
-
-        Args:
-            selection: Which documents.
-            folder: An existing folder for the shards; None only counts and hashes.
-
-        Returns:
-            The documents.
-
-        Raises:
-            DataError: If a source cannot be read or a split gets no document.
-        """
+        """Reads a selection and writes it as shards; without a folder it only counts and hashes."""
         held_out = None if selection.validation_source is not None else selection.validation_fraction
         notes: list[str] = []
         writers = _split(selection, held_out, folder, notes.append)
@@ -115,18 +104,7 @@ class Documents:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], folder: Path) -> Documents:
-        """Restores what `to_dict` gave.
-
-        Args:
-            data: What it gave.
-            folder: Folder of the shards.
-
-        Returns:
-            The documents.
-
-        Raises:
-            DataError: If the data is damaged or names a shard outside of the folder.
-        """
+        """Restores what `to_dict` gave; the shards are in `folder`."""
         try:
             shards = tuple(Shard(**{**shard, "path": folder / shard["path"]}) for shard in data["shards"])
             documents = cls(data["digests"], data["num_documents"], data["num_characters"], shards)
@@ -139,17 +117,7 @@ class Documents:
 
 
 def read_shard(path: Path) -> Iterator[str | Rejected]:
-    """Documents of a shard.
-
-    Args:
-        path: The shard.
-
-    Yields:
-        Its texts, and rows that could not be read.
-
-    Raises:
-        DataError: If it is damaged.
-    """
+    """Documents of a shard: its texts, and rows that could not be read."""
     try:
         with path.open(encoding="ascii") as file:
             for line in file:

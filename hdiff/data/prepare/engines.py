@@ -35,15 +35,7 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], on_job: Callable[[Job, Report], None]) -> None:
-        """Does all jobs.
-
-        Args:
-            jobs: The jobs.
-            on_job: Called with each job and its report, in the order they finish.
-
-        Raises:
-            DataError: If a job cannot be done.
-        """
+        """Does all jobs; `on_job` gets each with its report, in the order they finish."""
 
 
 @final

@@ -43,30 +43,11 @@ class Job:
     quarantined: Mapping[int, str] = field(default_factory=dict)
 
     def finished(self, identity: Mapping[str, Any]) -> Report | None:
-        """The report of an output that is there, made from the same things, and undamaged.
-
-        Args:
-            identity: What the output depends on.
-
-        Returns:
-            The report; None if the job has to be done.
-        """
+        """The report of an output made from the same things and undamaged; None if there is work to do."""
         return finished_report(self.out, identity)
 
     def finish(self, identity: Mapping[str, Any], data: bytes, facts: Mapping[str, Any]) -> Report:
-        """Writes output and report.
-
-        Args:
-            identity: What the output depends on.
-            data: The output.
-            facts: Counts.
-
-        Returns:
-            The report.
-
-        Raises:
-            OSError: If the disk is full.
-        """
+        """Writes output and report."""
         write_atomically(self.out, data)
         report = {**identity, "sha256": hashlib.sha256(data).hexdigest(), **facts}
         write_atomically(ok_path(self.out), json.dumps(report).encode("ascii"))
@@ -74,15 +55,7 @@ class Job:
 
 
 def finished_report(out: Path, identity: Mapping[str, Any]) -> Report | None:
-    """The report of an output that is there, made from the same things, and undamaged.
-
-    Args:
-        out: The output.
-        identity: What it depends on.
-
-    Returns:
-        The report, or None.
-    """
+    """The report of an output that is there, made from the same things, and undamaged."""
     try:
         report: Report = json.loads(ok_path(out).read_bytes())
         is_same = all(report[key] == value for key, value in identity.items())

@@ -34,14 +34,7 @@ class OutputFolder:
         return self.path / "unfinished"
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of a finished data set, None if there is none.
-
-        Returns:
-            The manifest.
-
-        Raises:
-            DataError: If the folder holds something else, or its manifest is damaged.
-        """
+        """The manifest of a finished data set, None if there is none."""
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path} is a file; give a folder:", "--out FOLDER")
         if (self.path / MANIFEST).exists():
@@ -52,14 +45,7 @@ class OutputFolder:
 
     @contextmanager
     def claimed(self, *, shared: bool = False) -> Iterator[None]:
-        """Makes the staging folder and keeps other processes out of it.
-
-        Args:
-            shared: Let others in that share it too.
-
-        Raises:
-            DataError: If another process prepares into this folder, or it cannot be written.
-        """
+        """Makes the staging folder and keeps other processes out of it, but for those that share it too."""
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
             file = (self.staging / "lock").open("w")
@@ -78,12 +64,7 @@ class OutputFolder:
             yield
 
     def finish(self, names: list[str], manifest: dict[str, Any]) -> None:
-        """Moves finished parts out of staging, then writes the manifest.
-
-        Args:
-            names: Files and folders in staging.
-            manifest: Facts of the data set.
-        """
+        """Moves finished parts out of staging, then writes the manifest."""
         for name in names:
             target = self.path / name
             if target.is_dir():
@@ -94,14 +75,7 @@ class OutputFolder:
 
     @contextmanager
     def disk_errors(self, num_characters: int | None = None) -> Iterator[None]:
-        """Turns a full disk into an error that says how much is needed.
-
-        Args:
-            num_characters: Characters of text to prepare, None if not yet known.
-
-        Raises:
-            DataError: If the disk is full.
-        """
+        """Turns a full disk into an error that says how much is needed."""
         try:
             yield
         except (OSError, CheckpointError) as error:

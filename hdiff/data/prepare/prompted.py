@@ -16,15 +16,7 @@ def answer_of(row: str | Rejected) -> str | Rejected:
 
 
 def behind_prompt(item: SpanTree | Rejected, row: str | Rejected) -> SpanTree | Rejected:
-    """The tree of an answer as one of the whole document.
-
-    Args:
-        item: The tree of the answer, or why there is none.
-        row: The document.
-
-    Returns:
-        The same spans, moved behind the prompt.
-    """
+    """The tree of an answer as one of the whole document: its spans, moved behind the prompt."""
     if isinstance(row, Rejected):
         return item
     if isinstance(item, Rejected):

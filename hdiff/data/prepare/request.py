@@ -100,14 +100,7 @@ class Request:
         return cls(selection, parser_spec, parser, kept, are_levels_named, tokenizer, given, salience, cache)
 
     def inputs(self, documents: Documents) -> dict[str, Any]:
-        """Everything that decides what the data set holds.
-
-        Args:
-            documents: What the selection holds.
-
-        Returns:
-            JSON-able facts.
-        """
+        """Everything that decides what the data set holds."""
         given, prompts = self.given_tokenizer, self.selection.prompts
         return {
             **({} if prompts is None else {"prompts": prompts.to_dict()}),
@@ -120,16 +113,7 @@ class Request:
         }
 
     def check_same(self, manifest: dict[str, Any], documents: Documents, path: Path) -> None:
-        """Refuses a finished data set that was made from something else.
-
-        Args:
-            manifest: Manifest of the data set.
-            documents: What the selection holds.
-            path: Folder of the data set.
-
-        Raises:
-            DataError: If any input differs.
-        """
+        """Refuses a finished data set that was made from something else."""
         inputs, found = self.inputs(documents), manifest.get("inputs", {})
         different = [key for key, value in inputs.items() if found.get(key) != value]
         if different:

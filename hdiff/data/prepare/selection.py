@@ -112,16 +112,7 @@ class Selection:
 
 
 def hash01(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone, so equal texts stay in one split.
-
-    Of a document with a prompt it depends on the prompt: all answers to it stay in one split.
-
-    Args:
-        text: The text.
-
-    Returns:
-        The number.
-    """
+    """A number in [0, 1) that depends on the text alone, or on its prompt: one split for the same."""
     text = text.partition(BORDER)[0]
     digest = hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

@@ -62,14 +62,7 @@ class Preparation:
     progress: OnProgress
 
     def run(self, engine: Engine) -> dict[str, Any]:
-        """Does all the work.
-
-        Args:
-            engine: Who parses and aligns.
-
-        Returns:
-            The manifest.
-        """
+        """Does all the work and returns the manifest."""
         staging = self.folder.staging
         for name in ("documents", "trees", "rows"):
             (staging / name).mkdir(exist_ok=True)
@@ -87,11 +80,7 @@ class Preparation:
         return manifest
 
     def plan(self) -> int:
-        """Only reads the source and writes its shards, for `parse_share`.
-
-        Returns:
-            Number of shards.
-        """
+        """Only reads the source and writes its shards, for `parse_share`; returns how many there are."""
         staging = self.folder.staging
         for name in ("documents", "trees", "rows"):
             (staging / name).mkdir(exist_ok=True)

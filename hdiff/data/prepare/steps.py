@@ -10,13 +10,5 @@ STEPS = {"parse": parse_shard, "align": align_shard}
 
 
 def run_job(job: Job, on_document: OnDocument | None = None) -> Report:
-    """Does a job, unless its output is there already.
-
-    Args:
-        job: The step and its shard.
-        on_document: Told of progress.
-
-    Returns:
-        What `.ok.json` holds.
-    """
+    """Does a job, unless its output is there already; returns what `.ok.json` holds."""
     return STEPS[job.step](job, read_settings(job.settings), on_document or (lambda position: None))

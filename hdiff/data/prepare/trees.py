@@ -24,15 +24,7 @@ _TOLD = ("heads", "entities", "tags", "relations")
 
 
 def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, Any] | None) -> bytes:
-    """The content of a file of trees.
-
-    Args:
-        items: The documents in order.
-        statistics: Counts of their words, JSON-able; None if nobody needs them.
-
-    Returns:
-        ASCII lines.
-    """
+    """The content of a file of trees, ASCII lines, with counts of their words if somebody needs them."""
     kinds: dict[tuple[str, str], int] = {}
     lines = [""]
     for item in items:
@@ -52,14 +44,7 @@ def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, 
 
 
 def read_trees(path: Path) -> Iterator[SpanTree | Rejected]:
-    """The documents of a file of trees.
-
-    Args:
-        path: The file.
-
-    Yields:
-        Trees (salience 1) and rejected documents, in order.
-    """
+    """The documents of a file of trees in order: trees (salience 1) and rejected documents."""
     with path.open(encoding="ascii") as file:
         header = json.loads(next(file))
         kinds = [(level, label) for level, label in header["kinds"]]
@@ -88,14 +73,7 @@ def read_trees(path: Path) -> Iterator[SpanTree | Rejected]:
 
 
 def read_statistics(path: Path) -> Any:
-    """The counts of a file of trees, None if it has none.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What was given to `encode_trees`.
-    """
+    """The counts of a file of trees, as they were given to `encode_trees`; None if it has none."""
     with path.open("rb") as file:
         last_line = deque(file, maxlen=1).pop()
     return json.loads(last_line)["statistics"]

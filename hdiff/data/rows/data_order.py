@@ -24,14 +24,7 @@ class DataOrder:
         self._order: list[int] = []
 
     def rows(self, places: Iterable[int]) -> list[int]:
-        """Rows at some places of the endless sequence.
-
-        Args:
-            places: Places, from 0.
-
-        Returns:
-            Row numbers.
-        """
+        """Numbers of the rows at some places of the endless sequence."""
         return [self._row(place) for place in places]
 
     def _row(self, place: int) -> int:

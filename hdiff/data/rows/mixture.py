@@ -40,14 +40,7 @@ class Corpus:
     sample_step: int
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Some of its rows.
-
-        Args:
-            numbers: How many of its rows lie before each, increasing.
-
-        Returns:
-            The rows, with sample ids that no other corpus has; a stream gives its next ones.
-        """
+        """Its rows behind so many others, with sample ids that no other corpus has."""
         batch = self.rows.numbered(numbers)
         assert batch.sample_ids is not None
         return replace(batch, sample_ids=self.first_sample + self.sample_step * batch.sample_ids)
@@ -82,18 +75,7 @@ class MixedRows(TrainingRows):
 
     @classmethod
     def open(cls, terms: RowTerms, *, seed: int) -> MixedRows:
-        """Opens the corpora of a recipe.
-
-        Args:
-            terms: What their rows have in common.
-            seed: Seed of the run.
-
-        Returns:
-            The rows.
-
-        Raises:
-            DataError: If a corpus is missing, has another tokenizer, no text, or lacks a level.
-        """
+        """Opens the corpora of a recipe."""
         members = [
             (_open_member(member, terms, seed=derive_seed(seed, "corpus", index)), member.weight)
             for index, member in enumerate(terms.data.mixture)

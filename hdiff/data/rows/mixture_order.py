@@ -42,14 +42,7 @@ class MixtureOrder:
         self._places: list[tuple[int, int]] = []
 
     def counts(self, places: int) -> list[int]:
-        """How many of the rows before the end of some whole windows each corpus gives.
-
-        Args:
-            places: How many rows those are, a multiple of `WINDOW`.
-
-        Returns:
-            Rows of each corpus; their sum is `places`.
-        """
+        """How many of the first `places` rows, a multiple of `WINDOW`, each corpus gives."""
         counts = []
         for part, phase in zip(self._parts, self._phases, strict=True):
             counts.append((places * part.numerator + phase) // part.denominator)
@@ -57,14 +50,7 @@ class MixtureOrder:
         return counts
 
     def at(self, place: int) -> tuple[int, int]:
-        """What lies at a place.
-
-        Args:
-            place: The place, from 0.
-
-        Returns:
-            Number of the corpus, and how many of its rows lie at places before.
-        """
+        """The corpus at a place, and how many of its rows lie at places before."""
         window, position = divmod(place, WINDOW)
         if window != self._window:
             self._places = self._drawn(window)

@@ -26,11 +26,7 @@ class RejectedListing:
         self._known: set[bytes] | None = None
 
     def add(self, row: Rejected) -> None:
-        """Lists a row, unless it is there.
-
-        Args:
-            row: The row.
-        """
+        """Lists a row, unless it is there."""
         if self.path is None:
             return
         if self._known is None:

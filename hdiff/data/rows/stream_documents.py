@@ -94,17 +94,7 @@ class DocumentStream:
         self.chunk_rows = source.config.shuffle_buffer or UNSHUFFLED_ROWS
 
     def groups(self, place: Place) -> Iterator[Group]:
-        """Groups of documents from some place on, without end.
-
-        Args:
-            place: Where the first group begins.
-
-        Yields:
-            Groups.
-
-        Raises:
-            DataError: If the source cannot be read, or has no row for this process.
-        """
+        """Groups of documents from some place on, without end."""
         while True:
             rows = self._open(place)
             documents = iter(rows)

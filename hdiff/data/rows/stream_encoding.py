@@ -114,18 +114,7 @@ class DocumentEncoder:
         return checked_parser(self.prepared, self.encoding.parser, (*self.encoding.levels, *targets))
 
     def encode(self, texts: Sequence[str | Rejected]) -> Encoded:
-        """Encodes a group of documents.
-
-        Args:
-            texts: The documents.
-
-        Returns:
-            Their tokens.
-
-        Raises:
-            DataError: If the recorded parser is not the one installed here.
-            ParserError: If the parser cannot be loaded.
-        """
+        """Encodes a group of documents."""
         rows = Rows(
             self.prepared.tokenizer,
             self._salience,
@@ -204,18 +193,7 @@ def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[st
 
 
 def recorded_spec(facts: dict[str, str], prefix: str = "") -> str:
-    """What `load_parser` needs to find a parser again.
-
-    Args:
-        facts: Its fingerprint.
-        prefix: Before the keys of a parser inside another one.
-
-    Returns:
-        The specification.
-
-    Raises:
-        ParserError: If a fingerprint does not say it.
-    """
+    """What `load_parser` needs to find a parser again, from the fingerprint in a manifest."""
     from hdiff.parsers import PARSERS
 
     name = facts.get(f"{prefix}name", "")

@@ -41,16 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_next(places: Sequence[int], rows: int, *, process: tuple[int, int]) -> None:
-    """Refuses places that do not follow the rows that a process has read.
-
-    Args:
-        places: Places asked for.
-        rows: Rows it has read.
-        process: Its number, and how many processes there are.
-
-    Raises:
-        DataError: If they are others than the next ones.
-    """
+    """Refuses places that do not follow the rows that a process has read."""
     rank, world_size = process
     first = rows * world_size + rank
     expected = list(range(first, first + len(places) * world_size, world_size))

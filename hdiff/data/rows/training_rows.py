@@ -51,14 +51,7 @@ class TrainingRows(ABC):
 
     @abstractmethod
     def batch(self, places: Sequence[int]) -> Batch:
-        """The rows at some places.
-
-        Args:
-            places: Places of the sequence, from 0, increasing.
-
-        Returns:
-            The batch, on the CPU; `sample_ids` differ between different rows.
-        """
+        """The rows at some rising places, on the CPU; `sample_ids` differ between different rows."""
 
     @property
     @abstractmethod
@@ -71,14 +64,7 @@ class TrainingRows(ABC):
 
     @abstractmethod
     def check(self, rows: int) -> None:
-        """Refuses data that is too small.
-
-        Args:
-            rows: Rows that all processes take together.
-
-        Raises:
-            DataError: If there are not so many.
-        """
+        """Refuses data with fewer rows than all processes take together."""
 
     def notes(self) -> list[str]:
         """What is to be said of the text this process has read, a sentence each."""
@@ -89,14 +75,7 @@ class TrainingRows(ABC):
         return None
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` gave.
-
-        Args:
-            state: The state, of the process with the same number.
-
-        Raises:
-            DataError: If these rows have no state.
-        """
+        """Goes on from what `state` gave to the process of the same number."""
         raise DataError(f"the checkpoint holds a position in a stream ({state}), the recipe names none")
 
     def close(self) -> None:
@@ -129,15 +108,7 @@ class CorpusRows(TrainingRows):
 
     @abstractmethod
     def check(self, rows: int, share: Fraction = Fraction(1)) -> None:
-        """Refuses a corpus that is too small.
-
-        Args:
-            rows: Rows that all processes take together.
-            share: Part of them that is of this corpus.
-
-        Raises:
-            DataError: If there are not so many.
-        """
+        """Refuses a corpus with fewer rows than all processes take together as its share."""
 
 
 @final

@@ -53,14 +53,7 @@ def schema() -> pyarrow.Schema:
 
 
 def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """ArrowRows as an Arrow stream; the same rows give the same bytes.
-
-    Args:
-        columns: For each column of `schema` one array, or string, per row; empty if there is no row.
-
-    Returns:
-        The stream.
-    """
+    """ArrowRows as an Arrow stream, one array or string a row and column; equal rows give equal bytes."""
     import pyarrow
 
     arrays = []
@@ -83,16 +76,7 @@ def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
 
 
 def write_split(shards: Iterable[Path], path: Path, *, on_shard: Callable[[int], None]) -> list[Path]:
-    """Puts shards of rows together as a data set that `datasets.load_from_disk` reads.
-
-    Args:
-        shards: Files with what `encode_rows` gave, in order.
-        path: Folder to write, must not exist.
-        on_shard: Called with the number of shards written so far.
-
-    Returns:
-        Its Arrow files, none much larger than 500 MB.
-    """
+    """Puts shards of rows together as a data set of `datasets`, in files of about 500 MB at most."""
     import pyarrow
 
     path.mkdir(parents=True)
@@ -195,18 +179,7 @@ class ArrowRows:
 
 
 def read_parquet_values(path: Path, column: str | None) -> Iterator[Any]:
-    """Values of one column of a parquet file, or its rows, streamed.
-
-    Args:
-        path: The file.
-        column: The column; None gives rows, as dictionaries of all columns.
-
-    Yields:
-        Values; the error in place of one that is damaged.
-
-    Raises:
-        DataError: If the file is no parquet, or lacks the column.
-    """
+    """Values of a column of a parquet file, or its rows, streamed; an error in place of a damaged one."""
     try:
         import pyarrow
         from pyarrow import parquet

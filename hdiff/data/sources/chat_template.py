@@ -34,17 +34,7 @@ class ChatTemplate:
 
     @classmethod
     def of_tokenizer(cls, path: str | Path) -> ChatTemplate | None:
-        """The template of a tokenizer's folder; None if it has none.
-
-        Args:
-            path: The folder, or a file in it.
-
-        Returns:
-            The template.
-
-        Raises:
-            DataError: If the configuration of the tokenizer cannot be read.
-        """
+        """The template of a tokenizer's folder; None if it has none."""
         folder = Path(path) if Path(path).is_dir() else Path(path).parent
         values: dict[str, Any] = {}
         if (file := folder / _CONFIGURATION).is_file():
@@ -63,17 +53,7 @@ class ChatTemplate:
         return cls(text, {key: value for key, value in named.items() if value is not None})
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        """The text before an answer.
-
-        Args:
-            messages: Messages, `{role: ..., content: ...}` each; the last one asks for the answer.
-
-        Returns:
-            The text, up to where the answer begins.
-
-        Raises:
-            DataError: If the template refuses the messages or is none.
-        """
+        """The text before an answer; the last of the messages asks for it."""
         from jinja2 import TemplateError
 
         try:
@@ -112,14 +92,7 @@ class ChatTemplate:
 
 
 def check_messages(messages: Any) -> list[dict[str, str]] | str:
-    """Messages of a row.
-
-    Args:
-        messages: A list of `{role: ..., content: ...}`; a content may be a list of parts of text.
-
-    Returns:
-        The messages; or what is wrong with them and what to do.
-    """
+    """Messages of a row, or what is wrong with them and what to do."""
     if not isinstance(messages, list) or not messages:
         return "no list of messages; write [{role: user, content: ...}, {role: assistant, content: ...}]"
     found = []

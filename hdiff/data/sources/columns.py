@@ -13,16 +13,7 @@ TextColumn = str | PromptFormat
 
 
 def row_of(values: Any, text_column: TextColumn, *, place: str) -> Row:
-    """A row of named values.
-
-    Args:
-        values: Column names and values.
-        text_column: The column that holds the text, or where prompt and answer are.
-        place: Where it is from.
-
-    Returns:
-        The row, with the reason if it lacks the column or does not hold text in it.
-    """
+    """A row of named values, with the reason if it lacks the column or holds no text in it."""
     if isinstance(text_column, PromptFormat):
         return text_column.row(values, place)
     if not isinstance(values, Mapping):

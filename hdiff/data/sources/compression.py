@@ -36,16 +36,6 @@ COMPRESSIONS: Mapping[str, Callable[[Path], Any]] = {
 
 
 def open_decompressed(path: Path) -> io.BufferedReader:
-    """The bytes of a file, decompressed if its suffix is one of `COMPRESSIONS`.
-
-    Args:
-        path: The file.
-
-    Returns:
-        An open file.
-
-    Raises:
-        DataError: If it cannot be decompressed here.
-    """
+    """The bytes of a file, decompressed if its suffix is one of `COMPRESSIONS`."""
     opened = COMPRESSIONS.get(path.suffix.lower())
     return path.open("rb") if opened is None else io.BufferedReader(opened(path))

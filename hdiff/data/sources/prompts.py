@@ -97,17 +97,7 @@ class PromptFormat:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PromptFormat:
-        """Restores what `to_dict` gave.
-
-        Args:
-            data: What it gave.
-
-        Returns:
-            The format.
-
-        Raises:
-            DataError: If it is damaged.
-        """
+        """Restores what `to_dict` gave."""
         try:
             if data["kind"] == "columns":
                 return cls("columns", str(data["prompt"]), str(data["answer"]))

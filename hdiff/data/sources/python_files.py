@@ -39,18 +39,7 @@ _LINE_END = re.compile(r"\r\n?")
 
 
 def read_python(path: str, note: Callable[[str], None]) -> Iterator[Row]:
-    """Rows of Python files.
-
-    Args:
-        path: A file, a folder or a glob.
-        note: Told of files that are left out.
-
-    Yields:
-        A row per file.
-
-    Raises:
-        DataError: If there is no such file.
-    """
+    """Rows of Python files, one a file; `note` is told of files that are left out."""
     for file in text_files(path, note, kinds=(SUFFIX,)):
         yield _row(file, str(file))
 

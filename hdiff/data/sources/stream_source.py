@@ -42,17 +42,7 @@ class Source:
 
     @classmethod
     def of(cls, config: StreamConfig) -> Source:
-        """Finds out what a recipe names.
-
-        Args:
-            config: The recipe's section.
-
-        Returns:
-            The source.
-
-        Raises:
-            DataError: If it names local text and there is none, or something that cannot be streamed.
-        """
+        """Finds out what a recipe names."""
         name = config.source
         if config.data_files is not None:
             return cls(config, _own_files(config))
@@ -103,17 +93,7 @@ class Source:
             return split_dataset_by_node(rows, rank=rank, world_size=world_size)
 
     def document(self, row: Mapping[str, Any]) -> str | Rejected:
-        """The text of a row, stripped as `hdiff prepare` does, or why it has none.
-
-        Args:
-            row: A row of the source.
-
-        Returns:
-            The document.
-
-        Raises:
-            DataError: If the source has columns and lacks that of the text.
-        """
+        """The text of a row, stripped as `hdiff prepare` does, or why it has none."""
         if self.files is not None:
             return Row(row["text"], row["place"], _in_recipe(row["reason"])).document
         config = self.config
@@ -132,11 +112,7 @@ class Source:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Says of what fails while reading what it is and what to do.
-
-        Raises:
-            DataError: Instead of what was raised.
-        """
+        """Says of what fails while reading what it is and what to do."""
         try:
             yield
         except DataError as error:  # of files, in the words of `hdiff prepare`

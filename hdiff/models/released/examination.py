@@ -27,18 +27,7 @@ MOST_TRIED = 1 << 30
 
 
 def examine(path: Path) -> list[Probe]:
-    """Says what a checkpoint is, and that it fits.
-
-    Args:
-        path: Its folder.
-
-    Returns:
-        One line for each thing a recipe depends on.
-
-    Raises:
-        CheckpointError: If no training can start from it, with the reason.
-        DataError: If its tokenizer cannot be read.
-    """
+    """Says what a checkpoint is, a line for each thing a recipe depends on, and that it fits."""
     return list(_examine(CheckpointFolder.open(path)))
 
 

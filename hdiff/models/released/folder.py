@@ -56,18 +56,7 @@ class CheckpointFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> CheckpointFolder:
-        """Reads the configuration, and refuses what can be no trunk whatever its network is.
-
-        Args:
-            path: The folder.
-
-        Returns:
-            The folder.
-
-        Raises:
-            CheckpointError: If there is no configuration, or it is that of an adapter, of a model of hdiff,
-                or of quantised weights.
-        """
+        """Reads the configuration, and refuses what can be no trunk whatever its network is."""
         path = Path(path)
         file = path / CONFIG_FILE
         if not file.is_file():
@@ -102,12 +91,7 @@ class CheckpointFolder:
 
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
-        """Tensors by name, from the headers alone.
-
-        Raises:
-            CheckpointError: If there are no safetensors, one of several files is missing or damaged, or
-                weights are quantised.
-        """
+        """Tensors by name, from the headers alone."""
         found: dict[str, StoredTensor] = {}
         for file in self._files():
             if _begins_with(file, _LFS):
@@ -149,15 +133,7 @@ class CheckpointFolder:
         return digest.hexdigest()
 
     def read(self, names: Iterable[str], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Tensors by name.
-
-        Args:
-            names: Which ones.
-            dtype: Type that they get.
-
-        Returns:
-            The tensors.
-        """
+        """Tensors by name, in a type."""
         found = {}
         for name in names:
             with safe_open(self.tensors[name].file, framework="pt") as opened:

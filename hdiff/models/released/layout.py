@@ -44,17 +44,7 @@ class Layout:
 
 
 def layout_of(config: Mapping[str, Any]) -> Layout | None:
-    """The layout of a configuration.
-
-    Args:
-        config: Contents of config.json.
-
-    Returns:
-        The layout; None for a model of transformers' own.
-
-    Raises:
-        CheckpointError: If the configuration asks for what the network cannot compute.
-    """
+    """The layout of a configuration; None for a model of transformers' own."""
     kind = str(config.get("model_type", "")).lower()
     read = _READERS.get(kind)
     if read is not None:

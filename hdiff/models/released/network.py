@@ -76,18 +76,7 @@ def layout_config(layout: Layout, *, dropout: float = 0.0) -> Any:
 
 
 def load_network(folder: CheckpointFolder, *, dropout: float = 0.0) -> Any:
-    """Reads the weights of a checkpoint into its network.
-
-    Args:
-        folder: The checkpoint.
-        dropout: In place of every dropout of the checkpoint.
-
-    Returns:
-        A model of transformers, with its `config`.
-
-    Raises:
-        CheckpointError: If it cannot be read, or its tensors are not those of its network.
-    """
+    """Reads the weights of a checkpoint into its network of transformers."""
     layout = layout_of(folder.config)
     found = folder.tensors  # refuses what is not readable, before transformers says so in its words
     try:
