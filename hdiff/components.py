@@ -23,19 +23,7 @@ LARGEST_ARGUMENT = 1_000_000
 
 
 def component_class(kind: str, family: Mapping[str, type], *, section: str) -> type:
-    """The class a kind stands for.
-
-    Args:
-        kind: A name in `family` or of a plugin, or `package.module:Class`.
-        family: Name -> class.
-        section: Recipe section, for the error.
-
-    Returns:
-        The class.
-
-    Raises:
-        RecipeError: If there is no such kind, or it is no subclass of what the family has in common.
-    """
+    """The class a kind stands for: a name in `family` or of a plugin, or `package.module:Class`."""
     if isinstance(kind, str) and kind in family:
         return family[kind]
     purpose = section.rpartition(".")[2]
@@ -68,19 +56,7 @@ def _base(family: Mapping[str, type]) -> type:
 
 
 def with_defaults(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str) -> dict[str, Any]:
-    """A component's description with every argument that it leaves out, as its signature has it.
-
-    Args:
-        spec: `kind` and constructor arguments, as read from a recipe.
-        family: Name -> class.
-        section: Recipe section, for errors.
-
-    Returns:
-        The arguments; those that the program supplies are not in it unless they have a default.
-
-    Raises:
-        RecipeError: If there is no such kind.
-    """
+    """A component's description with every argument that it leaves out, as its signature has it."""
     parameters = inspect.signature(component_class(spec["kind"], family, section=section)).parameters
     defaults = {
         name: parameter.default
@@ -91,20 +67,7 @@ def with_defaults(spec: Mapping[str, Any], family: Mapping[str, type], *, sectio
 
 
 def build(spec: Mapping[str, Any], family: Mapping[str, type], *, section: str, **given: Any) -> Any:
-    """Builds a component.
-
-    Args:
-        spec: `kind` and constructor arguments, as read from a recipe.
-        family: Name -> class.
-        section: Recipe section, for errors.
-        **given: Arguments the program supplies; a recipe may not set them.
-
-    Returns:
-        The instance.
-
-    Raises:
-        RecipeError: If the kind or a key is unknown, or a value is missing, of a wrong type or does not fit.
-    """
+    """Builds a component; `given` are arguments that the program supplies and a recipe may not set."""
     with at_key(section):
         return _build(spec, family, section, given)
 

@@ -57,11 +57,7 @@ class Probe:
 
 
 def diagnose() -> list[Probe]:
-    """Tries everything hdiff can use. A missing optional package is no error.
-
-    Returns:
-        One check per trial, in the order to print them.
-    """
+    """Tries everything hdiff can use, in the order to print; a missing optional package is no error."""
     probes: tuple[tuple[str, Callable[[], Iterator[Probe]]], ...] = (
         ("python", _python),
         ("disk", _disk),

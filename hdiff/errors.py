@@ -53,14 +53,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def at_key(key: str) -> Iterator[None]:
-    """Notes on errors which key of the recipe they are about; the innermost counts.
-
-    Args:
-        key: Dotted key.
-
-    Raises:
-        UserError: What was raised, with its `key`.
-    """
+    """Notes on errors which key of the recipe they are about; the innermost counts."""
     try:
         yield
     except UserError as error:

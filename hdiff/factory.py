@@ -197,18 +197,7 @@ def _planner(recipe: Recipe) -> Planner | None:
 
 
 def build_supervision(recipe: Recipe, table: Callable[[str, int], Sequence[int]]) -> Supervision | None:
-    """What the trunk also predicts while a recipe is trained.
-
-    Args:
-        recipe: The recipe.
-        table: Gives the class of each token id in the training split, for a kind and a number of classes.
-
-    Returns:
-        The module, on the CPU; None where the recipe has none.
-
-    Raises:
-        RecipeError: If its section is wrong.
-    """
+    """What the trunk also predicts while a recipe is trained; None where the recipe has none."""
     if recipe.supervision is None:
         return None
     spec = {"kind": "labels", **recipe.supervision}

@@ -89,16 +89,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 
 def lock(file: IO[Any], folder: Path, *, shared: bool = False) -> None:
-    """Takes a lock that the kernel gives back when the process ends, however it ends.
-
-    Args:
-        file: An open file in the folder.
-        folder: What it keeps others out of; warned of where platform or file system have no locks.
-        shared: Let others in that share it too.
-
-    Raises:
-        BlockingIOError: If another process has it.
-    """
+    """Takes a lock on a folder by a file in it; the kernel gives it back however the process ends."""
     try:
         import fcntl
 

@@ -45,19 +45,7 @@ def plugin_names(purpose: str) -> list[str]:
 
 
 def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
-    """What `module:Class` names: of a package, or of a file in the current folder or beside the recipe.
-
-    Args:
-        kind: `module:Class`.
-        what: What it is for, as the error calls it.
-        error: Class of the errors.
-
-    Returns:
-        The class, or whatever has that name.
-
-    Raises:
-        UserError: Of class `error`, if it cannot be imported.
-    """
+    """What `module:Class` names: of a package, or of a file in this folder or beside the recipe."""
     module, _, name = kind.partition(":")
     if not _OWN_CLASS.fullmatch(kind) or module.endswith(".py"):
         meant = as_class_name(kind) or "mypackage.noise:Mine"
@@ -137,21 +125,7 @@ def plugin_packages(name: str) -> list[str]:
 
 
 def load_plugin(purpose: str, name: str, base: type, *, error: type[UserError]) -> Any:
-    """The class that an installed package offers.
-
-    Args:
-        purpose: A key of `GROUPS`.
-        name: The name; one of hdiff's own is not looked up here, so it cannot be taken over.
-        base: What the class must be derived from.
-        error: Class of the errors.
-
-    Returns:
-        The class, or None if nobody offers the name.
-
-    Raises:
-        UserError: Of class `error`, if two packages offer the name, or the class cannot be imported or is of
-            another kind.
-    """
+    """The class that an installed package offers for a purpose; None if nobody offers the name."""
     group = GROUPS.get(purpose)
     points = _distinct(entry_points(group=group, name=name)) if group else []
     if not points:

@@ -63,18 +63,7 @@ def naming_origin(where: str, overrides: Iterable[str]) -> Iterator[None]:
 
 
 def installed(path: Path, what: str) -> Path:
-    """The file, or the one of that name that comes with hdiff: `recipes/judge.yaml` works in every folder.
-
-    Args:
-        path: The file that was named.
-        what: What it is, for the error.
-
-    Returns:
-        A file, or the path itself where there is none like it.
-
-    Raises:
-        RecipeError: If there is none, but one that may be meant comes with hdiff.
-    """
+    """The file, else the one of that name that comes with hdiff, else the path as it is."""
     if path.exists():
         return path
     shipped = Path(hdiff.recipes.__file__).parent
@@ -97,19 +86,7 @@ def read_override(text: str) -> tuple[str, Any]:
 
 
 def resolve(values: dict[str, Any], *, where: str, origins: Mapping[str, str] | None = None) -> Recipe:
-    """Checks plain values and makes a Recipe of them.
-
-    Args:
-        values: Nested plain values.
-        where: Where they come from, for errors.
-        origins: Dotted key -> where it was overridden.
-
-    Returns:
-        The recipe.
-
-    Raises:
-        RecipeError: Naming every problem at once, with the nearest known key.
-    """
+    """Checks plain values and makes a Recipe of them."""
     return validated(Recipe, values, where=where, whole="the recipe", origins=origins)
 
 
@@ -119,21 +96,7 @@ Sections = typing.TypeVar("Sections", bound=BaseModel)
 def validated(
     kind: type[Sections], values: Any, *, where: str, whole: str, origins: Mapping[str, str] | None = None
 ) -> Sections:
-    """Checks the plain values of a file against its sections.
-
-    Args:
-        kind: What the file describes.
-        values: Nested plain values.
-        where: Where they come from, for errors.
-        whole: What the file is called where a key belongs to none of its sections.
-        origins: Dotted key -> where it was set instead.
-
-    Returns:
-        The typed sections.
-
-    Raises:
-        RecipeError: Naming every problem at once, with the nearest known key.
-    """
+    """Checks the plain values of a file against its sections."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -6,14 +6,6 @@ import hashlib
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose, so that noise depends on (seed, step, ...) and not on history.
-
-    Args:
-        seed: Seed of the run.
-        *purpose: Names and counters, for example `"noise", step, rank`.
-
-    Returns:
-        A whole number in [0, 2^63).
-    """
+    """A 63-bit seed for one purpose, so that noise depends on (seed, step, ...) and not on history."""
     text = repr((seed, *purpose)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1

@@ -189,19 +189,7 @@ def parse_yaml(text: str, *, where: str, is_whole: bool = False) -> Any:
 
 
 def read_yaml(path: Path, *, what: str, remedy: str) -> dict[str, Any]:
-    """Reads a YAML file of keys.
-
-    Args:
-        path: The file.
-        what: What it should be, for errors.
-        remedy: What to do where it is missing or empty.
-
-    Returns:
-        Its keys and plain values.
-
-    Raises:
-        RecipeError: If it is missing, unreadable, too large, or holds no keys.
-    """
+    """Reads a YAML file of keys; `remedy` is for one that is missing or empty."""
     try:
         if not path.is_file():
             raise RecipeError(f"no {what} {path}; give a .yaml file ({remedy} are a start)")

@@ -52,17 +52,7 @@ Folder = Annotated[Text, AfterValidator(_written_out)]
 
 
 def plain_values(value: Any) -> Any:
-    """The normal form of constructor arguments: what JSON gives back of them.
-
-    Args:
-        value: Numbers, texts, lists or tuples, and dicts; keys may be numbers.
-
-    Returns:
-        Lists for tuples and texts for keys, sharing nothing with `value`.
-
-    Raises:
-        ValueError: If a value is no such value, a number is not finite, or two keys have one text.
-    """
+    """The normal form of arguments, what JSON gives back of them: lists for tuples, texts for keys."""
     try:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, RecursionError) as error:

@@ -43,19 +43,7 @@ class Checked:
 
 
 def check_ablation(ablation: Ablation, *, needs_data: bool = True) -> Checked:
-    """Builds every variant and the judge, without weights.
-
-    Args:
-        ablation: The ablation.
-        needs_data: Whether data sets that are not there are an error.
-
-    Returns:
-        What was found out.
-
-    Raises:
-        RecipeError: If a component has no such key or does not fit another, or tokenizers differ.
-        DataError: If a data set is missing or lacks a level.
-    """
+    """Builds every variant and the judge, without weights; `needs_data` refuses missing data sets."""
     recipes = _recipes(ablation)
     data: dict[str, PreparedData] = {}
     missing = []

@@ -22,19 +22,7 @@ UNKNOWN_FILE = Path("ABLATION.yaml")
 
 
 def find_ablation(path: Path) -> Ablation:
-    """Finds an ablation that has run.
-
-    Args:
-        path: Its YAML file, or the folder with `ablation.json`.
-
-    Returns:
-        The ablation.
-
-    Raises:
-        DataError: If the path is neither, or the runs of the file were never started.
-        CheckpointError: If a file in the folder is damaged.
-        RecipeError: If the YAML file is malformed, or its runs were trained with other recipes.
-    """
+    """Finds an ablation that has run, by its YAML file or the folder with `ablation.json`."""
     if path.suffix in (".yaml", ".yml") and path.is_file():
         ablation = load_ablation(path)
         check_folders(ablation)

@@ -60,16 +60,7 @@ def read_results(ablation: Ablation) -> dict[str, RunResult]:
 
 
 def check_folders(ablation: Ablation) -> None:
-    """Compares the recipes of runs that are there with those the ablation asks for.
-
-    Args:
-        ablation: The ablation.
-
-    Raises:
-        RecipeError: Naming a run of another recipe and the keys in which it differs; evaluation does not
-            count, as it is done again, nor does where the folder and the data it was trained on lie.
-        CheckpointError: If the record of a run is missing or damaged, and its data lie elsewhere now.
-    """
+    """Compares recipes of runs, but for evaluation and places, with those the ablation asks for."""
     for run in ablation.all_runs:
         file = run.path / "recipe.yaml"
         if newest_checkpoint(run.path) is None or not file.is_file():

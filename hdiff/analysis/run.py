@@ -45,19 +45,7 @@ CALIBRATED = ("tokens", "spans", "boundary", "label")
 
 
 def analyse_run(run: RunFolder, *, weights: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """Predicts held-out rows, corrupted as in training, and says where the losses are.
-
-    Args:
-        run: The run.
-        weights: Digest of its weights, kept in the result; see `is_current`.
-        seed: Seed of the random states.
-
-    Returns:
-        The content of `analysis.json`; docs/evaluate.md lists its keys.
-
-    Raises:
-        DataError: If the data set of the run is missing or was made with another tokenizer.
-    """
+    """Predicts held-out rows, corrupted as in training: content of `analysis.json` (docs/evaluate.md)."""
     prepared = PreparedData.load(run.recipe.data.path)
     if prepared.tokenizer.sha256 != run.tokenizer.sha256:
         raise DataError(

@@ -25,21 +25,7 @@ def prompts_asked(
     request: Request,
     trajectory: Path | None,
 ) -> list[Any] | None:
-    """What is to be answered.
-
-    Args:
-        prompt: One prompt.
-        file: A file of prompts.
-        max_tokens: Most tokens of an answer.
-        request: What else is asked of the text.
-        trajectory: Page that is asked for.
-
-    Returns:
-        Texts, or rows of a table; None if samples are no answers.
-
-    Raises:
-        DataError: If options do not belong together, or the file holds no prompt.
-    """
+    """What is to be answered, texts or rows of a table; None if samples are no answers."""
     if prompt is None and file is None:
         if max_tokens is not None:
             raise DataError(

@@ -189,13 +189,7 @@ def check_steps(sampler: Sampler, num_hidden: int) -> None:
 
 
 def check_rows(num_samples: int, num_tokens: int, longest: int | None) -> None:
-    """Raises DataError if there is no row to fill or it is longer than the model's rows.
-
-    Args:
-        num_samples: Rows.
-        num_tokens: Tokens of the longest text, without its ends.
-        longest: Tokens of the rows the model was trained on; None: any.
-    """
+    """Refuses no row to fill, and rows longer than those the model was trained on."""
     if num_samples < 1:
         raise DataError(f"{num_samples} samples; draw at least 1")
     if longest is not None and num_tokens + NUM_ENDS > longest:

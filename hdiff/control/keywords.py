@@ -44,19 +44,7 @@ class Keywords:
 
     @classmethod
     def of(cls, words: Sequence[str], length: int, tokenizer: Tokenizer) -> Keywords:
-        """Keywords as tokens.
-
-        Args:
-            words: The keywords; one may be several words.
-            length: Tokens of the text.
-            tokenizer: The model's tokenizer.
-
-        Returns:
-            The keywords.
-
-        Raises:
-            DataError: If one is empty or unknown, or they do not fit into the length.
-        """
+        """Keywords as tokens of a text of `length` tokens; one keyword may be several words."""
         if not words or not all(word.strip() for word in words):
             raise DataError(f"keywords are {list(words)}; give at least one, and none that is empty")
         # Inside of a text a word follows a space, which subword tokenizers put into its token.

@@ -36,19 +36,7 @@ class Given(tuple[int, ...]):
 
     @classmethod
     def of(cls, text: str, tokenizer: Tokenizer, *, is_inside: bool = False) -> Given:
-        """Tokens of a given text.
-
-        Args:
-            text: The text.
-            tokenizer: The model's tokenizer.
-            is_inside: Whether other text stands before it.
-
-        Returns:
-            The stretch; without tokens if the text is white space that the tokenizer does not keep.
-
-        Raises:
-            DataError: If the tokenizer cannot spell the text: it could not stand in the result as it is.
-        """
+        """Tokens of a given text; `is_inside` says whether other text stands before it."""
         ids, offsets = literal_tokens(text, tokenizer, is_inside=is_inside)
         return cls(ids, token_texts(text, offsets) if ids else ())
 
@@ -130,19 +118,7 @@ class GivenText:
 def literal_tokens(
     text: str, tokenizer: Tokenizer, *, is_inside: bool = False
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Tokens of a given text.
-
-    Args:
-        text: The text.
-        tokenizer: The model's tokenizer.
-        is_inside: Whether other text stands before it.
-
-    Returns:
-        Token ids, and the characters [start, end) of each.
-
-    Raises:
-        DataError: If the tokens do not spell the text, but for white space and canonical equivalence.
-    """
+    """Token ids of a given text, and the characters [start, end) of each."""
     ids, offsets = _known_tokens(text, tokenizer, is_inside=is_inside)
     wrong = {tokenizer.facts.unknown_id, tokenizer.eos_id}
     for token_id, (start, end) in zip(ids, offsets, strict=True):

@@ -41,11 +41,7 @@ class Request:
         return next((name for name in CONTROLS if getattr(self, name) is not None), None)
 
     def check(self) -> None:
-        """Refuses options that do not belong together.
-
-        Raises:
-            DataError: If there are several controls, or an option that its control does not use.
-        """
+        """Refuses several controls, and options that a control does not use."""
         names = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         controls = [name for name in names if name in CONTROLS]
         if len(controls) > 1:

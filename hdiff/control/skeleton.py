@@ -49,17 +49,7 @@ class Skeleton:
 
     @classmethod
     def parse(cls, text: str) -> Skeleton:
-        """Reads `NP:2 VP:3 PP:3`; without a number a span has one token, `*:5` leaves five tokens free.
-
-        Args:
-            text: The skeleton.
-
-        Returns:
-            The skeleton.
-
-        Raises:
-            DataError: If it is empty or a span has no token.
-        """
+        """Reads `NP:2 VP:3 PP:3`; without a number a span has one token, `*:5` leaves five tokens free."""
         spans = []
         for item in text.split():
             label, colon, number = item.rpartition(":")

@@ -72,14 +72,7 @@ class Cascade(Corruption):
 
     @abstractmethod
     def streams(self, batch: Batch) -> Sequence[Stream]:
-        """The streams in the order in which they are generated; exactly one is that of the tokens.
-
-        Args:
-            batch: The clean batch.
-
-        Returns:
-            Streams; those with types are numbered 0, 1 ... as in `type_sizes`.
-        """
+        """The streams in the order of generation, types numbered as in `type_sizes`; one has the tokens."""
 
     def plain_sampler(self, num_steps: int | None = None) -> dict[str, Any]:
         has_steps = num_steps is None or num_steps > len(self.type_sizes)  # every stream needs one

@@ -39,17 +39,7 @@ class Free:
 
     @classmethod
     def of(cls, whole: Batch) -> Free:
-        """Takes the free tokens out.
-
-        Args:
-            whole: A batch with `given`.
-
-        Returns:
-            The free tokens.
-
-        Raises:
-            DataError: If all tokens of a row are given.
-        """
+        """Takes the free tokens out of a batch with `given`."""
         is_free = whole.free_mask
         if not bool(is_free.any(1).all()):
             raise DataError("all tokens of a row are given; leave at least one to predict")
@@ -61,14 +51,7 @@ class Free:
         return replace(free, batch=free._moved_together())
 
     def gather(self, values: Tensor) -> Tensor:
-        """Values of free tokens.
-
-        Args:
-            values: Of whole rows, (B, L, ...).
-
-        Returns:
-            (B, N, ...); at padding those of some other token.
-        """
+        """Values of free tokens, (B, N, ...), out of those of whole rows; at padding some other token's."""
         return values.gather(1, _index(self.place.clamp(max=values.shape[1] - 1), values))
 
     def spread(self, values: Tensor, around: Tensor) -> Tensor:

@@ -34,19 +34,7 @@ class Speeds:
     def of(
         cls, k: float | Sequence[float], *, level: str | None = None, k_inside: float | None = None
     ) -> Speeds:
-        """Checks and keeps the speeds.
-
-        Args:
-            k: A number > 0, or one per salience bucket.
-            level: Level whose longer units have another speed.
-            k_inside: The factor; must be given if and only if `level` is.
-
-        Returns:
-            The speeds.
-
-        Raises:
-            DataError: If a speed is not a positive number, or only one of `level` and `k_inside` is given.
-        """
+        """Checks and keeps the speeds: a number > 0, or one per bucket, and a factor inside longer units."""
         if (level is None) != (k_inside is None):
             raise DataError(
                 f"level is {level!r} and k_inside is {k_inside}; give both, the level and the factor of the "

@@ -52,17 +52,7 @@ class PreparedData:
 
     @classmethod
     def load(cls, path: str | Path) -> PreparedData:
-        """Opens a prepared data set.
-
-        Args:
-            path: Folder that `hdiff prepare` wrote.
-
-        Returns:
-            The data set; its splits are memory-mapped when asked for.
-
-        Raises:
-            DataError: If it is missing, unfinished, or its tokenizer is not the one it was made with.
-        """
+        """Opens a folder that `hdiff prepare` wrote; its splits are memory-mapped when asked for."""
         path = Path(path)
         manifest = read_manifest(path)
         if manifest.get("format_version") != FORMAT_VERSION:
@@ -112,17 +102,7 @@ class PreparedData:
         return table
 
     def split(self, name: str) -> ArrowRows:
-        """One split, memory-mapped.
-
-        Args:
-            name: `train` or `validation`.
-
-        Returns:
-            Its rows.
-
-        Raises:
-            DataError: If there is no such split.
-        """
+        """One split, `train` or `validation`, memory-mapped."""
         from hdiff.data.sources.arrow import ArrowRows
 
         if not (self.path / name).is_dir():
@@ -130,11 +110,7 @@ class PreparedData:
         return ArrowRows.of_split(self.path / name)
 
     def verify(self) -> None:
-        """Compares every data file with its hash.
-
-        Raises:
-            DataError: Naming the first file that is missing or differs.
-        """
+        """Compares every data file with its hash."""
         for name, expected in self.manifest["sha256"].items():
             file = self.path / name
             if not _is_file_inside(file, self.path):

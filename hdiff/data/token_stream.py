@@ -163,18 +163,7 @@ class TokenStream:
 
 
 def needed_levels(prepared: PreparedData, levels: Sequence[str]) -> list[str]:
-    """Levels that need data, checked.
-
-    Args:
-        prepared: A data set.
-        levels: Levels whose units are wanted; `token` needs no data.
-
-    Returns:
-        The others.
-
-    Raises:
-        DataError: If the data set does not keep one of them, or has no span of it.
-    """
+    """Levels that need data, checked; `token` needs none."""
     needed = [level for level in levels if level != "token"]
     kept = list(prepared.manifest["levels"])
     for level in needed:

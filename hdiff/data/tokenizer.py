@@ -201,14 +201,7 @@ class Tokenizer:
         return str(self.backend.decode(list(ids), skip_special_tokens=False))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Text of each token; a character made of several tokens stands at the last of them.
-
-        Args:
-            ids: Token ids below `vocab_size`.
-
-        Returns:
-            One string per token; joined they are `decode(ids)`.
-        """
+        """Text of each token, joined the decoded text; a character of several tokens stands at the last."""
         pieces: list[str] = []
         characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
         previous: list[int] = []

@@ -72,19 +72,7 @@ class TokenizerFacts:
     def of(
         cls, backend: tokenizers.Tokenizer, named: Mapping[str, str], *, end_id: int | None = None
     ) -> TokenizerFacts:
-        """Asks a tokenizer.
-
-        Args:
-            backend: The tokenizer.
-            named: Special tokens by role, `eos_token` and so on, as tokenizer_config.json names them.
-            end_id: The end of a document if it is known, else what `end_token` finds.
-
-        Returns:
-            The facts.
-
-        Raises:
-            DataError: If nothing can end a document.
-        """
+        """Asks a tokenizer; `named` are special tokens by role, `end_id` the end of a document if known."""
         parts = json.loads(backend.to_str())
         used = set(backend.get_vocab(with_added_tokens=True).values())
         vocab_size = max(used, default=-1) + 1
@@ -123,19 +111,7 @@ def find_end(backend: tokenizers.Tokenizer, parts: Mapping[str, Any], named: Map
 
 
 def end_token(backend: tokenizers.Tokenizer, parts: Mapping[str, Any], named: Mapping[str, str]) -> str:
-    """The token that ends a document.
-
-    Args:
-        backend: The tokenizer.
-        parts: Its tokenizer.json.
-        named: Special tokens by role.
-
-    Returns:
-        The token.
-
-    Raises:
-        DataError: If there is none.
-    """
+    """The token that ends a document."""
     token = find_end(backend, parts, named)
     if token is not None:
         return token

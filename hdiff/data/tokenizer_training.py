@@ -23,17 +23,7 @@ def is_trainable(spec: str) -> bool:
 
 
 def vocabulary_limit(spec: str) -> int:
-    """Checks a specification of a tokenizer to train.
-
-    Args:
-        spec: `train:N`, `words` or `words:N`.
-
-    Returns:
-        The largest number of tokens it may have.
-
-    Raises:
-        DataError: If the specification is malformed or N too small.
-    """
+    """The largest number of tokens that `train:N`, `words` or `words:N` may give, checked."""
     kind, colon, number = spec.partition(":")
     if kind == "words" and not colon:
         return _MAX_WORDS

@@ -82,19 +82,7 @@ class ForeignModel:
 
 
 def load_foreign(name: str, *, shifted: bool = False) -> MaskedSubject:
-    """Loads a masked language model by transformers.
-
-    Args:
-        name: `hf:PATH` or `hf:NAME` of the Hugging Face hub.
-        shifted: See `ForeignModel`.
-
-    Returns:
-        The subject of a diagnosis, on the GPU if there is one.
-
-    Raises:
-        CheckpointError: If it cannot be loaded safely, has no mask, or does not read text on both sides.
-        DataError: If transformers is not installed.
-    """
+    """A masked language model of transformers, `hf:PATH` or `hf:NAME`, on the GPU if there is one."""
     try:
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:

@@ -67,19 +67,7 @@ class HeldOut:
 
     @classmethod
     def of_file(cls, path: Path | str, tokenizer: Tokenizer, vocab_size: int) -> HeldOut:
-        """A text file or a built-in corpus, which is its own reference.
-
-        Args:
-            path: UTF-8 text, or `builtin:NAME`.
-            tokenizer: The tokenizer of the model.
-            vocab_size: Vocabulary V of the model's predictions.
-
-        Returns:
-            The text.
-
-        Raises:
-            DataError: If the file is missing, no UTF-8 or holds no token.
-        """
+        """A UTF-8 text file or a built-in corpus, which is its own reference."""
         try:
             text = _built_in(str(path)) if is_builtin(path) else Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -91,18 +79,7 @@ class HeldOut:
         return cls(tokens, counts, 0, f"{Path(path).name}; unigram distribution of the same file")
 
     def rows(self, length: int, count: int) -> list[list[int]]:
-        """Pieces of the text that do not overlap, spread evenly over it.
-
-        Args:
-            length: Tokens of a piece.
-            count: Pieces wanted.
-
-        Returns:
-            The pieces; fewer if the text is too short for so many.
-
-        Raises:
-            DataError: If not even two fit.
-        """
+        """Pieces of the text that do not overlap, spread evenly over it; fewer if it is too short."""
         block = self.block or length
         assert length <= block, "a row of a run is at most as long as in training"
         available = len(self.tokens) // block

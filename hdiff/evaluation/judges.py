@@ -37,20 +37,7 @@ class Judges:
 
     @classmethod
     def load(cls, run: RunFolder, judge: str | None, prepared: PreparedData | None) -> Judges:
-        """Loads the judges.
-
-        Args:
-            run: The run that is judged.
-            judge: Run folder of an autoregressive model, or None.
-            prepared: Data set whose training split the n-gram judge counts; None for no outside judges.
-
-        Returns:
-            The judges.
-
-        Raises:
-            CheckpointError: If `judge` holds no autoregressive model.
-            DataError: If it reads other tokens.
-        """
+        """Loads the judges of a run; `prepared` None leaves the outside judges out."""
         ngram = None
         if prepared is not None:
             blocks = PackedBlocks.build(prepared, "train", **run.recipe.packing("train"))

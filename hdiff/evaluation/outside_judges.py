@@ -46,19 +46,7 @@ class NgramJudge:
 
     @classmethod
     def fit(cls, rows: Sequence[Sequence[int]], *, vocab_size: int, order: int = 3) -> NgramJudge:
-        """Counts the n-grams of rows of tokens.
-
-        Args:
-            rows: Training rows of token ids.
-            vocab_size: Vocabulary V.
-            order: Tokens of the longest n-gram, >= 2.
-
-        Returns:
-            The judge.
-
-        Raises:
-            DataError: If NLTK is not installed, there is no row, or `order` is below 2.
-        """
+        """Counts the n-grams of training rows, of up to `order` >= 2 tokens."""
         if order < 2 or not rows:
             raise DataError(
                 f"an n-gram judge of order {order} from {len(rows)} rows; give order >= 2 and text"
@@ -96,14 +84,7 @@ def has_link_grammar() -> bool:
 
 
 def link_grammar_rate(texts: Sequence[str]) -> float | None:
-    """Share of sentences of 3 to 40 words that link-grammar parses with no word left over.
-
-    Args:
-        texts: Texts; their first and last sentences are left out, since samples begin and end anywhere.
-
-    Returns:
-        A share in [0, 1]; None if no sentence is left, or link-grammar is not installed.
-    """
+    """Share of sentences of 3 to 40 words that link-grammar parses with no word left over, or None."""
     sentences = [sentence for text in texts for sentence in whole_sentences(text)]
     program = shutil.which("link-parser")
     if program is None or not sentences:

@@ -13,14 +13,7 @@ def what_is_bounded(bound: Mapping[str, Any]) -> str:
 
 
 def perplexity_text(bound: Mapping[str, Any]) -> str | None:
-    """`perplexity per token (upper bound) 82.3`: exp of the nats per token, labelled.
-
-    Args:
-        bound: The `bound` of an evaluation.
-
-    Returns:
-        The words and the number; None for a bound given the structure, which no perplexity belongs to.
-    """
+    """`perplexity per token (upper bound) 82.3`, exp of the nats; None for a bound given the structure."""
     if bound.get("conditional_on_structure"):
         return None
     label = "perplexity per token" if bound["kind"] == "exact" else "perplexity per token (upper bound)"

@@ -165,16 +165,7 @@ def evaluate_run(
 
 
 def unigram_nats(run: RunFolder, prepared: PreparedData, blocks: PackedBlocks) -> float | None:
-    """Nats per token of the scored rows under the token frequencies of the training split, without context.
-
-    Args:
-        run: The run.
-        prepared: Its data set.
-        blocks: Held-out rows.
-
-    Returns:
-        The figure; None if the training split is too short for a row.
-    """
+    """Nats per token of the scored rows under token frequencies of the training split, or None."""
     try:
         train = PackedBlocks.build(prepared, "train", **run.recipe.data.packing())
     except DataError:

@@ -14,28 +14,12 @@ def unigram_entropy(tokens: Sequence[Hashable]) -> float:
 
 
 def distinct_n(texts: Sequence[Sequence[Hashable]], n: int) -> float:
-    """Share of different n-grams among all n-grams of a set of texts. Source: arXiv:1510.03055.
-
-    Args:
-        texts: The texts.
-        n: Length of the n-grams.
-
-    Returns:
-        A share in (0, 1]; 0 if no text is long enough.
-    """
+    """Share of different n-grams among all n-grams of a set of texts (arXiv:1510.03055)."""
     grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def repetition(text: Sequence[Hashable], n: int) -> float:
-    """Share of the n-grams of one text that occurred in it before. Source: rep-n of arXiv:2202.06417.
-
-    Args:
-        text: The text.
-        n: Length of the n-grams.
-
-    Returns:
-        A share in [0, 1); 0 if the text is too short.
-    """
+    """Share of the n-grams of one text that occurred in it before (rep-n of arXiv:2202.06417)."""
     grams = [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

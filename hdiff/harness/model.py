@@ -114,17 +114,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
         )
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The chat template, which the harness records.
-
-        Args:
-            chat_template: Whether to apply it; a name of one of several, which models of hdiff do not have.
-
-        Returns:
-            The template; None where it is not applied.
-
-        Raises:
-            DataError: If the model has none.
-        """
+        """The chat template, which the harness records; None where it is not applied."""
         return self._chat().text if chat_template else None
 
     def _chat(self) -> ChatTemplate:
@@ -135,18 +125,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Writes messages as the model was trained to read them.
-
-        Args:
-            chat_history: Messages.
-            add_generation_prompt: Whether an answer is to follow; else the last message has only begun.
-
-        Returns:
-            The text.
-
-        Raises:
-            DataError: If the model has no chat template, or it refuses the messages.
-        """
+        """Writes messages as the model was trained to read them; an answer follows, or has begun."""
         chat = self._chat()
         if add_generation_prompt or not chat_history:
             return chat.prompt(chat_history)
@@ -155,15 +134,7 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
-        """Log-likelihood of continuations; one without text is certain, which the harness does not expect.
-
-        Args:
-            requests: Instances with a context and a continuation.
-            disable_tqdm: Whether to hide the progress bar.
-
-        Returns:
-            Nats <= 0 of each continuation, and whether it is the greedy one.
-        """
+        """Nats of continuations, and whether each is the greedy one; one without text is certain."""
         scores = iter(super().loglikelihood([one for one in requests if any(one.args)], disable_tqdm))
         return [next(scores) if any(one.args) else (0.0, True) for one in requests]
 

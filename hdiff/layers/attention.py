@@ -205,11 +205,7 @@ def explain_backend(device: torch.device) -> str:
 
 
 def available_backends() -> dict[str, str]:
-    """Tries every backend against the reference on the best device here.
-
-    Returns:
-        Backend name -> `ok`, or why it cannot be used.
-    """
+    """Tries every backend against the reference on the best device here: `ok`, or why it fails."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator().manual_seed(0)
     query, key, value = torch.randn(3, 2, 16, 2, 32, generator=generator).to(device).unbind(0)

@@ -122,17 +122,7 @@ class BlockDenoiser(Headed):
         return hidden, corrupted.spans.gather(hidden), None
 
     def forward(self, corrupted: BlockCorrupted) -> DenoiserOutput:
-        """Scores the clean tokens of the spans to predict.
-
-        Args:
-            corrupted: Corrupted batch.
-
-        Returns:
-            Log-probability of each span.
-
-        Raises:
-            DataError: If the batch was corrupted in blocks of another size, or not in blocks.
-        """
+        """Log-probability of the clean tokens of each span to predict."""
         check_same_blocks(self, getattr(corrupted, "block_size", None))
         hidden = self.noised_hidden(corrupted.x_t, corrupted.context, padding_mask(corrupted.token_mask))
         spans = corrupted.spans

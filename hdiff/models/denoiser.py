@@ -191,14 +191,7 @@ class Denoiser(Headed):
         return embedded
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Scores the clean tokens of the spans to predict, and the types.
-
-        Args:
-            corrupted: Corrupted batch.
-
-        Returns:
-            Log-probability of each span and each unit of types.
-        """
+        """Log-probability of the clean tokens of each span to predict, and of each unit of types."""
         hidden, packed, spans = self._read(corrupted)
         plan = None if self.planner is None else self.planner(hidden)
         if self.token_rates is not None:

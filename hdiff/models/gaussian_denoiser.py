@@ -114,17 +114,7 @@ class GaussianDenoiser(Headed):
         return (scores.float() + token_log_likelihood(z_t, log_snr, self.table())).log_softmax(-1)
 
     def forward(self, corrupted: GaussianCorrupted) -> GaussianOutput:
-        """Predicts every real token.
-
-        Args:
-            corrupted: Corrupted batch.
-
-        Returns:
-            Log-probabilities and embeddings of the packed tokens.
-
-        Raises:
-            DataError: If model and corruption have different embedding widths.
-        """
+        """Log-probabilities and embeddings of the packed tokens: every real token is predicted."""
         if corrupted.noise.shape[-1] != self.embedding_width:
             raise DataError(
                 f"the corruption has embedding_width {corrupted.noise.shape[-1]}, the model "

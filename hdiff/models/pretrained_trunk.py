@@ -134,15 +134,7 @@ def _num_positions(encoder: nn.Module, config_values: dict[str, Any]) -> int | N
 
 
 def check_trunk(trunk: PretrainedTrunk, width: int) -> None:
-    """Tries a trunk: vectors of its own width out, from all positions of a row and from no padding.
-
-    Args:
-        trunk: The trunk.
-        width: Width D of its token table.
-
-    Raises:
-        ValueError: If it is no trunk, saying why.
-    """
+    """Tries a trunk: vectors of its width out, from all positions of a row and from no padding."""
     generator = torch.Generator().manual_seed(0)
     row = torch.randn(1, _PROBE_TOKENS, width, generator=generator)
     changed = row.clone()

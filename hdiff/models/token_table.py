@@ -64,16 +64,7 @@ class TokenTable:
         )
 
     def check_tokenizer(self, path: str, vocab_size: int, data_path: str) -> None:
-        """Refuses a tokenizer that is not the data set's: rows would belong to other tokens.
-
-        Args:
-            path: Folder of the checkpoint.
-            vocab_size: Vocabulary V of the data set.
-            data_path: Folder of the data set; where it is not at hand only the sizes are compared.
-
-        Raises:
-            RecipeError: If they differ.
-        """
+        """Refuses a tokenizer that is not the data set's: rows would belong to other tokens."""
         file = Path(data_path) / FILE_NAME
         is_same = not file.is_file() or Tokenizer.load(file).sha256 == self.tokenizer_sha256
         if len(self.rows) - 1 != vocab_size or not is_same:
@@ -96,15 +87,7 @@ class TokenTable:
 
 
 def mask_token(config: Any, tokenizer: Tokenizer) -> int | None:
-    """Id of the token that hides others: what config.json names, else what the tokenizer has.
-
-    Args:
-        config: Configuration of the network, with `mask_token_id` if it names one.
-        tokenizer: The tokenizer.
-
-    Returns:
-        The id; None if there is none.
-    """
+    """Id of the token that hides others: what config.json names, else the tokenizer's; None without."""
     named = getattr(config, "mask_token_id", None)
     return int(named) if isinstance(named, int) else tokenizer.facts.mask_id
 

@@ -21,18 +21,7 @@ _LISTED = 12
 
 
 def choose_trainable(model: Model, recipe: Recipe) -> Model:
-    """Freezes what a recipe does not train, and puts adapters where it asks for them.
-
-    Args:
-        model: A model with a pretrained trunk.
-        recipe: Its recipe; random numbers of new adapters are torch's.
-
-    Returns:
-        The model; its attribute `frozen` names the weights that stay as they are.
-
-    Raises:
-        RecipeError: If the recipe asks for what does not fit.
-    """
+    """Freezes what a recipe does not train, named by the model's `frozen`, and puts adapters in."""
     train, network = recipe.train, cast(Any, model)
     trunk, head = network.trunk, network.head
     if train.gradient_checkpointing:

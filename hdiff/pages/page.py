@@ -47,18 +47,7 @@ def embed_json(value: object) -> Markup:
 def render_page(
     template: str, *, title: str, data: object, scripts: Sequence[str], context: Mapping[str, object]
 ) -> str:
-    """Renders a template of this package into one file.
-
-    Args:
-        template: File name in `hdiff/templates`.
-        title: Heading and window title.
-        data: What the scripts read, embedded as JSON.
-        scripts: Names in `hdiff/templates`, run in this order after `page.js`.
-        context: More variables for the template; they are escaped.
-
-    Returns:
-        The page.
-    """
+    """Renders a template of this package; `data` is embedded as JSON, `scripts` run after `page.js`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

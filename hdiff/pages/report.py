@@ -26,20 +26,7 @@ SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "traject
 
 
 def build_report(run: Path) -> str:
-    """Builds the page `hdiff report RUN` writes to `RUN/report.html`.
-
-    Parts that were not made yet (evaluation, samples ...) are replaced by the command that makes them.
-
-    Args:
-        run: A run folder.
-
-    Returns:
-        The page as HTML, self-contained.
-
-    Raises:
-        CheckpointError: If the folder is missing, is no run folder, or a file in it is damaged.
-        DataError: If samples or explorations are not what `hdiff.pages.page` describes.
-    """
+    """The page that `hdiff report RUN` writes; a part not made yet is replaced by its command."""
     return report_page(RunRecord.read(Path(run)))
 
 

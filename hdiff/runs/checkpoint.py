@@ -63,21 +63,7 @@ def save_checkpoint(
     *,
     keep: int,
 ) -> Path:
-    """Writes `folder/step-NNNNNNNN` atomically, then prunes.
-
-    Args:
-        folder: Folder of checkpoints.
-        step: Updates done.
-        tensors: Part name -> tensors by name; each part is one safetensors file.
-        state: Values for state.json.
-        keep: How many of the newest checkpoints stay.
-
-    Returns:
-        The checkpoint's folder.
-
-    Raises:
-        CheckpointError: If the disk is full; earlier checkpoints are untouched.
-    """
+    """Writes `folder/step-NNNNNNNN` atomically, then prunes all but the newest `keep` checkpoints."""
     target = folder / f"step-{step:08d}"
     aside = folder / f".writing-step-{step:08d}"
     contents = {
@@ -160,19 +146,7 @@ def load_checkpoint(
 
 
 def load_step(folder: Path, step: int, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
-    """Loads the checkpoint of one step.
-
-    Args:
-        folder: Folder of checkpoints.
-        step: Updates done.
-        parts: Parts to read; None reads all.
-
-    Returns:
-        The checkpoint.
-
-    Raises:
-        CheckpointError: If it is missing or damaged.
-    """
+    """Loads the checkpoint of one step."""
     path = folder / f"step-{step:08d}"
     try:
         return _load(path, parts)

@@ -147,16 +147,7 @@ def _corruption(recipe: Recipe, record: dict[str, Any], tokenizer: Tokenizer) ->
 
 
 def load_weights(model: DiffusionModel | Autoregressive, checkpoint: Checkpoint, part: str) -> None:
-    """Copies one part of a checkpoint into a model.
-
-    Args:
-        model: Model of the same recipe; weights of supervision go only into one that is trained on.
-        checkpoint: The checkpoint.
-        part: `model` or `ema`.
-
-    Raises:
-        CheckpointError: If the weights belong to another recipe, or to another frozen trunk.
-    """
+    """Copies `model` or `ema` of a checkpoint into a model; supervision only into one that has it."""
     check_same_trunk(model, checkpoint.state.get("trunk_sha256"), what="the checkpoint of the run")
     try:
         tensors = checkpoint.tensors[part]

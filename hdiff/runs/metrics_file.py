@@ -12,17 +12,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl; a last line cut off by a kill is left out.
-
-    Args:
-        path: The file; one that is not there has no lines.
-
-    Returns:
-        The lines, each with a whole number `step`.
-
-    Raises:
-        CheckpointError: If the file cannot be read, or a line before the last is damaged.
-    """
+    """Lines of metrics.jsonl, each with a whole number `step`; one that a kill cut off is left out."""
     if not path.exists():
         return []
     lines: list[dict[str, Any]] = []

@@ -34,18 +34,7 @@ def without_places(facts: Any) -> Any:
 
 
 def was_trained_on(path: Path, recipe: Recipe) -> bool:
-    """Whether the prepared folders that a recipe names hold the data that a run was trained on.
-
-    Args:
-        path: The run folder.
-        recipe: The recipe.
-
-    Returns:
-        False also if one of them is missing; streams do not count.
-
-    Raises:
-        CheckpointError: If the record of the run is missing or damaged.
-    """
+    """Whether a run was trained on the data in the prepared folders of a recipe; streams do not count."""
     from hdiff.data.prepared import PreparedData
 
     trained_on = read_run(path)["data"]

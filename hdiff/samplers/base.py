@@ -99,14 +99,7 @@ class Sampler(ABC):
         return self.sampling.is_exact
 
     def t_step_units(self, corruption: Corruption) -> MaskedUnits | None:
-        """The units whose T-step bound (`t_step_corrupted`) is this sampler's, estimated from single steps.
-
-        Args:
-            corruption: Says what the units are.
-
-        Returns:
-            The units; None where only `score` knows the bound, if anything does.
-        """
+        """Units whose T-step bound is this sampler's, from single steps; None where only `score` knows it."""
         return None
 
     @abstractmethod

@@ -22,19 +22,7 @@ def steps_parameter(spec: Mapping[str, Any], *, section: str = "sampler") -> ins
 def build_sampler(
     spec: Mapping[str, Any], *, num_steps: int | None = None, section: str = "sampler"
 ) -> Sampler:
-    """The sampler of a recipe or command line.
-
-    Args:
-        spec: `{kind: name, ...}` of `hdiff.samplers.SAMPLERS`.
-        num_steps: Steps T, for samplers that take them and whose `spec` does not set them.
-        section: Recipe section, for errors.
-
-    Returns:
-        The sampler.
-
-    Raises:
-        RecipeError: If the kind or a key is unknown.
-    """
+    """The sampler of `{kind: name, ...}`; `num_steps` is for those that take steps and name none."""
     with at_key(f"{section}.kind"):
         takes_steps = steps_parameter(spec, section=section) is not None
     if takes_steps and num_steps is not None:

@@ -64,11 +64,7 @@ class View:
 
     @cached_property
     def plan(self) -> Plan:
-        """The planner's reading of the state.
-
-        Raises:
-            DataError: If the model has no planner.
-        """
+        """The planner's reading of the state."""
         planner = getattr(self.denoiser, "planner", None)
         if planner is None:
             raise DataError("the model has no planner; train it with a recipe that has a section 'planner'")

@@ -20,21 +20,7 @@ from hdiff.serve.served_run import ServedRun
 
 
 def refined(request: RestoreRequest, run: ServedRun, model: Any, length: int) -> dict[str, Any]:
-    """Fresh texts, with what stands at each token before every step and at last.
-
-    Args:
-        request: Steps, texts, seed, temperature.
-        run: A model of replaced tokens or of Gaussian noise.
-        model: Its network.
-        length: Tokens of a text.
-
-    Returns:
-        `nfe`, `head_passes`, `is_refined`, and `samples`, each with `text` and `pieces`: `unit`, `level`,
-        `states`.
-
-    Raises:
-        DataError: If a number does not fit.
-    """
+    """Fresh texts, with what stands at each token before every step and at last."""
     corruption = run.corruption.unconditional()
     steps = corruption.default_steps(length) if request.steps is None else request.steps
     sampling = Sampling(temperature=request.temperature)

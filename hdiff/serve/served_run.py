@@ -50,18 +50,7 @@ class ServedRun:
 
     @classmethod
     def load(cls, path: Path, *, components: Sequence[str] = ()) -> ServedRun:
-        """Loads a model.
-
-        Args:
-            path: A run folder, or one of `hdiff export`.
-            components: Classes of other packages that an exported model may name.
-
-        Returns:
-            The model, with parser and data set as far as they are at hand.
-
-        Raises:
-            CheckpointError: If it is neither, or damaged.
-        """
+        """Loads a run folder or an export, with parser and data set as far as they are at hand."""
         if (path / "config.json").is_file() and not (path / RECORD_FILE).is_file():
             folder, record, bound = _exported(path, components)
         elif path.is_dir():

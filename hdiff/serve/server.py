@@ -21,18 +21,7 @@ BACKLOG = 128
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes an address.
-
-    Args:
-        host: Name or address.
-        port: Port; 0 takes a free one.
-
-    Returns:
-        A listening socket.
-
-    Raises:
-        UserError: If the port is taken or not allowed, or the host is not one of this machine.
-    """
+    """A socket that listens at a name or address; port 0 takes a free one."""
     if not 0 <= port <= 65535:
         raise UserError(f"port is {port}; give a number from 0 (any free port) to 65535")
     try:

@@ -182,14 +182,7 @@ def read_description(text: str, *, where: str) -> ModelDescription:
 
 
 def classes_of_others(description: ModelDescription) -> list[str]:
-    """Classes that are not part of hdiff, `module:Class` or names of plugins, as loading must name them.
-
-    Args:
-        description: The model.
-
-    Returns:
-        Each once, in the order of the sections.
-    """
+    """Classes that are not part of hdiff, each once, as loading must name them."""
     kinds = [str(value) for key, value in _leaves(_sections(description)) if key in NAMING_KEYS]
     return list(dict.fromkeys(kind for kind in kinds if _is_of_others(kind)))
 

@@ -37,19 +37,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def checked_file(folder: Path, name: str) -> Path:
-    """A file of a shared folder, if it is safe to read.
-
-    Args:
-        folder: The folder.
-        name: Its name in the folder.
-
-    Returns:
-        Its path.
-
-    Raises:
-        CheckpointError: If it is missing, unreadable, too large, no file, a link out of the folder, or a
-            configuration that says something twice or in numbers that are none.
-    """
+    """A file of a shared folder, if it is safe to read."""
     path = folder / name
     # A snapshot in the cache of huggingface_hub links to the blobs of its repository.
     root = folder.parent.parent if folder.parent.name == "snapshots" else folder
@@ -158,19 +146,7 @@ def check_hashes(folder: Path, sha256: Mapping[str, str], *, names: Sequence[str
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes in a safetensors file, from its header alone.
-
-    Source: format of safetensors, 8 bytes of length, a JSON object, the data.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Tensor name -> shape.
-
-    Raises:
-        CheckpointError: If it is a pickle, no safetensors file, or its tensors are not those of its size.
-    """
+    """Names and shapes in a safetensors file, from its header alone."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -214,19 +190,7 @@ def _checked_end(name: str, entry: Mapping[str, Any]) -> int:
 
 
 def check_folder_to_write(folder: Path, *, beside_others: bool = False) -> Path:
-    """Refuses a folder that cannot take a shared model.
-
-    Args:
-        folder: The folder.
-        beside_others: Whether it may hold files of others.
-
-    Returns:
-        It, without links.
-
-    Raises:
-        CheckpointError: If it holds something else than a shared model.
-        UserError: If it cannot be written.
-    """
+    """Refuses a folder that cannot take a shared model; returns it without links."""
     check_output_folder(folder, "FOLDER")
     folder = folder.resolve()
     others = sorted({file.name for file in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
@@ -236,16 +200,7 @@ def check_folder_to_write(folder: Path, *, beside_others: bool = False) -> Path:
 
 
 def write_folder(folder: Path, contents: Mapping[str, bytes], *, beside_others: bool = False) -> None:
-    """Writes a shared folder; config.json comes last, so that a folder cut short is refused when read.
-
-    Args:
-        folder: The folder; made if it is not there.
-        contents: File name -> contents.
-        beside_others: Whether the folder may hold files of others, which are left alone.
-
-    Raises:
-        CheckpointError: If the folder holds something else than a shared model, or the disk is full.
-    """
+    """Writes a shared folder, config.json last: a folder cut short is refused when read."""
     folder = check_folder_to_write(folder, beside_others=beside_others)
     aside = folder.with_name(f".writing-{folder.name}")
     try:

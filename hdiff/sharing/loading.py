@@ -63,20 +63,7 @@ def _most_layers(description: ModelDescription) -> int:
 def load_weights(
     path: Path, description: ModelDescription, corruption: Corruption, base: str | Path | None = None
 ) -> DiffusionModel | Autoregressive:
-    """Builds the network, only after the file is known to hold exactly its tensors, and fills it.
-
-    Args:
-        path: File of its weights.
-        description: The model.
-        corruption: Its corruption.
-        base: Folder of the trunk, where the file holds an adapter.
-
-    Returns:
-        The model, on the CPU.
-
-    Raises:
-        CheckpointError: If the tensors are not those of the network, or the trunk is missing or another one.
-    """
+    """Builds the network, once the file is known to hold exactly its tensors, and fills it."""
     found = files.tensor_shapes(path)
     if description.adapter is not None:
         return _load_adapter(path, found, description, corruption, base)

@@ -17,18 +17,7 @@ def is_shared(path: Path) -> bool:
 
 
 def load_model(path: str | Path, *, components: Sequence[str] = ()) -> RunFolder:
-    """Loads a run, or a shared model as a run that knows neither its data set nor its parser.
-
-    Args:
-        path: Folder of `hdiff train` or of `hdiff export`, or `builtin:NAME`.
-        components: Classes of other packages that a shared model may name; a run may name any.
-
-    Returns:
-        The run; of a shared model its record holds what sampling and scoring ask for.
-
-    Raises:
-        CheckpointError: If it is neither, damaged, or not safe to load.
-    """
+    """Loads a run, or a shared model as a run that knows neither its data set nor its parser."""
     path = model_folder(path)
     if not is_shared(path):
         return RunFolder.load(path)

@@ -210,15 +210,7 @@ class HdiffForMaskedLM(PreTrainedModel):
     def save_pretrained(
         self, save_directory: str | Path, *, state_dict: Mapping[str, Tensor] | None = None, **_options: Any
     ) -> None:
-        """Writes a folder that hdiff and the Auto classes load; other files in it are left alone.
-
-        Args:
-            save_directory: The folder.
-            state_dict: Weights in place of the model's own, as trainers of several processes give them.
-
-        Raises:
-            CheckpointError: If the model was built without a tokenizer, or the disk is full.
-        """
+        """Writes a folder that hdiff and the Auto classes load; other files in it are left alone."""
         prefix = f"{self.base_model_prefix}."
         weights = state_dict and {name.removeprefix(prefix): value for name, value in state_dict.items()}
         self.pretrained.save_pretrained(save_directory, weights=weights, beside_others=True)

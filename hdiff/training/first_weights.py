@@ -16,19 +16,7 @@ from hdiff.supervision import without_supervision
 
 
 def first_model(recipe: Recipe, tokenizer: Tokenizer) -> RunFolder | None:
-    """The model that a training starts from.
-
-    Args:
-        recipe: The recipe of the training.
-        tokenizer: The tokenizer of its data.
-
-    Returns:
-        The model; None if the recipe names none, or the run has a checkpoint and resumes from that.
-
-    Raises:
-        CheckpointError: If it cannot be loaded.
-        DataError: If it reads other tokens than the data have.
-    """
+    """The model that a training starts from; None if the recipe names none or the run resumes."""
     if recipe.init is None or RunFolder.has_checkpoint(recipe.output):
         return None
     first = load_model(Path(recipe.init))

@@ -19,15 +19,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The recipe's optimiser, with weight decay on matrices only (not on the token table, norms, biases).
-
-    Args:
-        model: The model; frozen weights are not the optimiser's.
-        config: The recipe's `train` section.
-
-    Returns:
-        AdamW; or Muon on the matrices that have several rows and columns, and AdamW on the rest.
-    """
+    """The recipe's optimiser; weights decay in matrices only, not in token table, norms and biases."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [p for name, p in trained if p.ndim == 2 and "embedding" not in name]
     others = [p for name, p in trained if p.ndim != 2 or "embedding" in name]

@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """Accelerate as the recipe and the launcher's environment ask for it.
-
-    Args:
-        config: The recipe's `train` section.
-
-    Returns:
-        The accelerator; `shard_layers` must see the model before it is prepared.
-
-    Raises:
-        RecipeError: If it is asked for what this package cannot do.
-    """
+    """Accelerate as the recipe and the launcher's environment ask for it."""
     from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs

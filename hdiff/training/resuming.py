@@ -83,17 +83,7 @@ def renew_places(path: Path, recipe: Recipe) -> None:
 
 
 def check_rows_per_update(path: Path, train: TrainConfig, *, before: int | None, now: int) -> None:
-    """Refuses updates of another size: they are the same for any number of processes only with the same rows.
-
-    Args:
-        path: Folder of the run.
-        train: The recipe's section of this start.
-        before: Rows per update at the checkpoint; None if it does not say.
-        now: Rows per update now.
-
-    Raises:
-        RecipeError: If they differ.
-    """
+    """Refuses updates of another number of rows: only the same rows give the same updates."""
     if before is not None and before != now:
         batches = train.batch_size * train.gradient_accumulation
         raise RecipeError(

@@ -84,18 +84,7 @@ class SkippedSteps:
     def skip(
         self, step: int, batches: Sequence[Batch], loss: float, norm: float, *, limit: int = LIMIT
     ) -> None:
-        """Counts an update that is left out and saves what it was computed from.
-
-        Args:
-            step: The update.
-            batches: This process's batches of it.
-            loss: Its loss in nats per token.
-            norm: Its gradient norm.
-            limit: How many in a row stop the run.
-
-        Raises:
-            DataError: If it is the last of so many in a row.
-        """
+        """Counts an update that is left out and saves what it was computed from."""
         self.total += 1
         self.in_row += 1
         file = self._save(step, batches)

@@ -55,22 +55,7 @@ def open_rows(
     accelerator: Accelerator,
     targets: TargetSpec | None = None,
 ) -> TrainingRows:
-    """The rows that a recipe trains on.
-
-    Args:
-        recipe: The recipe.
-        prepared: The data set of `data.path`.
-        blocks: Its packed training split.
-        levels: Levels whose units are needed.
-        accelerator: Of all processes.
-        targets: What supervision predicts of each token; None for nothing.
-
-    Returns:
-        The rows; of a stream those of this process alone.
-
-    Raises:
-        DataError: If a source is missing, does not fit or is too small.
-    """
+    """The rows that a recipe trains on; of a stream those of this process alone."""
     data, seed = recipe.data, recipe.seed
     terms = RowTerms(
         data,

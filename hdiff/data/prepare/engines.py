@@ -51,19 +51,7 @@ class LocalEngine(Engine):
 
 
 def load_engine(name: str, *, workers: int, timeout: float) -> Engine:
-    """The engine of a name.
-
-    Args:
-        name: A name from `ENGINES`.
-        workers: How many jobs at a time.
-        timeout: Seconds a document may take before its worker counts as hanging.
-
-    Returns:
-        The engine.
-
-    Raises:
-        DataError: If there is none of this name, or its package is not installed.
-    """
+    """The engine of a name from `ENGINES`, for so many jobs at a time and seconds per document."""
     if name not in ENGINES:
         raise DataError(f"unknown engine '{name}'{nearest(name, ENGINES)} (engines are {', '.join(ENGINES)})")
     module, _, class_name = ENGINES[name].partition(":")

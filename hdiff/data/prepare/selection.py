@@ -63,19 +63,7 @@ class Selection:
         return self.validation if self.validation is not None else own_validation(self.source)
 
     def rows(self, held_out: float | None, note: Note) -> Iterator[tuple[str, Row]]:
-        """The rows of both splits; equal texts of one source are in one split.
-
-        Args:
-            held_out: Documents whose `hash01` is below are for validation; None if these have a source of
-                their own.
-            note: Told what is to be said of the sources.
-
-        Yields:
-            (split, row).
-
-        Raises:
-            DataError: If a source cannot be read, or is that of both splits.
-        """
+        """Rows of both splits as (split, row); equal texts of one source are in one split."""
         known: set[float] = set()
         if self.validation_source is not None:
             self._check_files_differ()

@@ -91,19 +91,7 @@ class Preparation:
         return len(documents.shards)
 
     def parse_share(self, engine: Engine, index: int, count: int) -> int:
-        """Only parses every `count`-th shard of a plan, beginning with `index`; may run on many machines.
-
-        Args:
-            engine: Who parses.
-            index: Number of this share, from 0.
-            count: Number of shares.
-
-        Returns:
-            Number of shards of this share.
-
-        Raises:
-            DataError: If there is no plan, or it was made for other inputs.
-        """
+        """Only parses every `count`-th shard of a plan from `index` on, on any machine; returns how many."""
         staging = self.folder.staging
         try:
             plan = json.loads((staging / PLAN_FILE).read_bytes())

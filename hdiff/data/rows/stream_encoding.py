@@ -155,20 +155,7 @@ def _unparsed(text: str | Rejected) -> SpanTree | Rejected:
 
 
 def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[str]) -> Parser:
-    """The parser of a stream, if it does what the data set asks for.
-
-    Args:
-        prepared: The data set.
-        spec: As `load_parser` takes it; None takes the parser that is recorded in the manifest.
-        levels: Levels whose units are needed.
-
-    Returns:
-        The parser, loaded.
-
-    Raises:
-        DataError: If it is not the recorded one, or does not give a level.
-        ParserError: If it cannot be loaded.
-    """
+    """The parser of a stream, else that of the manifest, if it does what the data set asks for."""
     from hdiff.parsers import salience_class
 
     recorded = prepared.manifest["inputs"]["parser"]

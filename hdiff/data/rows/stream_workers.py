@@ -27,21 +27,7 @@ _SECONDS_TO_LEAVE = 2.0
 def encoded_groups(
     groups: Iterator[Group], encoding: Encoding, *, workers: int, timeout: float
 ) -> Iterator[tuple[Group, Encoded]]:
-    """Encodes groups; they come out in the order they go in, whoever does it.
-
-    Args:
-        groups: The groups.
-        encoding: How to encode them.
-        workers: Processes; 0 encodes here.
-        timeout: Seconds that a worker may take for a group.
-
-    Yields:
-        Each group with its tokens. Closing the generator ends the workers.
-
-    Raises:
-        DataError: If a worker dies or takes too long.
-        Exception: What encoding raises.
-    """
+    """Encodes groups in their order, in so many processes or here; closing the generator ends them."""
     if workers == 0:
         encoder = DocumentEncoder(encoding)
         for group in groups:

@@ -90,19 +90,7 @@ class StreamedRows(CorpusRows):
 
     @classmethod
     def open(cls, stream: StreamConfig, terms: RowTerms, *, seed: int) -> StreamedRows:
-        """Opens a stream of a recipe; nothing is read yet but what tells the files.
-
-        Args:
-            stream: The recipe's section of it.
-            terms: What it has in common with the other rows.
-            seed: Seed of the order.
-
-        Returns:
-            The rows of this process.
-
-        Raises:
-            DataError: If the source is missing or a level was not prepared.
-        """
+        """Opens a stream of a recipe; nothing is read yet but what tells the files."""
         data, prepared = terms.data, terms.prepared
         needed = tuple(needed_levels(prepared, terms.levels))
         scored = terms.uses_salience and not data.lexical_salience

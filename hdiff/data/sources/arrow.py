@@ -202,19 +202,7 @@ def read_parquet_values(path: Path, column: str | None) -> Iterator[Any]:
 
 
 def stream_hub(name: str, *, config: str | None, split: str) -> Iterator[dict[str, Any]]:
-    """ArrowRows of a data set on the Hugging Face hub, or in a local folder it can read.
-
-    Args:
-        name: Name on the hub or path of a folder.
-        config: Configuration, None for the default one.
-        split: Split.
-
-    Yields:
-        ArrowRows.
-
-    Raises:
-        DataError: If it cannot be found or read.
-    """
+    """ArrowRows of a data set on the Hugging Face hub, or in a local folder it can read."""
     try:
         from datasets import load_dataset
     except ImportError:

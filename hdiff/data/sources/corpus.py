@@ -152,20 +152,7 @@ def _read_source(source: str, *, text_column: TextColumn, note: Note) -> Iterato
 def read_files(
     files: Sequence[Path], *, text_column: TextColumn, total: int | None = None, note: Note = _silent
 ) -> Iterator[Row]:
-    """Rows of files; of several, one that cannot be read is a rejected row.
-
-    Args:
-        files: The files.
-        text_column: Column that holds the text.
-        total: Files of the source, if these are some of them.
-        note: Told of files without text and of those of which a part cannot be read.
-
-    Yields:
-        Rows.
-
-    Raises:
-        DataError: If the only file cannot be read, or most of them cannot.
-    """
+    """Rows of files; of several, one that cannot be read is a rejected row."""
     total = len(files) if total is None else total
     blank: list[Path] = []
     broken: list[Path] = []

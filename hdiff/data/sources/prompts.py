@@ -111,15 +111,7 @@ class PromptFormat:
         return self.kind == "chat"
 
     def row(self, values: Any, place: str) -> Row:
-        """The documents of a row, `NEXT` between them: of a chat one for each answer.
-
-        Args:
-            values: Columns and their values.
-            place: Where the row is from.
-
-        Returns:
-            The row, with the reason if it has no prompt or no answer.
-        """
+        """The documents of a row, `NEXT` between them: of a chat one for each answer."""
         if not isinstance(values, Mapping):
             return Row("", place, "no object with columns; write objects")
         pairs: list[tuple[str, str]] = []
@@ -142,17 +134,7 @@ class PromptFormat:
         return Row(NEXT.join(f"{prompt}{BORDER}{answer}" for prompt, answer in pairs), place)
 
     def prompt_of(self, values: Any) -> str:
-        """The prompt of what is asked of a model.
-
-        Args:
-            values: A text: the prompt itself, or the message of a user; or a row, whose answer is not needed.
-
-        Returns:
-            The prompt.
-
-        Raises:
-            DataError: If the row has none.
-        """
+        """The prompt of what is asked: a text, the message of a user, or a row with or without answer."""
         if isinstance(values, str):
             if not values.strip():
                 raise DataError("the prompt is empty; write one")

@@ -59,18 +59,7 @@ class Source:
         return cls(config, None)
 
     def rows(self, *, rank: int = 0, world_size: int = 1) -> IterableDataset:
-        """The rows of one process; nothing is read yet but what tells files and columns.
-
-        Args:
-            rank: Number of the process.
-            world_size: Number of processes; each row belongs to one of them.
-
-        Returns:
-            The rows.
-
-        Raises:
-            DataError: If the source cannot be found or read.
-        """
+        """The rows of process `rank`; nothing is read yet but what tells files and columns."""
         try:
             from datasets import IterableDataset, load_dataset
             from datasets.distributed import split_dataset_by_node

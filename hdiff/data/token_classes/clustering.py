@@ -79,14 +79,6 @@ def renumbered(classes: Tensor) -> Tensor:
 
 
 def shuffled_classes(classes: Sequence[int], *, seed: int = 0) -> list[int]:
-    """The same class sizes with the tokens dealt at random: the control.
-
-    Args:
-        classes: Class of each token id.
-        seed: Seed of the shuffle; with the same one, nested tables stay nested.
-
-    Returns:
-        Class of each token id.
-    """
+    """The same class sizes with tokens dealt at random, the control; nested tables stay nested."""
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
     return [classes[place] for place in order.tolist()]

@@ -10,14 +10,7 @@ from hdiff.data.token_classes import CLASSES
 
 
 def head_classes_spec(head: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Which classes of token ids a head of a recipe factors its output by.
-
-    Args:
-        head: `{kind: name, classes: name or {kind: name, ...}, ...}`.
-
-    Returns:
-        `{kind: name, ...}` of `hdiff.data.token_classes.CLASSES`; None for none.
-    """
+    """Which classes, `{kind: name, ...}`, a head of a recipe factors its output by; None for none."""
     classes = head.get("classes")
     return {"kind": classes} if isinstance(classes, str) else classes
 

@@ -25,11 +25,7 @@ _LISTED = 3
 
 
 def transformers_library() -> Any:
-    """transformers.
-
-    Raises:
-        CheckpointError: If it is not installed.
-    """
+    """The library transformers."""
     try:
         import transformers
     except ImportError as error:
@@ -101,17 +97,7 @@ def load_network(folder: CheckpointFolder, *, dropout: float = 0.0) -> Any:
 def check_tensors(
     layout: Layout, config: Any, shapes: Mapping[str, tuple[int, ...]], folder: CheckpointFolder
 ) -> None:
-    """Refuses released files whose tensors are not exactly those of their network.
-
-    Args:
-        layout: Their layout.
-        config: Configuration of the network.
-        shapes: Released name -> shape.
-        folder: The checkpoint, for errors.
-
-    Raises:
-        CheckpointError: Naming the first tensor that is missing, too much, or of another shape.
-    """
+    """Refuses released files whose tensors are not exactly those of their network."""
     transformers = transformers_library()
     with torch.device("meta"):
         empty = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
