@@ -59,15 +59,6 @@ def locate(words: Sequence[str], text: str) -> list[tuple[int, int]]:
     return offsets
 
 
-def escape(word: str) -> str:
-    """A word without brackets and whitespace, so that it can stand in brackets."""
-    if not _UNSAFE.search(word):
-        return word
-    # Hyphens are written as codes, too, so that those of an escape are told from those of the word.
-    coded = re.sub(r"[\s\\-]", lambda match: f"-U{ord(match.group()):04X}-", word)
-    return coded.replace("(", "-LRB-").replace(")", "-RRB-")
-
-
 def unescape(word: str) -> str:
     """A word as it stands in the text."""
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdiff.errors import ParserError
-from hdiff.structure import LEVELS, Span, SpanTree
+from hdiff.structure import Span, SpanTree
 
-from .bracket_words import escape, locate, unescape
+from .bracket_words import locate, unescape
 
 CLAUSE_LABELS = frozenset(("S", "SBAR", "SBARQ", "SINV", "SQ"))
 OUTER_LABELS = frozenset(("", "ROOT", "TOP"))
@@ -210,56 +210,6 @@ def to_span_tree(node: Node, text: str | None = None) -> SpanTree:
             stack.extend((child, -1) for child in reversed(current.children))
     # Unary chains are appended child before parent; SpanTree keeps ties in the order given.
     return SpanTree.build(text, [spans[0], *reversed(spans[1:])])
-
-
-def to_brackets(tree: SpanTree) -> str:
-    """A SpanTree as one line of brackets per sentence, in one outer node.
-
-    Args:
-        tree: A tree whose spans lie in sentences.
-
-    Returns:
-        Brackets that `from_brackets` reads back: labels carry their level, as in (NP|phrase ...).
-    """
-    parts: list[str] = ["(ROOT"]
-    ends: list[int] = []
-    for span in tree.spans:
-        while ends and ends[-1] <= span.start:
-            parts.append(")")
-            ends.pop()
-        if span.level == "word":
-            parts.append(f" ({span.label} {escape(tree.text[span.start : span.end])})")
-        else:
-            parts.append(f" ({span.label}|{span.level}")
-            ends.append(span.end)
-    return "".join([*parts, ")" * len(ends), ")"])
-
-
-def from_brackets(line: str, text: str) -> SpanTree:
-    """The tree of a text that `to_brackets` wrote."""
-    roots = list(parse_brackets([line], where="brackets"))
-    if len(roots) != 1:
-        raise ParserError(f"{len(roots)} trees in a line, expected one; prepare the text again")
-    (root,) = roots
-    offsets = locate([unescape(leaf.word or "") for leaf in root.leaves()], text)
-    spans: list[Span | None] = []
-    position = 0
-    stack: list[tuple[Node, int, int]] = [(child, -1, -1) for child in reversed(root.children)]
-    while stack:
-        node, place, first = stack.pop()
-        if place >= 0:
-            label, _, level = node.label.rpartition("|")
-            if level not in LEVELS:
-                raise ParserError(f"the label '{node.label[:40]}' ends in no level; prepare the text again")
-            spans[place] = Span(offsets[first][0], offsets[position - 1][1], label, level)
-        elif node.word is not None:
-            spans.append(Span(*offsets[position], node.label, "word"))
-            position += 1
-        else:
-            stack.append((node, len(spans), position))
-            spans.append(None)
-            stack.extend((child, -1, -1) for child in reversed(node.children))
-    return SpanTree.build(text, [span for span in spans if span is not None])
 
 
 def _category(label: str) -> str:

@@ -14,7 +14,6 @@ from hdiff.data.sources.text_files import read_file
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError, ParserError, RecipeError
 from hdiff.parsers.bracket_words import unescape
-from hdiff.parsers.brackets import from_brackets
 from hdiff.parsers.conllu import read_conllu
 from hdiff.parsers.treebank import TreebankParser, gold_sentences
 from hdiff.recipe import load_recipe
@@ -124,14 +123,6 @@ def test_the_longest_sentence_that_is_read_takes_seconds(tmp_path: Path) -> None
 
 def test_codes_of_no_character_are_the_word_itself() -> None:
     assert [unescape(word) for word in ("-U110000-", "-UD800-", "-U0020-")] == ["-U110000-", "-UD800-", " "]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"), [("(S (X|none (A a)))", "no level"), ("(A a) (B b)", "2 trees"), ("", "0")]
-)
-def test_a_written_tree_that_was_changed_is_refused(line: str, message: str) -> None:
-    with pytest.raises(ParserError, match=message):
-        from_brackets(line, "a")
 
 
 @pytest.mark.parametrize(

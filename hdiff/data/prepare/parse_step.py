@@ -21,6 +21,7 @@ from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.errors import UserError
 from hdiff.files import file_sha256
 from hdiff.parsers import WordStatistics
+from hdiff.strict_yaml import is_unicode
 from hdiff.structure import SpanTree
 
 if TYPE_CHECKING:
@@ -184,11 +185,3 @@ def _reason(error: Exception) -> str:
     first_line = (str(error).splitlines() or [""])[0]
     message = first_line if isinstance(error, UserError) else f"{type(error).__name__}: {first_line}"
     return re.sub(r"\d+", "N", message)[:_MAX_REASON_CHARACTERS]
-
-
-def is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

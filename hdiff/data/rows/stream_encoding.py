@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from hdiff.data.prepare.align_step import Rows
 from hdiff.data.prepare.job import Job
-from hdiff.data.prepare.parse_step import SURROGATE, is_unicode, loaded_parser, parse_texts
+from hdiff.data.prepare.parse_step import SURROGATE, loaded_parser, parse_texts
 from hdiff.data.prepared import PreparedData
 from hdiff.data.sources.arrow import ArrowRows
 from hdiff.data.sources.rejected import EMPTY, Rejected
 from hdiff.data.token_stream import TokenStream, label_numbers
 from hdiff.data.token_targets import TargetSpec, TokenTargets
 from hdiff.errors import DataError, ParserError
+from hdiff.strict_yaml import is_unicode
 from hdiff.structure import LEVELS, SpanTree
 
 if TYPE_CHECKING:
