@@ -38,14 +38,14 @@ def component_class(kind: str, family: Mapping[str, type], *, section: str) -> t
             hint = nearest(kind[:80], names) or own
             raise RecipeError(f"no {section} '{kind[:80]}'{hint} (known: {known})")
         return offered  # type: ignore[no-any-return]
-    found = import_class(kind, what=f"{section}.kind", error=RecipeError)
+    component = import_class(kind, what=f"{section}.kind", error=RecipeError)
     base = _base(family)
     # Not only a kindness: what is called here was named by a file.
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(component, type) and issubclass(component, base)):
         raise RecipeError(
             f"{section}.kind '{kind}' is no subclass of {base.__module__}.{base.__name__}; name one"
         )
-    return found
+    return component
 
 
 def _base(family: Mapping[str, type]) -> type:
@@ -116,7 +116,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
     try:
         # In a list, as a dataclass would not take the config.
         adapter = TypeAdapter(tuple[hint], config=config)
-        found = adapter.validate_json(json.dumps([plain_values(value)]))[0]
+        typed = adapter.validate_json(json.dumps([plain_values(value)]))[0]
     except ValidationError as error:
         items = error.errors(include_url=False)
         deepest = max(len(item["loc"]) for item in items)
@@ -124,11 +124,11 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         raise RecipeError(f"{where} is {spelled(value)}: {' or '.join(texts)}") from error
     except (ValueError, UserError) as error:
         raise RecipeError(f"{where} is {spelled(value)}: {error}") from error
-    if isinstance(value, Mapping) and isinstance(found, Mapping) and len(found) < len(value):
+    if isinstance(value, Mapping) and isinstance(typed, Mapping) and len(typed) < len(value):
         raise RecipeError(f"{where} is {spelled(value)}: two keys are one number; keep one of them")
-    if any(abs(number) > LARGEST_ARGUMENT for number in _numbers(found)):
+    if any(abs(number) > LARGEST_ARGUMENT for number in _numbers(typed)):
         raise RecipeError(f"{where} is {spelled(value)}: expected numbers up to {LARGEST_ARGUMENT:,}")
-    return found
+    return typed
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -117,9 +117,9 @@ def _disk() -> Iterator[Probe]:
 
 
 def _torch() -> Iterator[Probe]:
-    found = _try_import("torch", "pip install 'torch>=2.5'")
-    yield found
-    if found.status != "ok":
+    imported = _try_import("torch", "pip install 'torch>=2.5'")
+    yield imported
+    if imported.status != "ok":
         return
     import torch
 
@@ -182,9 +182,9 @@ def _attention() -> Iterator[Probe]:
 
 
 def _spacy() -> Iterator[Probe]:
-    found = _try_import("spacy", f"optional, for parsing: {install_command('spacy')}")
-    yield found
-    if found.status != "ok":
+    imported = _try_import("spacy", f"optional, for parsing: {install_command('spacy')}")
+    yield imported
+    if imported.status != "ok":
         return
     import spacy
 

@@ -17,8 +17,8 @@ def missing_package(error: ModuleNotFoundError) -> UserError | None:
         requirements = metadata.requires("hdiff") or []
     except metadata.PackageNotFoundError:  # a checkout that is not installed
         return None
-    found = [match for match in map(_REQUIREMENT.match, requirements) if match]
-    extras = [match[2] for match in found if match[1].replace("_", "-").lower() == package]
+    matches = [match for match in map(_REQUIREMENT.match, requirements) if match]
+    extras = [match[2] for match in matches if match[1].replace("_", "-").lower() == package]
     if not extras:
         return None
     extra = None if None in extras else package if package in extras else extras[0]

@@ -53,11 +53,11 @@ def import_class(kind: str, *, what: str, error: type[UserError]) -> Any:
     look_in(Path.cwd())  # the command hdiff does not, unlike python -m hdiff
     failed = f"{what} '{kind}' cannot be imported:"
     try:
-        found: Any = importlib.import_module(module)
+        value: Any = importlib.import_module(module)
         for part in name.split("."):
-            found = getattr(found, part)
+            value = getattr(value, part)
         _own_files.add(str(getattr(sys.modules[module], "__file__", "")))
-        return found
+        return value
     except ModuleNotFoundError as reason:
         missing = str(reason.name)
         if module == missing or module.startswith(f"{missing}."):
@@ -92,8 +92,8 @@ def as_class_name(kind: str) -> str | None:
     """`module:Class` for what was written instead: a path of the file, `module.Class`, blanks in between."""
     words = re.sub(r"\.py(?=[:./]|$)", "", re.sub(r"\s", "", kind)).replace("\\", "/").removeprefix("./")
     module, _, name = words.rpartition(":" if ":" in words else ".")
-    found = f"{module.strip('/.').replace('/', '.')}:{name}"
-    return found if _OWN_CLASS.fullmatch(found) else None
+    dotted = f"{module.strip('/.').replace('/', '.')}:{name}"
+    return dotted if _OWN_CLASS.fullmatch(dotted) else None
 
 
 def look_in(folder: Path) -> None:
@@ -135,18 +135,18 @@ def load_plugin(purpose: str, name: str, base: type, *, error: type[UserError]) 
         raise error(f"{purpose} '{name}' is offered by {both}; uninstall one, or name the class you mean")
     (point,) = points
     try:
-        found = point.load()
+        offered = point.load()
     except Exception as reason:  # the module is a stranger's, and so is what it raises
         raise error(
             f"{purpose} '{name}' of {_package(point)} ({point.value}) cannot be imported: "
             f"{type(reason).__name__}: {reason}; update that package or uninstall it"
         ) from reason
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(offered, type) and issubclass(offered, base)):
         raise error(
             f"{purpose} '{name}' of {_package(point)} ({point.value}) is no subclass of {base.__module__}."
             f"{base.__name__}; update that package or uninstall it"
         )
-    return found
+    return offered
 
 
 def _distinct(points: Iterable[EntryPoint]) -> list[EntryPoint]:

@@ -67,8 +67,8 @@ def installed(path: Path, what: str) -> Path:
     if path.exists():
         return path
     shipped = Path(hdiff.recipes.__file__).parent
-    if path.parts[:1] == ("recipes",) and (found := shipped.joinpath(*path.parts[1:])).is_file():
-        return found
+    if path.parts[:1] == ("recipes",) and (inside := shipped.joinpath(*path.parts[1:])).is_file():
+        return inside
     names = {file.stem: file.relative_to(shipped) for file in sorted(shipped.rglob("*.yaml"), reverse=True)}
     if path.stem in names:
         raise RecipeError(f"no {what} {path}; did you mean 'recipes/{names[path.stem].as_posix()}'?")
@@ -100,10 +100,10 @@ def validated(
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        found = _by_location(error, values)
+        problems = _by_location(error, values)
         texts = [
             f"{_problem(kind, location, items, whole)} ({_origin(location, origins or {}, where)})"
-            for location, items in found.items()
+            for location, items in problems.items()
         ]
         raise RecipeError("; ".join(texts)) from error
 
@@ -151,13 +151,13 @@ Location = tuple[str, ...]
 
 def _by_location(error: ValidationError, values: Any) -> dict[Location, list[ErrorDetails]]:
     """Problems by the place of the value; those of a union's branches come together, the deepest tell."""
-    found: dict[Location, list[ErrorDetails]] = {}
+    problems: dict[Location, list[ErrorDetails]] = {}
     for item in error.errors(include_url=False):
-        found.setdefault(_location(item, values), []).append(item)
+        problems.setdefault(_location(item, values), []).append(item)
     return {
         place: items
-        for place, items in found.items()
-        if not any(len(other) > len(place) and other[: len(place)] == place for other in found)
+        for place, items in problems.items()
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in problems)
     }
 
 

@@ -22,8 +22,8 @@ _EXPANDED_BY_A_SHELL = re.compile(r"^~|^\$|\$\{")
 
 
 def _visible(text: str) -> str:
-    if found := _CONTROL.search(text):
-        raise ValueError(f"the character {found[0]!r} is in it; expected text on one line")
+    if control := _CONTROL.search(text):
+        raise ValueError(f"the character {control[0]!r} is in it; expected text on one line")
     return text
 
 

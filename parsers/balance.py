@@ -24,8 +24,8 @@ class Balance:
     def add(self, tree: SpanTree) -> None:
         """Counts the spans of one sentence."""
         words = tree.words
-        found = paired([tree.text[word.start : word.end] for word in words], [word.label for word in words])
-        places = [(words[pair.first].start, words[pair.last].start) for pair in found]
+        pairs = paired([tree.text[word.start : word.end] for word in words], [word.label for word in words])
+        places = [(words[pair.first].start, words[pair.last].start) for pair in pairs]
         for span in tree.spans if places else ():
             if span.level not in ("clause", "phrase"):
                 continue

@@ -63,12 +63,12 @@ def score_trees(model: Any, gold: Sequence[SpanTree], *, tokens: int = 2000) -> 
         part = [Example(tree) for tree in gold[first : first + 256]]
         short = [example for example in part if len(example.words) <= _longest(model)]
         outputs = model.parse(short, return_compressed=True, subbatch_max_tokens=tokens)
-        found: dict[int, list[Span]] = {}
+        by_tree: dict[int, list[Span]] = {}
         for example, parsed in zip(short, outputs, strict=True):
             chains = [labels[number].split("::") if number else [] for number in parsed.labels]
-            found[id(example)] = found_spans(example.gold.words, parsed.starts, parsed.ends, chains)
+            by_tree[id(example)] = found_spans(example.gold.words, parsed.starts, parsed.ends, chains)
         for example in part:
-            spans = [*found.get(id(example), []), *example.gold.words]
+            spans = [*by_tree.get(id(example), []), *example.gold.words]
             score.add(example.gold, SpanTree.build(example.gold.text, spans))
     return score.to_dict()
 

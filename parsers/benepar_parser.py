@@ -101,11 +101,11 @@ class BeneparParser(Parser):
 
     def _batch(self, trees: Sequence[SpanTree]) -> Iterator[SpanTree]:
         sentences = [sentence for tree in trees for sentence in _sentences(tree)]
-        found = iter(self._constituents([(text, words) for text, words, _ in sentences]))
+        constituents = iter(self._constituents([(text, words) for text, words, _ in sentences]))
         for tree in trees:
             spans: list[Span] = list(tree.words)
             for _, _, given in _sentences(tree):
-                parsed = next(found)
+                parsed = next(constituents)
                 spans += given if parsed is None else parsed
             yield replace(tree, spans=tuple(sorted(spans, key=nesting_order)))
 

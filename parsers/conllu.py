@@ -80,12 +80,12 @@ def read_conllu(path: Path) -> Iterator[Sentence]:
 def paragraphs(sentences: Iterable[Sentence]) -> Iterator[list[list[str]]]:
     """Texts of the sentences of each paragraph of each document."""
     for _, group in groupby(sentences, key=lambda sentence: sentence.document):
-        found: list[list[str]] = []
+        groups: list[list[str]] = []
         for sentence in group:
-            if sentence.opens_paragraph or not found:
-                found.append([])
-            found[-1].append(sentence.tree.text)
-        yield found
+            if sentence.opens_paragraph or not groups:
+                groups.append([])
+            groups[-1].append(sentence.tree.text)
+        yield groups
 
 
 def _sentence(rows: list[list[str]], document: str, path: Path, line: int, *, opens: bool) -> Sentence:

@@ -41,13 +41,13 @@ def constituents(tree: DependencyTree, *, own_labels: bool = False, single_words
         return []
     if is_universal(tree):
         tree = function_headed(tree)
-    found = pairs(tree)
-    brackets = [pair for pair in found if pair.is_bracket]
+    marks = pairs(tree)
+    brackets = [pair for pair in marks if pair.is_bracket]
     joined = joined_words(tree)
     tree = with_islands(tree, brackets, joined)
     proposed = [*candidates(tree, single_words=single_words), *_of_islands(tree, brackets, joined)]
     whole = Candidate(0, len(tree) - 1, "S" if own_labels else _sentence_label(tree), "sentence")
-    kept = nest([whole, *balanced(proposed, found, tree, least=1 if single_words else 2)], len(tree))
+    kept = nest([whole, *balanced(proposed, marks, tree, least=1 if single_words else 2)], len(tree))
     offsets = tree.offsets
     spans = [
         Span(offsets[first][0], offsets[last][1], own if own_labels and own else label, level)
@@ -61,7 +61,7 @@ def constituents(tree: DependencyTree, *, own_labels: bool = False, single_words
 
 
 def balanced(
-    spans: Iterable[Candidate], found: Sequence[Pair], tree: DependencyTree, *, least: int = 2
+    spans: Iterable[Candidate], marks: Sequence[Pair], tree: DependencyTree, *, least: int = 2
 ) -> Iterator[Candidate]:
     """Spans without outer punctuation that hold both marks of each pair, or none.
 
@@ -70,7 +70,7 @@ def balanced(
 
     Args:
         spans: Candidates.
-        found: Pairs of marks.
+        marks: Pairs of marks.
         tree: The sentence.
         least: Fewest words of a span.
 
@@ -85,17 +85,17 @@ def balanced(
                 first += 1
             while last > first and pos[last] in ("PUNCT", "CCONJ"):
                 last -= 1
-            if found:
-                first, last = _with_partners(first, last, found, pos)
+            if marks:
+                first, last = _with_partners(first, last, marks, pos)
         if last - first + 1 >= least:
             is_same = first == span.first and last == span.last
             yield span if is_same else Candidate(first, last, label, level, own)
 
 
-def _with_partners(first: int, last: int, found: Sequence[Pair], pos: Sequence[str]) -> tuple[int, int]:
+def _with_partners(first: int, last: int, marks: Sequence[Pair], pos: Sequence[str]) -> tuple[int, int]:
     """The extent that takes in, or leaves, the partners of its marks; an empty one if there is none."""
-    for _ in range(len(found) + 1):
-        halves = (pair for pair in found if (first <= pair.first <= last) != (first <= pair.last <= last))
+    for _ in range(len(marks) + 1):
+        halves = (pair for pair in marks if (first <= pair.first <= last) != (first <= pair.last <= last))
         half = next(halves, None)
         if half is None:
             return first, last

@@ -136,16 +136,16 @@ class BalancedTrees(ControlParser):
 
     @staticmethod
     def extents(num_words: int, given: list[Extent], generator: random.Random) -> Iterable[Extent]:
-        found = []
+        extents = []
         stack = [(0, num_words)]
         while stack:
             first, end = stack.pop()
             if end - first >= 2:
                 if end - first < num_words:
-                    found.append(Extent(first, end, "X", "phrase"))
+                    extents.append(Extent(first, end, "X", "phrase"))
                 middle = (first + end + 1) // 2
                 stack += [(middle, end), (first, middle)]
-        return found
+        return extents
 
 
 @final
@@ -177,13 +177,13 @@ class ShuffledTrees(ControlParser):
             children[stack[-1]].append(number)
             children[number] = []
             stack.append(number)
-        found = []
+        extents = []
         to_place = [(-1, 0)]
         while to_place:
             number, start = to_place.pop()
             node = root if number < 0 else given[number]
             if number >= 0:
-                found.append(node._replace(first=start, end=start + node.end - node.first))
+                extents.append(node._replace(first=start, end=start + node.end - node.first))
             below = children[number]
             loose = node.end - node.first - sum(given[child].end - given[child].first for child in below)
             order: list[int | None] = [*below, *([None] * loose)]
@@ -194,7 +194,7 @@ class ShuffledTrees(ControlParser):
                 else:
                     to_place.append((child, start))
                     start += given[child].end - given[child].first
-        return found
+        return extents
 
 
 CONTROLS: dict[str, type[ControlParser]] = {

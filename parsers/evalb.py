@@ -72,11 +72,11 @@ def brackets(tree: SpanTree) -> Counter[Bracket]:
     for word in words:
         is_mark = _PUNCTUATION.issuperset(tree.text[word.start : word.end])
         counted.append(counted[-1] + (not is_mark))
-    found: Counter[Bracket] = Counter()
+    counts: Counter[Bracket] = Counter()
     for span in tree.spans:
         if span.level == "word" or not span.label:
             continue
         first, end = counted[bisect_left(starts, span.start)], counted[bisect_left(ends, span.end) + 1]
         if first < end:
-            found[_SAME.get(span.label, span.label), first, end] += 1
-    return found
+            counts[_SAME.get(span.label, span.label), first, end] += 1
+    return counts

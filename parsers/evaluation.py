@@ -152,7 +152,7 @@ def extents(tree: SpanTree) -> dict[Extent, tuple[str, str]]:
     first_at = {word.start: position for position, word in enumerate(words)}
     last_at = {word.end: position for position, word in enumerate(words)}
     is_punctuation = [word.label in ("PUNCT", "SYM") and _is_mark(tree, word) for word in words]
-    found: dict[Extent, tuple[str, str]] = {}
+    categories: dict[Extent, tuple[str, str]] = {}
     for span in tree.spans:
         if span.level == "word":
             continue
@@ -165,8 +165,8 @@ def extents(tree: SpanTree) -> dict[Extent, tuple[str, str]]:
             is_clause = span.level in ("sentence", "clause") and span.label not in CATEGORIES
             category = "clause" if is_clause else CATEGORIES.get(span.label, "other")
             level = "clause" if span.level == "sentence" else span.level
-            found.setdefault((first, last + 1), (category, level))
-    return found
+            categories.setdefault((first, last + 1), (category, level))
+    return categories
 
 
 def evaluate(

@@ -75,8 +75,8 @@ def read_gold(path: Path, limit: int | None = None) -> Gold:
     if not path.is_file() or path.suffix not in SUFFIXES:
         raise ParserError(f"{path} is no file of gold trees; give a .ptb, .mrg or .conllu file")
     is_conllu = path.suffix == ".conllu"
-    found = dependency_sentences(path) if is_conllu else gold_sentences(path)
-    trees = tuple(islice(found, limit))
+    parsed = dependency_sentences(path) if is_conllu else gold_sentences(path)
+    trees = tuple(islice(parsed, limit))
     beside = path.with_suffix(".conllu")
     sentences = tuple(islice(read_conllu(beside), limit)) if beside.is_file() else ()
     return Gold(path, trees, sentences if len(sentences) == len(trees) else ())
@@ -117,12 +117,12 @@ def scores_of(gold: Sequence[Gold], spec: str, *, by: str | None = None) -> dict
 def _boundaries(parser: Parser, spec: str, gold: Sequence[Gold]) -> dict[str, Any]:
     documents = [document for each in gold for document in each.documents()]
     try:
-        found = {"sentence_boundaries": sentence_boundaries(parser, documents)}
+        scores = {"sentence_boundaries": sentence_boundaries(parser, documents)}
     except ParserError:  # a treebank has trees for its own texts only
         return {}
     flag = "no-layout"
     name, colon, model = spec.partition(":")
     if flag in parser.options and flag not in name:
         without = load_parser(f"{name}+{flag}{colon}{model}")
-        found["sentence_boundaries_without_layout"] = sentence_boundaries(without, documents)
-    return found
+        scores["sentence_boundaries_without_layout"] = sentence_boundaries(without, documents)
+    return scores

@@ -30,7 +30,7 @@ def joined_words(tree: DependencyTree) -> list[tuple[int, int]]:
         return []
     is_glued = [end == start for (_, end), (start, _) in pairwise(offsets)]
     words = [text[start:end] for start, end in offsets]
-    found = []
+    runs = []
     first = 0
     while first < len(words) - 2:
         last = first
@@ -50,9 +50,9 @@ def joined_words(tree: DependencyTree) -> list[tuple[int, int]]:
         is_code = is_code or any(map(str.isdigit, joined))
         is_before_noun = last + 1 < len(words) and pos[last + 1] in _NOMINAL and pos[last] != "PROPN"
         if is_code or is_before_noun or pos[last] == "ADJ":
-            found.append((first, last))
+            runs.append((first, last))
         first = last + 1
-    return found
+    return runs
 
 
 def with_islands(
@@ -124,11 +124,11 @@ def _isolate(
 
 def _path(heads: Sequence[int], word: int, inside: range) -> list[int]:
     """The heads above a word that are inside."""
-    found = []
+    path = []
     while heads[word] in inside:
         word = heads[word]
-        found.append(word)
-    return found
+        path.append(word)
+    return path
 
 
 def _outside(heads: Sequence[int], word: int, island: set[int]) -> int:

@@ -48,10 +48,10 @@ def read_keywords(path: Path, *, every: int = 1, limit: int | None = None) -> li
     Raises:
         ParserError: Naming file and line, if a line does not fit.
     """
-    found: list[GoldKeywords] = []
+    texts: list[GoldKeywords] = []
     with path.open("rb") as file:  # a line that is no UTF-8 is one that does not fit
         for number, line in islice(enumerate(file, start=1), 0, None, every):
-            if limit is not None and len(found) == limit:
+            if limit is not None and len(texts) == limit:
                 break
             try:
                 row = json.loads(line)
@@ -72,8 +72,8 @@ def read_keywords(path: Path, *, every: int = 1, limit: int | None = None) -> li
                 if position in inside:
                     keywords.append((start, start + len(word)))
                 start += len(word) + 1
-            found.append(GoldKeywords(row["text"], tuple(keywords)))
-    return found
+            texts.append(GoldKeywords(row["text"], tuple(keywords)))
+    return texts
 
 
 def are_keywords(gold: GoldKeywords, tree: SpanTree) -> list[bool]:

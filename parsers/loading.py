@@ -97,15 +97,15 @@ def _option(parser_class: type[Parser], name: str, flag: str) -> tuple[str, bool
 
 
 def _offered_class(name: str) -> type[Parser]:
-    found: type[Parser] | None = load_plugin("parser", name, Parser, error=ParserError)
-    if found is None:
+    offered: type[Parser] | None = load_plugin("parser", name, Parser, error=ParserError)
+    if offered is None:
         known = sorted({*PARSERS, *plugin_names("parser")})
         raise ParserError(f"unknown parser '{name}'{nearest(name, known)} (parsers are {', '.join(known)})")
-    return found
+    return offered
 
 
 def _own_class(module: str, class_name: str) -> type[Parser]:
-    found = import_class(f"{module}:{class_name}", what="parser", error=ParserError)
-    if not (isinstance(found, type) and issubclass(found, Parser)):
+    own = import_class(f"{module}:{class_name}", what="parser", error=ParserError)
+    if not (isinstance(own, type) and issubclass(own, Parser)):
         raise ParserError(f"'{module}:{class_name}' is no parser; subclass hdiff.parsers.Parser")
-    return found
+    return own

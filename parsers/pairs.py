@@ -68,7 +68,7 @@ def pairs(tree: DependencyTree) -> list[Pair]:
 
 def paired(words: Sequence[str], pos: Sequence[str]) -> list[Pair]:
     """As `pairs`, of words and their universal parts of speech."""
-    found: list[Pair] = []
+    partners: list[Pair] = []
     stack: list[_Open] = []
     for word, mark, closers in _marks(words, pos):
         place = next((i for i in reversed(range(len(stack))) if mark in stack[i].closers), None)
@@ -79,10 +79,10 @@ def paired(words: Sequence[str], pos: Sequence[str]) -> list[Pair]:
             opened = stack[place]
             del stack[place:]
             if opened.word < word:
-                found.append(Pair(opened.word, word, opened.is_bracket))
+                partners.append(Pair(opened.word, word, opened.is_bracket))
         elif closers:
             stack.append(_Open(word, closers, not is_quote))
-    return found
+    return partners
 
 
 def _marks(words: Sequence[str], pos: Sequence[str]) -> Iterator[tuple[int, str, frozenset[str]]]:
@@ -107,10 +107,10 @@ def _bracket_closers(opener: str) -> frozenset[str]:
     name = unicodedata.name(opener, "")
     if unicodedata.category(opener) not in ("Ps", "Pi"):
         return frozenset()
-    found = set()
+    closers = set()
     for part, partner in _NAMED_APART:
         try:
-            found.add(unicodedata.lookup(name.replace(part, partner)))
+            closers.add(unicodedata.lookup(name.replace(part, partner)))
         except KeyError:
             continue
-    return frozenset(found - {opener})
+    return frozenset(closers - {opener})

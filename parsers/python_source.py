@@ -59,8 +59,8 @@ def _parsed(text: str) -> SpanTree:
         raise _refused(str(error.args[0]), f"line {error.args[1][0]}") from None
     except (ValueError, RecursionError, MemoryError) as error:  # NUL characters; too deep for Python itself
         raise _refused(str(error) or type(error).__name__, "line 1") from None
-    found = PythonSpans(tree, source)
-    return SpanTree.build(text, found.spans(), tags=found.tags(), relations=found.relations)
+    spans = PythonSpans(tree, source)
+    return SpanTree.build(text, spans.spans(), tags=spans.tags(), relations=spans.relations)
 
 
 def _refused(message: str, place: str) -> TextError:

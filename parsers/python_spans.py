@@ -52,15 +52,15 @@ class PythonSpans:
     def spans(self) -> list[Span]:
         """All spans, words included, in nesting order."""
         words = self._source.words
-        found = [
+        spans = [
             Span(words[first].start, words[last].end, label, level)
             for (first, last, level), label in self._found.items()
         ]
-        found += [
+        spans += [
             Span(word.start, word.end, self._roles.get(number, word.label), "word")
             for number, word in enumerate(words)
         ]
-        return sorted(found, key=nesting_order)
+        return sorted(spans, key=nesting_order)
 
     def tags(self) -> list[str]:
         """The text of each word that syntax prescribes, such as `if` and `(`; the label of the others."""

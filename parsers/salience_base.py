@@ -83,8 +83,8 @@ def salience_class(name: str) -> type[Salience]:
     if name not in SALIENCES:
         return _offered_class(name)
     module, _, class_name = SALIENCES[name].partition(":")
-    found: type[Salience] = getattr(import_module(module, __package__), class_name)
-    return found
+    known: type[Salience] = getattr(import_module(module, __package__), class_name)
+    return known
 
 
 def _offered_class(name: str) -> type[Salience]:

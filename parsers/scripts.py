@@ -30,10 +30,10 @@ def script_of(text: str) -> str | None:
 
 def misfit(text: str, language: str | None) -> str | None:
     """What to say of a text in another script than the language of a parser; None if they fit."""
-    expected, found = SCRIPTS.get(language or ""), script_of(text)
-    if expected is None or found is None or expected == found:
+    expected, actual = SCRIPTS.get(language or ""), script_of(text)
+    if expected is None or actual is None or expected == actual:
         return None
     return (
-        f"the text is in {found.capitalize()} script, the parser was made for language '{language}': its "
+        f"the text is in {actual.capitalize()} script, the parser was made for language '{language}': its "
         "spans mean little there; give a model of the language (--parser spacy:MODEL), or --parser plain"
     )

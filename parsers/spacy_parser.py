@@ -206,12 +206,12 @@ class SpacyParser(Parser):
         size = 0
         for text in texts:
             check_text(text)
-            found = list(self._pieces(text))
-            for number, (offset, piece) in enumerate(found, start=1):
+            cuts = list(self._pieces(text))
+            for number, (offset, piece) in enumerate(cuts, start=1):
                 if batch and (len(batch) == self.batch_size or size + len(piece) > MAX_BATCH):
                     yield batch
                     batch, size = [], 0
-                batch.append((text, offset, piece, number == len(found)))
+                batch.append((text, offset, piece, number == len(cuts)))
                 size += len(piece)
         if batch:
             yield batch

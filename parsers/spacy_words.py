@@ -80,10 +80,10 @@ def _heads(
         first = words[0]
         return tuple([word + heads[word] - first if heads[word] else ROOT for word in words])
     index = {token: position for position, token in enumerate(words)}
-    found = []
+    new_heads = []
     for word in words:
         head = word + heads[word]
         while spaces[head] and heads[head]:
             head += heads[head]
-        found.append(ROOT if head == word else index.get(head, ROOT))
-    return tuple(found)
+        new_heads.append(ROOT if head == word else index.get(head, ROOT))
+    return tuple(new_heads)

@@ -32,10 +32,10 @@ class SpanError:
         return asdict(self)
 
 
-def span_errors(tree: SpanTree, gold: Extents, found: Extents) -> Iterator[SpanError]:
+def span_errors(tree: SpanTree, gold: Extents, parsed: Extents) -> Iterator[SpanError]:
     """Missing, additional and wrongly labelled spans of two trees over the same words, in text order."""
     words = tree.words
-    for first, end in sorted({*gold, *found}):
-        label, own = gold.get((first, end), ("", ""))[0], found.get((first, end), ("", ""))[0]
+    for first, end in sorted({*gold, *parsed}):
+        label, own = gold.get((first, end), ("", ""))[0], parsed.get((first, end), ("", ""))[0]
         if label != own:
             yield SpanError(tree.text[words[first].start : words[end - 1].end], label, own, tree.text)

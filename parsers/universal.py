@@ -78,8 +78,8 @@ class _Graph:
 
 def _preposition(tree: DependencyTree, children: list[int], word: int) -> int | None:
     """The first case marker before a word."""
-    found = (child for child in children if child < word and tree.deps[child].startswith("case"))
-    return next(found, None)
+    markers = (child for child in children if child < word and tree.deps[child].startswith("case"))
+    return next(markers, None)
 
 
 def _chain_conjuncts(graph: _Graph, children: list[int], tree: DependencyTree) -> None:

@@ -66,19 +66,19 @@ def check_ablation(ablation: Ablation, *, needs_data: bool = True) -> Checked:
 
 def check_components(ablation: Ablation) -> None:
     """Builds every variant and the judge as far as that needs no data."""
-    found: dict[str, str] = {}
+    other: dict[str, str] = {}
     for variant, recipe in _recipes(ablation).items():
         with _named(variant, ablation):
             _build(recipe, None)
             text = json.dumps(_spelled_out(recipe), sort_keys=True, default=repr)
-        if text in found:
-            keys = differences(ablation.variants[found[text]], recipe)
+        if text in other:
+            keys = differences(ablation.variants[other[text]], recipe)
             spelled_out = ", ".join(key for key in keys if key not in OWN_KEYS)
             raise RecipeError(
-                f"{ablation.file}: variants '{found[text]}' and '{variant}' are the same, as {spelled_out} "
+                f"{ablation.file}: variants '{other[text]}' and '{variant}' are the same, as {spelled_out} "
                 f"only says the default; change a key in one of them or remove it"
             )
-        found[text] = variant
+        other[text] = variant
 
 
 def _recipes(ablation: Ablation) -> dict[str, Recipe]:

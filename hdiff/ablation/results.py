@@ -154,10 +154,10 @@ def judge_weights(ablation: Ablation) -> str | None:
 def read_failures(output: Path) -> dict[str, str]:
     """Run name -> last line of its log, for runs that crashed."""
     try:
-        found = json.loads((output / FAILED_FILE).read_text(encoding="utf-8"))
+        content = json.loads((output / FAILED_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(name): str(reason) for name, reason in found.items()} if isinstance(found, dict) else {}
+    return {str(name): str(reason) for name, reason in content.items()} if isinstance(content, dict) else {}
 
 
 def _figures(evaluation: Mapping[str, Any]) -> Figures:

@@ -165,8 +165,8 @@ def load_ablation(path: str | Path, overrides: Iterable[str] = ()) -> Ablation:
     recipes: dict[str, Recipe] = {}
     for variant, patches in spec.variants.items():
         recipe = _resolve(base, spec.patches, patches, where=f"variant '{variant}' of {path}")
-        for other, found in recipes.items():
-            if found == recipe:
+        for other, earlier in recipes.items():
+            if earlier == recipe:
                 raise RecipeError(
                     f"{path}: variants '{other}' and '{variant}' resolve to the same recipe; change a key in "
                     f"one of them or remove it"
@@ -246,14 +246,14 @@ def _check_names(spec: AblationFile, path: Path) -> None:
 
 def _resolve(base: Path, *patches: Patches, where: str) -> Recipe:
     """The base with patches applied one after another."""
-    found: list[tuple[str, Any, str]] = []
+    assigned: list[tuple[str, Any, str]] = []
     for key, value in ((key, value) for changes in patches for key, value in changes.items()):
         if key in OWN_KEYS or not DOTTED_KEY.fullmatch(key):
             reason = "the ablation sets it" if key in OWN_KEYS else "write a dotted key such as train.steps"
             raise RecipeError(f"{where} patches '{key}'; {reason}")
-        found.append((key, value, f"patch '{key}'"))
+        assigned.append((key, value, f"patch '{key}'"))
     try:
-        return patched_recipe(base, found)
+        return patched_recipe(base, assigned)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error.args[0]}", *error.remedies) from error
 

@@ -67,8 +67,8 @@ class Summary:
 
     def steps(self, figure: str) -> list[int]:
         """All T for which some variant has a figure."""
-        found = {t for spreads in self.spreads.values() for key, t in spreads if key == figure}
-        return sorted(t for t in found if t is not None)
+        counts = {t for spreads in self.spreads.values() for key, t in spreads if key == figure}
+        return sorted(t for t in counts if t is not None)
 
     def by_seed(self, variant: str) -> dict[int, Figures]:
         """Seed -> figures of the finished runs of a variant."""
@@ -104,8 +104,8 @@ def _compare(
 ) -> list[Comparison]:
     ours, theirs = spreads[variant], spreads[other]
     keys = sorted((key for key in ours if key in theirs and key[0] in COMPARED), key=_order)
-    found = [(key, paired_difference(ours[key].by_seed, theirs[key].by_seed)) for key in keys]
-    return [Comparison(variant, other, *key, gap) for key, gap in found if gap is not None]
+    differences = [(key, paired_difference(ours[key].by_seed, theirs[key].by_seed)) for key in keys]
+    return [Comparison(variant, other, *key, gap) for key, gap in differences if gap is not None]
 
 
 def _order(key: tuple[str, int | None]) -> tuple[int, int]:

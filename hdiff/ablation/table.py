@@ -138,11 +138,11 @@ def _name(figure: str, steps: int | None) -> str:
 
 def notes(summary: Summary) -> list[str]:
     """Sentences a reader needs beside the tables."""
-    found = []
+    lines = []
     judge = summary.ablation.judge
     if judge is not None and ("bound", None) in (figures := summary.results[judge.name].figures):
-        found.append(f"Autoregressive judge, exact: {figures['bound', None]:.3f} nats/token.")
-    found.append(
+        lines.append(f"Autoregressive judge, exact: {figures['bound', None]:.3f} nats/token.")
+    lines.append(
         "Training FLOPs are an estimate: 6 × non-embedding parameters × tokens seen. Differences are paired "
         "by seed; an interval is Student's t at 95 %, so of twenty intervals one excludes 0 by chance. "
         "Judge NLL says little without entropy and distinct-2 beside it."
@@ -151,12 +151,12 @@ def notes(summary: Summary) -> list[str]:
     for key, noun in (("commit", "Commit"), ("device", "Device")):
         values = sorted({str(record[key]) for record in records if record.get(key)})
         if values:
-            found.append(f"{noun}: {', '.join(values)}.")
-    found += [f"FAILED {name}: {reason}" for name, reason in summary.failed.items()]
+            lines.append(f"{noun}: {', '.join(values)}.")
+    lines += [f"FAILED {name}: {reason}" for name, reason in summary.failed.items()]
     if summary.unfinished:
         missing = ", ".join(f"{name} ({reason})" for name, reason in summary.unfinished.items())
-        found.append(f"Not finished: {missing}.")
-    return found
+        lines.append(f"Not finished: {missing}.")
+    return lines
 
 
 def markdown(summary: Summary) -> str:

@@ -64,12 +64,12 @@ def groupings(
             members[row, first:last] = True
             around = shortest[level][row, first:last]
             around[(around == 0) | (around > tokens)] = tokens
-    found = []
+    groups = []
     for level in kept:
-        found.append(Grouping(f"{level}: label", dict(sorted(labelled[level].items()))))
-        found.append(Grouping(f"{level}: length in tokens", by_length(shortest[level])))
-    found.append(Grouping("salience", _by_salience(blocks, rows, buckets)))
-    return found
+        groups.append(Grouping(f"{level}: label", dict(sorted(labelled[level].items()))))
+        groups.append(Grouping(f"{level}: length in tokens", by_length(shortest[level])))
+    groups.append(Grouping("salience", _by_salience(blocks, rows, buckets)))
+    return groups
 
 
 def by_length(lengths: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:

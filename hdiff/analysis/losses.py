@@ -119,10 +119,10 @@ def _entry(losses: TokenLosses, chosen: Tensor, num_rows: int) -> dict[str, Any]
     rows, values = losses.row[chosen], losses.nats[chosen]
     zeros = torch.zeros(num_rows, dtype=torch.float64)
     tokens = zeros.index_add(0, rows, torch.ones_like(values))
-    found = ratio_estimate(zeros.index_add(0, rows, values), tokens)
+    estimate = ratio_estimate(zeros.index_add(0, rows, values), tokens)
     has_error = int((tokens > 0).sum()) > 1
     return {
-        "mean": found.nats_per_token,
-        "stderr": found.stderr if has_error else None,
-        "tokens": found.tokens,
+        "mean": estimate.nats_per_token,
+        "stderr": estimate.stderr if has_error else None,
+        "tokens": estimate.tokens,
     }

@@ -121,9 +121,9 @@ class _Seen:
 
     def calibration(self) -> dict[str, Any]:
         """Calibration by what was predicted; null where a model does not predict it."""
-        found = {name: calibrate_all(parts) for name, parts in self.predictions.items()}
+        curves = {name: calibrate_all(parts) for name, parts in self.predictions.items()}
         planner = getattr(self.run.model, "planner", None)
-        entries = {name: None if each is None else asdict(each) for name, each in found.items()}
+        entries = {name: None if each is None else asdict(each) for name, each in curves.items()}
         return {**entries, "planner_level": None if planner is None else planner.level}
 
     def _predict(self, state: State) -> None:

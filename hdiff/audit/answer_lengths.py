@@ -113,8 +113,8 @@ def _exact(subject: Subject, corruption: UnitMasking, language: AnswerLanguage) 
         t = sample_times(batch, generator=generator).double().clamp(max=1.0)
         corrupted = corrupt_free(batch, lambda free: corruption.corrupt(free, t, generator=generator))
         output = DenoiserOutput(log_prob=_posterior(corrupted, every, joint))
-        found = nelbo(output, batch, corrupted).nats.double()
-        return found if language.is_padded else found + _length_nats(every, law, chosen)
+        row_nats = nelbo(output, batch, corrupted).nats.double()
+        return row_nats if language.is_padded else row_nats + _length_nats(every, law, chosen)
 
     return scores_exactly(subject, nats, language.entropy, name="answer_exact")
 

@@ -195,11 +195,11 @@ def scores_exactly(
     Returns:
         The check.
     """
-    found = torch.zeros(0, dtype=torch.float64)
+    scores = torch.zeros(0, dtype=torch.float64)
     mean, tolerance = math.nan, math.inf
     for _ in range(MOST_ROUNDS):
-        found = torch.cat([found, nats()])
-        mean, error = mean_and_error(found)
+        scores = torch.cat([scores, nats()])
+        mean, error = mean_and_error(scores)
         tolerance = 4 * error + 1e-4 * expected
         if not tolerance >= 0.09 * expected:
             break

@@ -152,7 +152,7 @@ def _run(
 ) -> Tensor:
     """Nats per token of every batch, float64 (rounds,)."""
     generator = torch.Generator().manual_seed(0)
-    found = []
+    losses = []
     for _ in range(rounds):
         x_0 = subject.language.sample(rows, generator).input_ids
         t = (torch.arange(rows) + torch.rand(rows, generator=generator, dtype=torch.float64)) / rows
@@ -172,8 +172,8 @@ def _run(
         }
         if "logits" in wanted:
             given["logits"] = predict(x_t)
-        found.append(_per_token(loss(**{key: given[key] for key in wanted}), x_0, subject.name))
-    return torch.stack(found)
+        losses.append(_per_token(loss(**{key: given[key] for key in wanted}), x_0, subject.name))
+    return torch.stack(losses)
 
 
 def _per_token(value: Any, x_0: Tensor, name: str) -> Tensor:

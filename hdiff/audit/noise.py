@@ -56,13 +56,13 @@ class ExactUniform:
         language = self.language
         same = (x_t[:, None, :] == language.strings[None]).double()  # (B, N, L)
         seen = (1 - p[:, None]) * same + p[:, None] / language.vocab_size
-        found = []
+        rows = []
         for place in range(language.length):
             others = torch.cat([seen[..., :place], seen[..., place + 1 :]], -1).prod(-1)
             weight = others * language.probability  # (B, N)
             is_value = torch.nn.functional.one_hot(language.strings[:, place], language.vocab_size)
-            found.append(weight @ is_value.double())
-        joint = torch.stack(found, 1)
+            rows.append(weight @ is_value.double())
+        joint = torch.stack(rows, 1)
         return (joint / joint.sum(-1, keepdim=True)).log()
 
     def frequency(self, corrupted: UniformCorrupted, p_mask: float) -> tuple[float, Tensor]:

@@ -49,12 +49,12 @@ def drawn_gradient(subject: Subject, denoiser: Denoiser) -> tuple[Tensor, Tensor
     """Mean and standard error of the gradient by theta, nats per string, float64 (V,) each."""
     assert denoiser.token_rates is not None
     generator = torch.Generator().manual_seed(9)
-    found = []
+    of_draws = []
     for _ in range(GROUPS):
         drawn = draw(subject, ROWS_PER_GROUP, generator)
         nats = drawn.nats(denoiser(drawn.corrupted)).mean()
-        found.append(torch.autograd.grad(nats, denoiser.token_rates.theta)[0].double())
-    gradients = torch.stack(found)  # (G, V)
+        of_draws.append(torch.autograd.grad(nats, denoiser.token_rates.theta)[0].double())
+    gradients = torch.stack(of_draws)  # (G, V)
     return gradients.mean(0), gradients.std(0) / GROUPS**0.5
 
 
@@ -63,7 +63,7 @@ def enumerated_gradient(subject: Subject, denoiser: Denoiser) -> Tensor:
     """Central differences of the bound over all strings and states, float64 (V,)."""
     assert denoiser.token_rates is not None
     theta = denoiser.token_rates.theta
-    found = []
+    gradients = []
     for token in range(len(theta)):
         values = []
         for step in (STEP, -2 * STEP):
@@ -73,5 +73,5 @@ def enumerated_gradient(subject: Subject, denoiser: Denoiser) -> Tensor:
                 enumerated_bound(exact, lambda corrupted, t: denoiser(corrupted), num_times=NUM_TIMES)
             )
         theta[token] += STEP
-        found.append((values[0] - values[1]) / (2 * STEP))
-    return torch.tensor(found, dtype=torch.float64)
+        gradients.append((values[0] - values[1]) / (2 * STEP))
+    return torch.tensor(gradients, dtype=torch.float64)

@@ -75,17 +75,17 @@ def answers_of(
     }
 
 
-def print_answers(found: dict[str, Any], *, as_json: bool) -> None:
+def print_answers(result: dict[str, Any], *, as_json: bool) -> None:
     """Prints answers, for people or as JSON."""
     from hdiff.pages.terminal_text import visible_controls
 
     if as_json:
-        print_json(found)
+        print_json(result)
         return
-    for number, one in enumerate(found["answers"], 1):
+    for number, one in enumerate(result["answers"], 1):
         cut = "" if one["ended"] else ", cut"
         calls = f"{one['nfe']} evaluations" if one["nfe"] != 1 else "1 evaluation"
-        typer.echo(f"--- answer {number} of {len(found['answers'])}, {one['tokens']} tokens{cut}, {calls}")
+        typer.echo(f"--- answer {number} of {len(result['answers'])}, {one['tokens']} tokens{cut}, {calls}")
         typer.echo(visible_controls(one["answer"]) if sys.stdout.isatty() else one["answer"])
 
 
@@ -95,12 +95,12 @@ def _read(file: Path) -> list[Any]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {file}: {error}; give a .jsonl or .txt file in UTF-8") from None
-    found: list[Any] = []
+    rows: list[Any] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         if file.suffix != ".jsonl":
-            found.append(line.strip())
+            rows.append(line.strip())
             continue
         try:
             row = json.loads(line)
@@ -108,7 +108,7 @@ def _read(file: Path) -> list[Any]:
             raise DataError(f"{file} line {number} is not JSON ({error}); write an object per line") from None
         if not isinstance(row, dict | str):
             raise DataError(f"{file} line {number} is no object with columns; write an object per line")
-        found.append(row)
-    if not found:
+        rows.append(row)
+    if not rows:
         raise DataError(f"{file} holds no prompt; write one a line")
-    return found
+    return rows

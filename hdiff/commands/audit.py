@@ -59,22 +59,22 @@ def audit(
         corruptions = {corruption: _of_kind(corruption)}
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # everything is tiny: threads that wait for each other take minutes
-    found: dict[str, Any] = {}
+    verdicts: dict[str, Any] = {}
     try:
         if loss is None:
             checks = run_audit(corruptions, heads, progress=lambda name: say(f"auditing {name}"))
         else:
             report = audit_loss(_loss(loss), name=loss)
             checks = list(report.checks)
-            found = {"factor": report.factor, "verdict": report.verdict}
+            verdicts = {"factor": report.factor, "verdict": report.verdict}
     finally:
         torch.set_num_threads(num_threads)
     if as_json:
-        print_json({"checks": [asdict(check) for check in checks], **found})
+        print_json({"checks": [asdict(check) for check in checks], **verdicts})
     else:
         typer.echo(_table(checks))
-        if found:
-            typer.echo(found["verdict"])
+        if verdicts:
+            typer.echo(verdicts["verdict"])
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 
@@ -85,10 +85,10 @@ def _loss(name: str) -> Callable[..., Any]:
 
     if ":" not in name:
         raise DataError(f"--loss is '{name}'; name a function of a module, module:function")
-    found = import_class(name, what="--loss", error=DataError)
-    if not callable(found):
-        raise DataError(f"--loss {name} is {found!r:.80}, which cannot be called; name a function")
-    return found  # type: ignore[no-any-return]
+    loss = import_class(name, what="--loss", error=DataError)
+    if not callable(loss):
+        raise DataError(f"--loss {name} is {loss!r:.80}, which cannot be called; name a function")
+    return loss  # type: ignore[no-any-return]
 
 
 def _of_recipe(path: Path) -> tuple[dict[str, Corruption], list[HeadSpec]]:

@@ -71,18 +71,18 @@ def diagnose(
     subject, held_out = _foreign(model, text, shifted) if is_foreign and text else _run(model, text)
     display = Progress(f"diagnose {model}", quiet=quiet)
     try:
-        found = run_diagnosis(
+        diagnosis = run_diagnosis(
             subject, held_out, prefixes=prefixes, masks=masks, pairs=pairs, seed=seed, progress=display
         )
     finally:
         display.close()
     options = {"text": text, "prefixes": prefixes, "masks": masks, "pairs": pairs, "seed": seed}
-    result = asked_for(json_of(found), {**options, "shifted": shifted})
-    files = write_diagnosis(found, folder, result=result)
+    result = asked_for(json_of(diagnosis), {**options, "shifted": shifted})
+    files = write_diagnosis(diagnosis, folder, result=result)
     if as_json:
         print_json(result)
     else:
-        typer.echo(visible_controls(plain_text(found)))
+        typer.echo(visible_controls(plain_text(diagnosis)))
     display.message(f"wrote {', '.join(file.name for file in files)} to {folder}")
 
 

@@ -67,7 +67,7 @@ def inspect(
     explorations = [
         inspect_sentence(
             text,
-            parser=found,
+            parser=reader,
             level=name,
             seed=seed,
             salience=scores,
@@ -76,11 +76,11 @@ def inspect(
             )
             or None,
         )
-        for spec, found in zip(specs, loaded, strict=True)
+        for spec, reader in zip(specs, loaded, strict=True)
         for name in levels
     ]
     draw(*explorations, console=console())
-    for remark in dict.fromkeys(misfit(text, found.language) for found in loaded):
+    for remark in dict.fromkeys(misfit(text, reader.language) for reader in loaded):
         if remark is not None:
             say(remark)
     if html is not None:

@@ -75,7 +75,7 @@ def _report_run(run: Path, page: Path) -> None:
     say(str(page), err=False)
 
 
-def _explore(run: Path, found: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+def _explore(run: Path, earlier: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
     """Explorations of validation sentences, made anew where data set and parser are at hand."""
     from hdiff.data.prepared import PreparedData
     from hdiff.pages.exploration import explore_run, is_current
@@ -83,36 +83,36 @@ def _explore(run: Path, found: list[dict[str, Any]] | None) -> list[dict[str, An
     from hdiff.runs.weights import weights_of
 
     weights = weights_of(run)  # learned speeds are among them
-    if is_current(found, weights):
-        return found
+    if is_current(earlier, weights):
+        return earlier
     loaded = RunFolder.load(run)
     try:
         salience = PreparedData.load(loaded.recipe.data.path).salience
         parser = optional_parser(loaded.record["data"]["parser"], annotations=salience.needs)
         if parser is None or "phrase" not in parser.levels:
-            return found
+            return earlier
         explorations = [{**each, "weights": weights} for each in explore_run(loaded, parser)]
     except DataError as error:
         say(f"no corruption explorer in the report: {error}")
-        return found
+        return earlier
     _keep(run / "exploration.json", json.dumps(explorations))
     return explorations
 
 
-def _analyse(run: Path, found: dict[str, Any] | None) -> dict[str, Any] | None:
+def _analyse(run: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
     """Losses per label and calibration of the weights that are there, where the data set is at hand."""
     from hdiff.analysis.run import analyse_run, is_current
     from hdiff.runs.folder import RunFolder
     from hdiff.runs.weights import weights_of
 
     weights = weights_of(run)
-    if is_current(found, weights):
-        return found
+    if is_current(earlier, weights):
+        return earlier
     try:
         analysis = analyse_run(RunFolder.load(run), weights=weights)
     except DataError as error:
         say(f"no loss per label and no calibration in the report: {error}")
-        return found
+        return earlier
     _keep(run / "analysis.json", json.dumps(analysis, indent=1))
     return analysis
 

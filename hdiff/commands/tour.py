@@ -71,11 +71,11 @@ def _tour(model: Path, component: list[str] | None, seed: int) -> dict[str, Any]
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read {file} ({error}); make it with", "hdiff tour FOLDER --json > FILE"
         ) from error
-    if not isinstance(found, dict) or "parts" not in found:
+    if not isinstance(content, dict) or "parts" not in content:
         raise DataError(f"{file} is no tour; make one with", "hdiff tour FOLDER --json > FILE")
-    return found
+    return content

@@ -131,17 +131,17 @@ class Answering:
         self, questions: Sequence[Question], *, generator: torch.Generator | None = None
     ) -> list[Answer]:
         """Answers prompts in tokens."""
-        found: dict[int, Answer] = {}
+        answers: dict[int, Answer] = {}
         if (left_to_right := as_autoregressive(unwrapped(self.model))) is not None:
             for places in _alike(len(one.tokens) for one in questions):
                 chosen = [questions[place] for place in places]
-                found.update(zip(places, self._by_token(left_to_right, chosen, generator), strict=True))
+                answers.update(zip(places, self._by_token(left_to_right, chosen, generator), strict=True))
         else:
             sizes = self._sizes(questions, generator)
             for places in _alike(sizes):
                 chosen = [questions[place] for place in places]
-                found.update(zip(places, self._by_steps(chosen, sizes[places[0]], generator), strict=True))
-        return [found[place] for place in range(len(questions))]
+                answers.update(zip(places, self._by_steps(chosen, sizes[places[0]], generator), strict=True))
+        return [answers[place] for place in range(len(questions))]
 
     @property
     def end(self) -> Literal["length", "token", "padding"]:

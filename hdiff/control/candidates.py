@@ -109,8 +109,8 @@ def fill_best(
                 model, corruption, Batch.of(filled.tokens), is_hidden=is_gap, generator=generator
             )
             scores = (score.nats / is_gap.sum(1)).tolist()
-        found = list(zip(scores, one_by_one(filled), strict=True))
-        best = found if not best else [min(pair, key=_nats) for pair in zip(best, found, strict=True)]
+        scored = list(zip(scores, one_by_one(filled), strict=True))
+        best = scored if not best else [min(pair, key=_nats) for pair in zip(best, scored, strict=True)]
     scores = [score for score, _ in best]
     return controlled(tokenizer, [samples for _, samples in best], scores, given=given)
 

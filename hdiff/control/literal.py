@@ -146,14 +146,14 @@ def _known_tokens(
         if token_id == unknown:
             words = list(re.finditer(r"\w+|[^\w\s]", text[start:end]))
             encoded = [tokenizer.encode(word[0]) for word in words]
-            found = [one for part, _ in encoded for one in part]
-            if unknown not in found:
+            tokens = [one for part, _ in encoded for one in part]
+            if unknown not in tokens:
                 places = [
                     (start + word.start() + left, start + word.start() + right)
                     for word, (_, borders) in zip(words, encoded, strict=True)
                     for left, right in borders
                 ]
-                parts = found, places
+                parts = tokens, places
         known_ids += parts[0]
         known_offsets += parts[1]
     return known_ids, known_offsets

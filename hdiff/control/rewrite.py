@@ -41,12 +41,12 @@ def rewriting_pattern(
         DataError: If the phrase is empty, does not occur once or cuts a token, or a word is unknown.
     """
     phrase = phrase.strip()
-    found = [match.start() for match in re.finditer(f"(?={re.escape(phrase)})", text)] if phrase else []
-    if len(found) != 1:
+    places = [match.start() for match in re.finditer(f"(?={re.escape(phrase)})", text)] if phrase else []
+    if len(places) != 1:
         raise DataError(
-            f"the phrase '{phrase}' occurs {len(found)} times in '{text}'; name one that occurs exactly once"
+            f"the phrase '{phrase}' occurs {len(places)} times in '{text}'; name one that occurs exactly once"
         )
-    start, end = found[0], found[0] + len(phrase)
+    start, end = places[0], places[0] + len(phrase)
     ids, offsets = literal_tokens(text, tokenizer)
     inside = [place for place, (left, right) in enumerate(offsets) if left < end and start < right]
     first, last = inside[0], inside[-1] + 1

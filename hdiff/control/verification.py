@@ -37,14 +37,14 @@ def skeleton_checker(parser: Parser, skeleton: Labelled) -> Callable[[Sequence[s
 
     def holds(pieces: Sequence[str]) -> bool:
         (tree,) = parser.parse(["".join(pieces)])
-        found = {(span.start, span.end, span.label) for span in tree.spans}
+        places = {(span.start, span.end, span.label) for span in tree.spans}
         first = 0
         for label, length in skeleton.spans:
             start = sum(map(len, pieces[:first]))
             text = "".join(pieces[first : first + length])
             first += length
             left = start + len(text) - len(text.lstrip())
-            if label != FREE and (left, left + len(text.strip()), label) not in found:
+            if label != FREE and (left, left + len(text.strip()), label) not in places:
                 return False
         return True
 

@@ -131,10 +131,10 @@ def _anchors(borders: NDArray[np.int64], next_word: NDArray[np.int64]) -> NDArra
     if not len(borders):
         return np.zeros(0, dtype=np.int64)
     positions = next_word[borders[:, 0]]
-    found = np.maximum.accumulate(np.where(positions < borders[:, 1], positions, _NOWHERE))
-    has_anchor = found != _NOWHERE
-    first = found[np.argmax(has_anchor)]  # _NOWHERE if there is none
-    return np.where(has_anchor, found, first)
+    anchors = np.maximum.accumulate(np.where(positions < borders[:, 1], positions, _NOWHERE))
+    has_anchor = anchors != _NOWHERE
+    first = anchors[np.argmax(has_anchor)]  # _NOWHERE if there is none
+    return np.where(has_anchor, anchors, first)
 
 
 def _is_inside(

@@ -84,8 +84,8 @@ class PreparedData:
     @property
     def prompts(self) -> PromptFormat | None:
         """Where prompts and answers of its documents are from; None for texts without prompts."""
-        found = self.manifest.get("prompts")
-        return None if found is None else PromptFormat.from_dict(found)
+        form = self.manifest.get("prompts")
+        return None if form is None else PromptFormat.from_dict(form)
 
     @property
     def salience(self) -> Salience:

@@ -116,14 +116,14 @@ def check_room(
     count, longest = int((~fits).sum()), int(widths.max())
     if drop_long and fits.any():
         return
-    found = (
+    reason = (
         f"{count:,} of {len(fits):,} documents do not fit into data.sequence_length {sequence_length}: the "
         f"longest has {longest:,} tokens with its prompt and ends"
     )
     if drop_long:
-        raise DataError(f"{found}, and none is left; give longer rows:", f"data.sequence_length={longest}")
+        raise DataError(f"{reason}, and none is left; give longer rows:", f"data.sequence_length={longest}")
     raise DataError(
-        f"{found}; give longer rows, or leave them out:",
+        f"{reason}; give longer rows, or leave them out:",
         f"data.sequence_length={longest}",
         "data.drop_long=true",
     )

@@ -98,15 +98,15 @@ class TokenStream:
         document_starts = np.zeros(total, dtype=np.bool_)
         document_starts[starts[:-1][np.diff(starts) > 0]] = True
         may_be_unit = _eligible(rows, starts, units, units_seed, labels) if levels else None
-        found = {
+        columns = {
             level: _units(rows, starts, level, max_unit_tokens, label_numbers, may_be_unit)
             for level in levels
         }
         return cls(
             tokens,
             salience,
-            {level: begins for level, (begins, _) in found.items()},
-            {level: numbers for level, (_, numbers) in found.items()},
+            {level: begins for level, (begins, _) in columns.items()},
+            {level: numbers for level, (_, numbers) in columns.items()},
             document_starts,
             {} if targets is None else targets.of_rows(rows, starts, labels),
         )

@@ -60,9 +60,9 @@ class _Numbers:
 def _pos(spans: StoredSpans, numbers: _Numbers) -> NDArray[np.int64]:
     """Label of the word of each token: its part of speech."""
     words = spans.words
-    found = np.zeros(spans.num_tokens, dtype=np.int64)
-    found[words.tokens()] = np.repeat(numbers.words[words.label], words.end - words.first)
-    return found
+    label_ids = np.zeros(spans.num_tokens, dtype=np.int64)
+    label_ids[words.tokens()] = np.repeat(numbers.words[words.label], words.end - words.first)
+    return label_ids
 
 
 def _phrase(spans: StoredSpans, numbers: _Numbers) -> NDArray[np.int64]:
@@ -220,11 +220,11 @@ def _of_words(
     last: int,
 ) -> NDArray[np.int64]:
     """Number of what is told of the word of each token, 0 outside of words and where nothing is told."""
-    found = np.zeros(words.num_tokens, dtype=np.int64)
+    targets = np.zeros(words.num_tokens, dtype=np.int64)
     if len(told) == len(words.first):
         numbers = np.array([known.get(name, last) for name in [*labels, ""]], dtype=np.int64)
-        found[words.tokens()] = np.repeat(numbers[told], words.end - words.first)
-    return found
+        targets[words.tokens()] = np.repeat(numbers[told], words.end - words.first)
+    return targets
 
 
 def _train_spans(prepared: PreparedData) -> StoredSpans:

@@ -85,7 +85,7 @@ def _no_tokenizer(path: Path, folder: Path) -> DataError:
 
 def _configuration(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json, over special_tokens_map.json and added_tokens.json where it lacks a key."""
-    found: dict[str, Any] = {}
+    configuration: dict[str, Any] = {}
     for name in ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"):
         file = folder / name
         if not file.is_file():
@@ -98,8 +98,8 @@ def _configuration(folder: Path) -> dict[str, Any]:
             raise DataError(
                 f"{file} holds a {type(values).__name__}, not an object of keys and values; remove it"
             )
-        found.update({"added_tokens": values} if name == "added_tokens.json" else values)
-    return found
+        configuration.update({"added_tokens": values} if name == "added_tokens.json" else values)
+    return configuration
 
 
 def _completed(named: dict[str, str], folder: Path, backend: tokenizers.Tokenizer) -> dict[str, str]:

@@ -107,7 +107,7 @@ def frames_of(pairs: Sequence[MinimalPair], tokenizer: Tokenizer) -> list[Frame]
     Returns:
         The frames whose fillings are one token each, wherever they stand.
     """
-    found = []
+    frames = []
     for one, other in zip(pairs[::2], pairs[1::2], strict=True):
         first, second, *crossed = (
             tokenizer.encode(text)[0] for text in (one.good, other.good, one.bad, other.bad)
@@ -122,8 +122,8 @@ def frames_of(pairs: Sequence[MinimalPair], tokenizer: Tokenizer) -> list[Frame]
         swapped[0][right], swapped[1][right] = second[right], first[right]
         if sorted(swapped) == sorted(crossed):
             words = ((first[left], first[right]), (second[left], second[right]))
-            found.append(Frame(one.paradigm, tuple(first), (left, right), words))
-    return found
+            frames.append(Frame(one.paradigm, tuple(first), (left, right), words))
+    return frames
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,12 @@ class ForeignModel:
         if self.shifted:
             scores = torch.cat([scores[:, :1], scores[:, :-1]], 1)
         scores[..., self.mask_id] = -torch.inf
-        found = scores.log_softmax(-1).cpu()
-        if found.isnan().any():
+        log_probs = scores.log_softmax(-1).cpu()
+        if log_probs.isnan().any():
             raise CheckpointError(
                 f"{self.name} gives scores that are no numbers; train it again, or save it in float32"
             )
-        return found
+        return log_probs
 
 
 def load_foreign(name: str, *, shifted: bool = False) -> MaskedSubject:
@@ -150,9 +150,9 @@ def _remedy(reason: str) -> str:
 
 
 def _mask_id(name: str, config: PretrainedConfig, reader: Any) -> int:
-    for found in (reader.mask_token_id, getattr(config, "mask_token_id", None)):
-        if found is not None:
-            return int(found)
+    for mask_id in (reader.mask_token_id, getattr(config, "mask_token_id", None)):
+        if mask_id is not None:
+            return int(mask_id)
     raise CheckpointError(
         f"{name} ({config.model_type}) has no mask token, neither in its tokenizer nor as mask_token_id in "
         f"its config.json; diagnose a model trained to fill masks, or name its mask there"

@@ -131,14 +131,14 @@ def measure_pairs(
     if len(pairs) < 2:
         raise DataError(f"{len(pairs)} pairs of neighbours; standard errors need at least 2, give more text")
     generator = torch.Generator().manual_seed(seed)
-    found, examples = [], []
+    measured, examples = [], []
     for number, pair in enumerate(pairs, start=1):
         figures, example = _measure(subject, pair, generator)
-        found.append(figures)
+        measured.append(figures)
         examples.append(example)
         if progress is not None:
             progress(number)
-    table = torch.tensor(found, dtype=torch.float64)  # (P, 9)
+    table = torch.tensor(measured, dtype=torch.float64)  # (P, 9)
     tc, excess, trapped, in_turn, product, chain, gain, recovers, on_chain = table.mean(0).tolist()
     errors = stderr(table).tolist()
     has_head = subject.joint is not None

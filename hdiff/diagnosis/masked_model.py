@@ -106,11 +106,11 @@ def log_probs_at(model: MaskedModel, rows: Sequence[Sequence[int]], places: Sequ
     """
     length = max(len(row) for row in rows)
     per_call = max(1, min(MOST_ROWS, MOST_SCORES // (length * model.vocab_size)))
-    found = []
+    parts = []
     for first in range(0, len(rows), per_call):
         chosen = rows[first : first + per_call]
         x_t = torch.tensor([[*row, *[0] * (length - len(row))] for row in chosen])
         lengths = torch.tensor([len(row) for row in chosen])
         token_mask = torch.arange(length) < lengths[:, None]
-        found.append(model.log_probs(x_t, token_mask)[:, list(places)].double())
-    return torch.cat(found)
+        parts.append(model.log_probs(x_t, token_mask)[:, list(places)].double())
+    return torch.cat(parts)

@@ -16,17 +16,17 @@ _LABELS = 196
 
 def frequency_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
     """Distance from text against what predictions are made of, as SVG."""
-    found = diagnosis.frequency_collapse
+    collapse = diagnosis.frequency_collapse
     curves = (
-        ("KL(prediction || unigram), band: standard error", found.kl_to_unigram),
-        ("of it: what the prefix tells", found.prefix_information),
-        ("entropy of the prediction", found.entropy),
+        ("KL(prediction || unigram), band: standard error", collapse.kl_to_unigram),
+        ("of it: what the prefix tells", collapse.prefix_information),
+        ("entropy of the prediction", collapse.entropy),
     )
-    top = max(*found.entropy, *found.kl_to_unigram, found.unigram_entropy) * 1.06
+    top = max(*collapse.entropy, *collapse.kl_to_unigram, collapse.unigram_entropy) * 1.06
     floor = HEIGHT - _BOTTOM
 
     def x(distance: float) -> float:
-        span = max(1, found.distance[-1] - 1)
+        span = max(1, collapse.distance[-1] - 1)
         return _LEFT + (distance - 1) / span * (WIDTH - _RIGHT - _LEFT)
 
     def y(nats: float) -> float:
@@ -36,21 +36,21 @@ def frequency_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
     for tick in ticks(0, top):
         parts.append(line(palette.rule, _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
         parts.append(text(palette, _LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end"))
-    for tick in (1, *(tick for tick in ticks(1, found.distance[-1]) if tick > 1)):
+    for tick in (1, *(tick for tick in ticks(1, collapse.distance[-1]) if tick > 1)):
         parts.append(text(palette, x(tick), floor + 16, f"{tick:g}", anchor="middle"))
     parts.append(
         text(palette, WIDTH - _RIGHT, floor + 34, "distance from the visible text, tokens", anchor="end")
     )
-    band = list(zip(found.distance, found.kl_to_unigram, found.kl_stderr, strict=True))
+    band = list(zip(collapse.distance, collapse.kl_to_unigram, collapse.kl_stderr, strict=True))
     outline = [(d, k + e) for d, k, e in band] + [(d, max(0.0, k - e)) for d, k, e in reversed(band)]
     points = " ".join(f"{x(d):.1f},{y(nats):.1f}" for d, nats in outline)
     parts.append(f'<polygon points="{points}" style="fill:{palette.series[1]};fill-opacity:.2"/>')
     for i, (label, values) in enumerate(curves):
         colour = palette.series[(1, 2, 0)[i]]
-        points = " ".join(f"{x(d):.1f},{y(v):.1f}" for d, v in zip(found.distance, values, strict=True))
+        points = " ".join(f"{x(d):.1f},{y(v):.1f}" for d, v in zip(collapse.distance, values, strict=True))
         parts.append(f'<polyline points="{points}" style="fill:none;stroke:{colour};stroke-width:2"/>')
         parts += _key(palette, colour, i, label)
-    level = y(found.unigram_entropy)
+    level = y(collapse.unigram_entropy)
     parts.append(line(palette.ink, _LEFT, level, WIDTH - _RIGHT, level, dashed=True))
     parts += _key(palette, palette.ink, len(curves), "entropy of the unigram distribution", dashed=True)
     return svg(
@@ -71,17 +71,17 @@ class _Bar:
 
 def pair_plot(diagnosis: Diagnosis, palette: Palette = FILE) -> str:
     """Bars of what filling pairs at once loses, and what a joint head gives back, as SVG."""
-    found, agreement = diagnosis.pairs, diagnosis.agreement
+    pairs, agreement = diagnosis.pairs, diagnosis.agreement
     nats = [
-        _nats("total correlation", found.total_correlation, found.stderr, 2),
-        _nats("excess surprise", found.excess_surprise, found.excess_stderr, 2),
-        _nats("true pairs: gain in turn", found.true_pairs.gain, found.true_pairs.gain_stderr, 1),
+        _nats("total correlation", pairs.total_correlation, pairs.stderr, 2),
+        _nats("excess surprise", pairs.excess_surprise, pairs.excess_stderr, 2),
+        _nats("true pairs: gain in turn", pairs.true_pairs.gain, pairs.true_pairs.gain_stderr, 1),
     ]
-    if found.head_joint_recovers is not None:
-        nats.append(_nats("true pairs: gain of head", found.head_joint_recovers, found.head_stderr or 0, 3))
+    if pairs.head_joint_recovers is not None:
+        nats.append(_nats("true pairs: gain of head", pairs.head_joint_recovers, pairs.head_stderr or 0, 3))
     shares = [
-        _share("trapped, at once", found.trapped, 2),
-        _share("trapped, in turn", found.trapped_in_turn, 1),
+        _share("trapped, at once", pairs.trapped, 2),
+        _share("trapped, in turn", pairs.trapped_in_turn, 1),
     ]
     has_head = agreement["disagreement_head"] is not None
     there = "_there" if has_head else ""  # a head is compared on the frames that it can fill

@@ -54,8 +54,8 @@ class RunModel:
             log p(x_i = v | x_t) in nats, float (B, L, V).
         """
         hidden = self.denoiser.hidden(x_t.to(self._device), padding_mask(token_mask.to(self._device)))
-        found = self.denoiser.head.token_log_probs(*PackedSpans.every_token(hidden))
-        return found.view(*x_t.shape, -1).cpu()
+        log_probs = self.denoiser.head.token_log_probs(*PackedSpans.every_token(hidden))
+        return log_probs.view(*x_t.shape, -1).cpu()
 
     @torch.no_grad()
     def pair_log_probs(self, x_t: Tensor, places: Tensor, pairs: Tensor) -> Tensor:

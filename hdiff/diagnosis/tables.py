@@ -10,37 +10,37 @@ _MANY = 9
 
 def collapse_sentences(diagnosis: Diagnosis) -> list[str]:
     """What was found of frequency collapse."""
-    found = diagnosis.frequency_collapse
+    curve = diagnosis.frequency_collapse
     half = (
-        f"It has fallen to half {found.half_distance} tokens from the text."
-        if found.half_distance is not None
+        f"It has fallen to half {curve.half_distance} tokens from the text."
+        if curve.half_distance is not None
         else "It never falls to half of that."
     )
-    far = len(found.distance)
+    far = len(curve.distance)
     return [
-        f"{found.prefixes} prefixes of {found.prefix_tokens} tokens, {far} masks behind each, one pass. "
-        f"KL(prediction || unigram distribution) is {found.kl_near:.3f} at the first mask and "
-        f"{found.kl_far:.3f} ± {found.kl_far_stderr:.3f} over the last ones. {half}",
-        f"At the last mask the prefix tells {found.prefix_information[-1]:.3f} nats, the mean prediction is "
-        f"{found.mean_to_unigram[-1]:.3f} nats from the unigram distribution, and the likeliest token is one "
-        f"of the ten most frequent ones after {100 * found.top10_share[-1]:.0f} % of the prefixes.",
+        f"{curve.prefixes} prefixes of {curve.prefix_tokens} tokens, {far} masks behind each, one pass. "
+        f"KL(prediction || unigram distribution) is {curve.kl_near:.3f} at the first mask and "
+        f"{curve.kl_far:.3f} ± {curve.kl_far_stderr:.3f} over the last ones. {half}",
+        f"At the last mask the prefix tells {curve.prefix_information[-1]:.3f} nats, the mean prediction is "
+        f"{curve.mean_to_unigram[-1]:.3f} nats from the unigram distribution, and the likeliest token is one "
+        f"of the ten most frequent ones after {100 * curve.top10_share[-1]:.0f} % of the prefixes.",
     ]
 
 
 def collapse_table(diagnosis: Diagnosis) -> Table:
     """Figures at some distances."""
-    found = diagnosis.frequency_collapse
-    last = found.distance[-1]
+    curve = diagnosis.frequency_collapse
+    last = curve.distance[-1]
     chosen = sorted({round(last ** (k / _MANY)) - 1 for k in range(_MANY + 1)})
     rows = tuple(
         (
-            str(found.distance[i]),
-            f"{found.kl_to_unigram[i]:.3f} ± {found.kl_stderr[i]:.3f}",
-            f"{found.prefix_information[i]:.3f}",
-            f"{found.entropy[i]:.3f}",
-            f"{100 * found.top10_share[i]:.0f} %",
-            f"{found.true_probability[i]:.4f}",
-            f"{found.true_nats[i]:.3f} ({found.unigram_nats[i]:.3f})",
+            str(curve.distance[i]),
+            f"{curve.kl_to_unigram[i]:.3f} ± {curve.kl_stderr[i]:.3f}",
+            f"{curve.prefix_information[i]:.3f}",
+            f"{curve.entropy[i]:.3f}",
+            f"{100 * curve.top10_share[i]:.0f} %",
+            f"{curve.true_probability[i]:.4f}",
+            f"{curve.true_nats[i]:.3f} ({curve.unigram_nats[i]:.3f})",
         )
         for i in chosen
     )
@@ -48,7 +48,7 @@ def collapse_table(diagnosis: Diagnosis) -> Table:
         "distance",
         "KL to unigram",
         "prefix tells",
-        f"entropy (unigram {found.unigram_entropy:.3f})",
+        f"entropy (unigram {curve.unigram_entropy:.3f})",
         "likeliest in top 10",
         "p of true token",
         "-log p of true token (unigram)",
@@ -58,20 +58,20 @@ def collapse_table(diagnosis: Diagnosis) -> Table:
 
 def trap_sentences(diagnosis: Diagnosis) -> list[str]:
     """What was found of the marginal trap."""
-    found, true = diagnosis.pairs, diagnosis.pairs.true_pairs
+    pairs, true = diagnosis.pairs, diagnosis.pairs.true_pairs
     sentences = [
-        f"{found.count} pairs of neighbours ({found.unit}) of held-out text, all else visible. The model's "
-        f"own chain differs from the product of its marginals by {found.total_correlation:.3f} ± "
-        f"{found.stderr:.3f} nats per pair, which filling both at once throws away.",
-        f"Of pairs filled at once {100 * found.trapped:.1f} % have less than a tenth of their probability "
-        f"under the chain, of pairs filled in turn {100 * found.trapped_in_turn:.1f} %.",
+        f"{pairs.count} pairs of neighbours ({pairs.unit}) of held-out text, all else visible. The model's "
+        f"own chain differs from the product of its marginals by {pairs.total_correlation:.3f} ± "
+        f"{pairs.stderr:.3f} nats per pair, which filling both at once throws away.",
+        f"Of pairs filled at once {100 * pairs.trapped:.1f} % have less than a tenth of their probability "
+        f"under the chain, of pairs filled in turn {100 * pairs.trapped_in_turn:.1f} %.",
         f"True pairs cost {true.product_nats:.3f} nats at once and {true.chain_nats:.3f} in turn: a gain of "
         f"{true.gain:.3f} ± {true.gain_stderr:.3f}.",
     ]
-    if true.head_nats is not None and found.head_joint_recovers is not None and found.head_stderr is not None:
+    if true.head_nats is not None and pairs.head_joint_recovers is not None and pairs.head_stderr is not None:
         sentences.append(
             f"Filled at once by the joint head, as one span, they cost {true.head_nats:.3f}: a gain of "
-            f"{found.head_joint_recovers:.3f} ± {found.head_stderr:.3f}."
+            f"{pairs.head_joint_recovers:.3f} ± {pairs.head_stderr:.3f}."
         )
     return sentences
 

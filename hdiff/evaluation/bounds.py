@@ -223,11 +223,11 @@ def quality(tokens: Tensor, judge: Autoregressive | None) -> dict[str, Any]:
         `repetition_4` (share of groups of four tokens that were in the same text before).
     """
     rows = tokens.tolist()
-    found = None if judge is None else judged_nll(judge, Batch.of(tokens))
+    nll = None if judge is None else judged_nll(judge, Batch.of(tokens))
     return {
         "samples": len(rows),
-        "judge_nll": None if found is None else found.nats_per_token,
-        "judge_nll_stderr": None if found is None else found.stderr,
+        "judge_nll": None if nll is None else nll.nats_per_token,
+        "judge_nll_stderr": None if nll is None else nll.stderr,
         "unigram_entropy": sum(unigram_entropy(row) for row in rows) / len(rows),
         "distinct_2": distinct_n(rows, 2),
         "repetition_4": sum(repetition(row, 4) for row in rows) / len(rows),

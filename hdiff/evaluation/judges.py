@@ -56,12 +56,12 @@ class Judges:
         Returns:
             Name -> value.
         """
-        found = quality(tokens, self.judge)
+        values = quality(tokens, self.judge)
         if self.ngram is not None:
             rows = tokens.tolist()
-            found["ngram_nll"] = self.ngram.nats_per_token(rows)
-            found["link_grammar_rate"] = link_grammar_rate([self.tokenizer.decode(row) for row in rows])
-        return found
+            values["ngram_nll"] = self.ngram.nats_per_token(rows)
+            values["link_grammar_rate"] = link_grammar_rate([self.tokenizer.decode(row) for row in rows])
+        return values
 
 
 def _load_judge(run: RunFolder, path: str | None) -> Autoregressive | None:

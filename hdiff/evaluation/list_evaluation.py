@@ -107,12 +107,12 @@ def evaluate_answers(
     denoiser = unwrapped(denoiser)
     if num < 1:
         raise DataError(f"num is {num}; give at least 1 prompt per operation")
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         key: {operation: {} for operation in OPERATIONS}
         for key in ("valid", "nats_per_token", "ceiling", "floor")
     }
-    found["entropy"] = {operation: entropy_per_token(operation) for operation in OPERATIONS}
-    found["nfe"] = {str(num_steps): 0 for num_steps in steps}
+    result["entropy"] = {operation: entropy_per_token(operation) for operation in OPERATIONS}
+    result["nfe"] = {str(num_steps): 0 for num_steps in steps}
     device = denoiser.head.embedding.weight.device
     is_answer = torch.arange(ROW_LENGTH, device=device) >= PROMPT_LENGTH  # (L,)
     for operation in OPERATIONS:
@@ -125,16 +125,16 @@ def evaluate_answers(
             noise = derive_seed(seed, "answers", operation, num_steps)
             generator = torch.Generator(device).manual_seed(noise)
             samples = sampler.sample(denoiser, corruption, text, generator=generator)
-            found["valid"][operation][key] = _valid_share(tasks, samples.tokens, tokenizer)
-            found["nfe"][key] = max(found["nfe"][key], samples.nfe)
-            found["ceiling"][operation][key] = factorised_ceiling(operation, num_steps)
-            found["floor"][operation][key] = factorised_floor(operation, num_steps)
+            result["valid"][operation][key] = _valid_share(tasks, samples.tokens, tokenizer)
+            result["nfe"][key] = max(result["nfe"][key], samples.nfe)
+            result["ceiling"][operation][key] = factorised_ceiling(operation, num_steps)
+            result["floor"][operation][key] = factorised_floor(operation, num_steps)
             nats = None
             if sampler.has_bound:
                 score = sampler.score(denoiser, corruption, batch, is_hidden=is_hidden, generator=generator)
                 nats = float(score.nats.mean()) / LIST_LENGTH
-            found["nats_per_token"][operation][key] = nats
-    return found
+            result["nats_per_token"][operation][key] = nats
+    return result
 
 
 def _rows(tasks: Sequence[ListTask], tokenizer: Tokenizer) -> Tensor:

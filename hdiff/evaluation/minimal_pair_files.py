@@ -71,17 +71,17 @@ def _read_file(file: Path) -> Iterator[MinimalPair]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            fields = json.loads(line)
         except ValueError as error:
             raise DataError(
                 f"{file}, line {number} is not JSON ({error}); download the file again"
             ) from error
-        good, bad, paradigm, field = (_text(found, key, f"{file}, line {number}") for key in KEYS)
+        good, bad, paradigm, field = (_text(fields, key, f"{file}, line {number}") for key in KEYS)
         yield MinimalPair(good, bad, paradigm, field)
 
 
-def _text(found: Any, key: str, where: str) -> str:
-    value = found.get(key) if isinstance(found, dict) else None
+def _text(fields: Any, key: str, where: str) -> str:
+    value = fields.get(key) if isinstance(fields, dict) else None
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where} has {value!r} for '{key}'; every line needs text for {', '.join(KEYS)}")
     return value
@@ -108,9 +108,9 @@ def spread_pairs(pairs: Sequence[MinimalPair], max_pairs: int | None) -> list[Mi
     for place, pair in enumerate(pairs):
         places.setdefault(pair.paradigm, []).append(place)
     kept: list[int] = []
-    for found in places.values():
-        count = min(max_pairs, len(found))
-        kept += [found[index * len(found) // count] for index in range(count)]
+    for indices in places.values():
+        count = min(max_pairs, len(indices))
+        kept += [indices[index * len(indices) // count] for index in range(count)]
     return [pairs[place] for place in sorted(kept)]
 
 
@@ -158,10 +158,10 @@ class PairScores:
     @property
     def paradigms(self) -> dict[str, Accuracy]:
         """Accuracy of each paradigm, in the order of the pairs."""
-        found: dict[str, list[tuple[float, float]]] = {}
+        scores: dict[str, list[tuple[float, float]]] = {}
         for pair, nats in zip(self.pairs, self.nats, strict=True):
-            found.setdefault(pair.paradigm, []).append(nats)
-        return {name: Accuracy.of(nats) for name, nats in found.items()}
+            scores.setdefault(pair.paradigm, []).append(nats)
+        return {name: Accuracy.of(nats) for name, nats in scores.items()}
 
     @property
     def accuracy(self) -> float:
@@ -171,5 +171,5 @@ class PairScores:
     @property
     def stderr(self) -> float:
         """Standard error of `accuracy` over pairs, the paradigms being fixed."""
-        found = [accuracy.stderr for accuracy in self.paradigms.values()]
-        return math.hypot(*found) / len(found)
+        errors = [accuracy.stderr for accuracy in self.paradigms.values()]
+        return math.hypot(*errors) / len(errors)

@@ -66,19 +66,19 @@ def processes(evaluation: Mapping[str, Any]) -> list[Process]:
     if bound.get("nats_per_token") is None or bound.get("conditional_on_structure"):
         return []
     name = "left to right" if bound.get("kind") == "exact" else "as in training"
-    found = [Process(name, bound["nats_per_token"], _error(bound.get("stderr")))]
+    measured = [Process(name, bound["nats_per_token"], _error(bound.get("stderr")))]
     kind = (evaluation.get("sampler") or {}).get("kind", "sampler")
     errors = evaluation.get("t_step_stderr") or {}
     curve = evaluation.get("t_step") or {}
     for steps in sorted(curve, key=int):
-        found.append(Process(f"{kind}, T = {steps}", curve[steps], _error(errors.get(steps))))
-    return found
+        measured.append(Process(f"{kind}, T = {steps}", curve[steps], _error(errors.get(steps))))
+    return measured
 
 
 def best_process(evaluations: Iterable[Mapping[str, Any]]) -> Process | None:
     """The way of writing with the lowest bound, of all that were measured on the same text."""
-    found = [process for evaluation in evaluations for process in processes(evaluation)]
-    return min(found, key=lambda process: process.nats, default=None)
+    measured = [process for evaluation in evaluations for process in processes(evaluation)]
+    return min(measured, key=lambda process: process.nats, default=None)
 
 
 def parallel_cost(evaluation: Mapping[str, Any]) -> ParallelCost | None:
@@ -102,11 +102,11 @@ def judged(figures: Mapping[str, Any] | None) -> tuple[float, float] | None:
 
 def judged_text(figures: Mapping[str, Any] | None, digits: int = 3) -> str:
     """Judge NLL with its error as text; empty where it is not to be shown."""
-    found = judged(figures)
-    if found is None:
+    nll = judged(figures)
+    if nll is None:
         return ""
-    error = f" ± {found[1]:.{digits}f}" if math.isfinite(found[1]) else ""
-    return f"{found[0]:.{digits}f}{error}"
+    error = f" ± {nll[1]:.{digits}f}" if math.isfinite(nll[1]) else ""
+    return f"{nll[0]:.{digits}f}{error}"
 
 
 def _error(value: float | None) -> float:

@@ -207,9 +207,9 @@ def _quality(
 ) -> dict[str, Any]:
     config = run.recipe.evaluation
     is_phrase_bank = str(prepared.manifest["source"]).startswith(PHRASE_BANK)
-    found: dict[str, Any] = {"quality": {}}
+    result: dict[str, Any] = {"quality": {}}
     if is_phrase_bank:
-        found.update(
+        result.update(
             {"phrase_valid": {}, "phrase_ceiling": {}, "entropy_nats_per_token": entropy_per_token(PHRASES)}
         )
     for num_steps, sampler in samplers.items():
@@ -224,16 +224,16 @@ def _quality(
         figures = judges.figures(samples.tokens)
         costs = {"nfe": samples.calls, "head_passes": samples.passes}
         means = {name: float(counted.double().mean()) for name, counted in costs.items()}
-        found["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, **means}
+        result["quality"][str(num_steps)] = {**figures, "seconds_per_sample": seconds, **means}
         if is_phrase_bank:
             texts = [" ".join(run.tokenizer.pieces(row)) for row in samples.tokens.tolist()]
             length = run.recipe.data.sequence_length
-            found["phrase_valid"][str(num_steps)] = valid_phrase_rate(texts, PHRASES)
-            found["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
+            result["phrase_valid"][str(num_steps)] = valid_phrase_rate(texts, PHRASES)
+            result["phrase_ceiling"][str(num_steps)] = factorised_ceiling(PHRASES, length, num_steps)
         stages.done(f"samples at T = {num_steps}")
     is_list = str(prepared.manifest["source"]).startswith(LIST_OPERATIONS)
     if is_list and run.corruption.masked_units() is not None:  # there T counts steps of the answer alone
-        found["list_operations"] = evaluate_list_operations(
+        result["list_operations"] = evaluate_list_operations(
             run,
             sampler_of=samplers.__getitem__,
             steps=[steps for steps in samplers if steps <= LIST_LENGTH],
@@ -242,8 +242,8 @@ def _quality(
         )
     rows = evaluation_rows(blocks, config.model_copy(update={"blocks": config.samples}))
     if full := full_rows(blocks, rows):
-        found["reference"] = judges.figures(blocks.batch(full).input_ids)
-    return found
+        result["reference"] = judges.figures(blocks.batch(full).input_ids)
+    return result
 
 
 def _bound_entry(

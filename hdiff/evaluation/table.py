@@ -38,11 +38,11 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for name, found in result.get("minimal_pairs", {}).items():
-        error = "" if found["stderr"] is None else f" ± {100 * found['stderr']:.1f}"
+    for name, accuracy in result.get("minimal_pairs", {}).items():
+        error = "" if accuracy["stderr"] is None else f" ± {100 * accuracy['stderr']:.1f}"
         console.print(
-            f"{name}: {100 * found['accuracy']:.1f}{error} % of minimal pairs right, mean of "
-            f"{len(found['paradigms'])} paradigms, {found['pairs']} pairs ({found['likelihood']})",
+            f"{name}: {100 * accuracy['accuracy']:.1f}{error} % of minimal pairs right, mean of "
+            f"{len(accuracy['paradigms'])} paradigms, {accuracy['pairs']} pairs ({accuracy['likelihood']})",
             highlight=False,
             soft_wrap=True,
         )
@@ -123,12 +123,12 @@ def _readings(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _list_table(found: dict[str, Any]) -> Table:
+def _list_table(figures: dict[str, Any]) -> Table:
     """Shares of right answers, by operation and steps over the answer, beside the factorised ceiling."""
-    steps = list(found["nfe"])
+    steps = list(figures["nfe"])
     table = Table("operation", *(f"right at T = {t}" for t in steps), *(f"ceiling, T = {t}" for t in steps))
-    for operation, shares in found["valid"].items():
-        ceilings = found["ceiling"][operation]
+    for operation, shares in figures["valid"].items():
+        ceilings = figures["ceiling"][operation]
         table.add_row(operation, *(f"{shares[t]:.3f}" for t in steps), *(f"{ceilings[t]:.3f}" for t in steps))
     return table
 

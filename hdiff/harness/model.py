@@ -213,8 +213,8 @@ class HdiffLM(TemplateLM):  # type: ignore[misc]
                 num_cut, len(pairs), self.max_tokens,
             )  # fmt: skip
         scores = iter(self.score([row for rows in pieces for row in rows]))
-        found = []
+        results = []
         for rows in pieces:
             parts = [next(scores) for _ in rows]
-            found.append((-sum(part.nats for part in parts), all(part.is_greedy for part in parts)))
-        return found
+            results.append((-sum(part.nats for part in parts), all(part.is_greedy for part in parts)))
+        return results

@@ -60,12 +60,12 @@ class ClassFactors(nn.Module):
     def class_log_probs(self, states: Tensor) -> Tensor:
         """log p of the finest classes, float32 (..., D) -> (..., C)."""
         scores = F.linear(states, self.embedding, self.bias).float().split_with_sizes(self.level_sizes, -1)
-        found = scores[0].log_softmax(-1)
+        log_probs = scores[0].log_softmax(-1)
         for level, parents in enumerate(self.parents):
             order: Tensor = getattr(self, f"order_{level}")
             counts = [parents.count(parent) for parent in range(self.level_sizes[level])]
-            found = _within(scores[level + 1], found, order, order.argsort(), counts)
-        return found
+            log_probs = _within(scores[level + 1], log_probs, order, order.argsort(), counts)
+        return log_probs
 
     def log_probs(self, states: Tensor, scores: Tensor) -> Tensor:
         """log p of every token.
@@ -158,8 +158,10 @@ def _within(
     """
     parents = parent_log_probs.unbind(-1)
     parts = scores[..., order].split_with_sizes(counts, -1)
-    found = [part.log_softmax(-1) + parent[..., None] for part, parent in zip(parts, parents, strict=True)]
-    return torch.cat(found, -1)[..., inverse]
+    log_probs = [
+        part.log_softmax(-1) + parent[..., None] for part, parent in zip(parts, parents, strict=True)
+    ]
+    return torch.cat(log_probs, -1)[..., inverse]
 
 
 def check_tables(tables: Sequence[Sequence[int]], vocab_size: int) -> list[list[int]]:

@@ -74,7 +74,7 @@ def _ordered_patterns(sizes: Sequence[int], size: int) -> dict[tuple[int, ...], 
     A pattern gives each token the rank of its step among the steps the phrase uses: (0, 0, 1, 0)
     means token 2 comes alone, after the others together.
     """
-    found: dict[tuple[int, ...], int] = {}
+    weights: dict[tuple[int, ...], int] = {}
     for num_used in range(1, size + 1):
         shapes = [
             p for p in itertools.product(range(num_used), repeat=size) if set(p) == set(range(num_used))
@@ -82,8 +82,8 @@ def _ordered_patterns(sizes: Sequence[int], size: int) -> dict[tuple[int, ...], 
         counts = {tuple(shape.count(step) for step in range(num_used)) for shape in shapes}
         ways = {count: _placements(tuple(sizes), count) for count in counts}
         for shape in shapes:
-            found[shape] = ways[tuple(shape.count(step) for step in range(num_used))]
-    return found
+            weights[shape] = ways[tuple(shape.count(step) for step in range(num_used))]
+    return weights
 
 
 @cache

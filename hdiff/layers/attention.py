@@ -210,18 +210,18 @@ def available_backends() -> dict[str, str]:
     generator = torch.Generator().manual_seed(0)
     query, key, value = torch.randn(3, 2, 16, 2, 32, generator=generator).to(device).unbind(0)
     expected = attention(query, key, value, causal=True, backend="reference")
-    found: dict[str, str] = {"reference": "ok"}
+    answers: dict[str, str] = {"reference": "ok"}
     for backend in ("torch", "xformers"):
         if backend == "xformers" and _xformers_ops() is None:
-            found[backend] = f"not installed; {install_command('xformers')}"
+            answers[backend] = f"not installed; {install_command('xformers')}"
         elif backend == "xformers" and device.type != "cuda":
-            found[backend] = "installed, but has kernels for CUDA only; torch is used here"
+            answers[backend] = "installed, but has kernels for CUDA only; torch is used here"
         else:
             error = (attention(query, key, value, causal=True, backend=backend) - expected).abs().max()
-            found[backend] = (
+            answers[backend] = (
                 "ok" if float(error) < 1e-3 else f"differs from the reference by {float(error):.1e}"
             )
-    return found
+    return answers
 
 
 def _documents_xformers(query: Tensor, key: Tensor, value: Tensor, documents: DocumentMask) -> Tensor:

@@ -117,7 +117,7 @@ def _assemble(whole: Any, config: Any, own: dict[str, Any]) -> PretrainedTrunk:
 
 def output_transform(whole: Any) -> nn.Module | None:
     """The layers between a network and its output table."""
-    known = next((found for name in _TRANSFORMS if (found := _inner(whole, name)) is not None), None)
+    known = next((inner for name in _TRANSFORMS if (inner := _inner(whole, name)) is not None), None)
     if known is not None:
         return known
     parts = [part for name in _LAYERS_OF_DISTILBERT if (part := _inner(whole, name)) is not None]

@@ -95,10 +95,10 @@ class PretrainedTrunk(nn.Module):
             )
         embedded = (hidden / math.sqrt(hidden.shape[-1])).to(self.dtype)
         mask = None if token_mask is None else token_mask.long()
-        found: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+        output: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
         if self.shifted:  # nothing stands before the first position, which speaks for itself
-            found = torch.cat([found[:, :1], found[:, :-1]], 1)
-        return (found if self.transform is None else self.transform(found)).to(hidden.dtype)
+            output = torch.cat([output[:, :1], output[:, :-1]], 1)
+        return (output if self.transform is None else self.transform(output)).to(hidden.dtype)
 
     def keep_weights_in(self, name: str) -> None:
         """Keeps the weights in another type; what comes in and goes out stays as it was."""

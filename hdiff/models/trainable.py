@@ -77,11 +77,11 @@ def trunk_digest(model: nn.Module) -> str | None:
 
 def check_same_trunk(model: nn.Module, expected: str | None, *, what: str) -> None:
     """Refuses weights that were trained on another frozen trunk."""
-    found = trunk_digest(model)
-    if found is not None and found != expected:
+    digest = trunk_digest(model)
+    if digest is not None and digest != expected:
         raise CheckpointError(
             f"{what} was trained on another trunk ({str(expected)[:12]}) than the checkpoint holds "
-            f"({found[:12]}); put the checkpoint that it began with in its place"
+            f"({digest[:12]}); put the checkpoint that it began with in its place"
         )
 
 

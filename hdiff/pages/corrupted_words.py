@@ -83,8 +83,8 @@ def _stages(
     typed: Sequence[tuple[str, Sequence[str], Sequence[float]]], word: int
 ) -> tuple[Mapping[str, Any], ...]:
     """What stands in the place of a word; of several visible types the finest tells most."""
-    found = [{"text": texts[word], "level": level, "time": times[word]} for level, texts, times in typed]
-    return tuple(sorted(found, key=lambda stage: -LEVELS.index(str(stage["level"]))))
+    stages = [{"text": texts[word], "level": level, "time": times[word]} for level, texts, times in typed]
+    return tuple(sorted(stages, key=lambda stage: -LEVELS.index(str(stage["level"]))))
 
 
 def _types(tree: SpanTree, code: TypeCode, level: str, buckets: Buckets) -> list[str]:

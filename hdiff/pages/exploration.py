@@ -29,7 +29,7 @@ def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0
     prepared = PreparedData.load(run.recipe.data.path)
     buckets = _buckets(run, prepared)
     corruption = None if run.autoregressive is not None else run.corruption
-    found: list[dict[str, Any]] = []
+    explorations: list[dict[str, Any]] = []
     number = 0
     split = prepared.split("validation")
     # From all over the split: its first texts are often titles.
@@ -42,16 +42,16 @@ def explore_run(run: RunFolder, parser: Parser, *, count: int = 3, seed: int = 0
             text = tree.text[sentences[0].start : sentences[0].end]
             own = prepared.salience.apply(next(iter(parser.parse([text]))))
             if corruption is not None:
-                found += _as_trained(run, corruption, own, buckets, derive_seed(seed, number), number)
+                explorations += _as_trained(run, corruption, own, buckets, derive_seed(seed, number), number)
             for level in (level for level in LEVELS if level in parser.levels):
                 exploration = inspect_sentence(
                     text, parser=parser, level=level, seed=seed, salience=prepared.salience
                 )
-                found.append({**exploration, "sentence": number, "choice": f"each {level}"})
+                explorations.append({**exploration, "sentence": number, "choice": f"each {level}"})
             number += 1
         if number >= count:
             break
-    return found
+    return explorations
 
 
 def is_current(explorations: Sequence[Mapping[str, Any]] | None, weights: str | None) -> bool:

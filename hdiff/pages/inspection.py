@@ -151,10 +151,10 @@ def cuts(spans: Sequence[Mapping[str, Any]], num_words: int) -> list[list[int]]:
             ends.pop()
         depths.append(len(ends))
         ends.append(span["end"])
-    found: list[list[int]] = []
+    cut_units: list[list[int]] = []
     for depth in range(max(depths, default=-1) + 2):
         kept = [span for span, its in zip(spans, depths, strict=True) if its >= depth]
         units = _units(kept, num_words, "sentence")
-        if not found or units != found[-1]:
-            found.append(units)
-    return found
+        if not cut_units or units != cut_units[-1]:
+            cut_units.append(units)
+    return cut_units

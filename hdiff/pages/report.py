@@ -168,9 +168,11 @@ def _word_tables(explorations: Sequence[Mapping[str, Any]]) -> list[dict[str, An
 def _minimal_pairs(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Accuracy on minimal pairs: suite, percent, pairs, what was compared."""
     rows = []
-    for name, found in (evaluation.get("minimal_pairs") or {}).items():
-        error = "" if found.get("stderr") is None else f" ± {100 * found['stderr']:.1f}"
-        rows.append((name, f"{100 * found['accuracy']:.1f}{error}", str(found["pairs"]), found["likelihood"]))
+    for name, accuracy in (evaluation.get("minimal_pairs") or {}).items():
+        error = "" if accuracy.get("stderr") is None else f" ± {100 * accuracy['stderr']:.1f}"
+        rows.append(
+            (name, f"{100 * accuracy['accuracy']:.1f}{error}", str(accuracy["pairs"]), accuracy["likelihood"])
+        )
     return rows
 
 

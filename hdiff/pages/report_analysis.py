@@ -81,8 +81,8 @@ def calibration_charts(analysis: Mapping[str, Any]) -> dict[str, Chart]:
     """A reliability diagram for everything that was predicted with a probability."""
     charts = {}
     for key, (title, what) in CALIBRATIONS.items():
-        found = analysis["calibration"].get(key)
-        if found is None:
+        curve = analysis["calibration"].get(key)
+        if curve is None:
             continue
         charts[f"calibration_{key}"] = {
             "kind": "calibration",
@@ -92,11 +92,11 @@ def calibration_charts(analysis: Mapping[str, Any]) -> dict[str, Chart]:
             "y_label": PROBABILITY_LABELS[1],
             "bins": [
                 [b["predicted"], b["observed"], b["stderr"] or 0.0, b["count"], b["low"], b["high"]]
-                for b in found["bins"]
+                for b in curve["bins"]
             ],
             "text": (
-                f"Expected calibration error {found['expected_error']:.3f}, Brier score "
-                f"{found['brier']:.3f}, {found['count']:,} predictions, {found['observed']:.1%} of them true."
+                f"Expected calibration error {curve['expected_error']:.3f}, Brier score "
+                f"{curve['brier']:.3f}, {curve['count']:,} predictions, {curve['observed']:.1%} of them true."
             ),
             "table": {
                 "columns": ("Probability", "Predictions", "Mean predicted", "Observed", "Standard error"),
@@ -108,7 +108,7 @@ def calibration_charts(analysis: Mapping[str, Any]) -> dict[str, Chart]:
                         f"{b['observed']:.3f}",
                         _error(b["stderr"]),
                     )
-                    for b in found["bins"]
+                    for b in curve["bins"]
                 ],
             },
         }

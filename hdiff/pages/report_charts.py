@@ -118,8 +118,8 @@ def _quality_chart(
             series.append({"name": evaluation.name, "points": points})
     if not series:
         return None
-    found = evaluations[0].values.get("reference") or {}
-    reference = found.get(figure) if _is_shown(found, figure) else None
+    held_out = evaluations[0].values.get("reference") or {}
+    reference = held_out.get(figure) if _is_shown(held_out, figure) else None
     return {
         "x_label": x_label,
         "y_label": y_label,

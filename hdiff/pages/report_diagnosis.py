@@ -155,10 +155,10 @@ def collapse_facts(diagnosis: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def examples(diagnosis: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Context, the filling at once and the filling in turn, of the pairs that went most wrong."""
-    found = (diagnosis.get("marginal_trap") or {}).get("examples") or []
+    pairs = (diagnosis.get("marginal_trap") or {}).get("examples") or []
     return [
         (str(each.get("context", "")), str(each.get("product", "")), str(each.get("chain", "")))
-        for each in found
+        for each in pairs
         if isinstance(each, Mapping)
     ]
 

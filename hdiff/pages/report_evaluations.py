@@ -60,9 +60,9 @@ class Evaluations:
         """The evaluations of a run folder."""
         named = {} if record.evaluation is None else {"eval": record.evaluation}
         named |= record.evaluations
-        found = [Evaluation(name, values) for name, values in named.items() if _is_evaluation(values)]
+        evaluations = [Evaluation(name, values) for name, values in named.items() if _is_evaluation(values)]
         # A bound given the structure is no headline if there is another one.
-        ordered = sorted(found, key=lambda each: (each.name != "eval", each.is_conditional, each.name))
+        ordered = sorted(evaluations, key=lambda each: (each.name != "eval", each.is_conditional, each.name))
         unread = tuple(name for name, values in named.items() if not _is_evaluation(values))
         return cls(ordered[0] if ordered else None, tuple(ordered[1:]), unread)
 

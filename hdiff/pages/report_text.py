@@ -61,9 +61,9 @@ class ReportTable:
 
 def headlines(record: RunRecord, evaluation: Mapping[str, Any]) -> list[Headline]:
     """The numbers a reader should see first, as far as they were measured."""
-    found = [_bound(evaluation.get("bound")), _best(evaluation), _parallel_cost(evaluation)]
-    found += [_judged(evaluation), _size(record)]
-    return [headline for headline in found if headline is not None]
+    lines = [_bound(evaluation.get("bound")), _best(evaluation), _parallel_cost(evaluation)]
+    lines += [_judged(evaluation), _size(record)]
+    return [headline for headline in lines if headline is not None]
 
 
 def _bound(bound: Mapping[str, Any] | None) -> Headline | None:

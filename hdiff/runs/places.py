@@ -41,10 +41,10 @@ def was_trained_on(path: Path, recipe: Recipe) -> bool:
     members = [member.path for member in recipe.data.mixture if member.path is not None]
     recorded = [member["sha256"] for member in trained_on.get("mixture", ()) if "sha256" in member]
     try:
-        found = [PreparedData.load(folder).fingerprint for folder in (recipe.data.path, *members)]
+        fingerprints = [PreparedData.load(folder).fingerprint for folder in (recipe.data.path, *members)]
     except DataError:
         return False
-    return found == [trained_on["sha256"], *recorded]
+    return fingerprints == [trained_on["sha256"], *recorded]
 
 
 def _at_place_of(member: CorpusConfig, other: CorpusConfig) -> CorpusConfig:

@@ -43,13 +43,13 @@ def _git(root: Path, *words: str) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed packages of the design card."""
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            numbers[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def machine() -> dict[str, str | int]:

@@ -32,7 +32,7 @@ def used_step(newest: Path) -> int:
 def state_of(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint keeps beside tensors; empty while it is pruned or if it is damaged."""
     try:
-        found = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return state if isinstance(state, dict) else {}

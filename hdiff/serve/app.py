@@ -40,10 +40,10 @@ def create_app(run: ServedRun, *, names: Collection[str] = ()) -> Starlette:
         return HTMLResponse(html)
 
     async def asset(request: Request) -> Response:
-        found = files.get(request.path_params["name"])
-        if found is None:
+        entry = files.get(request.path_params["name"])
+        if entry is None:
             raise HTTPException(404)
-        content, media_type = found
+        content, media_type = entry
         return Response(content, media_type=media_type)
 
     def question(kind: type[Body], answer: Callable[[Body, ServedRun], dict[str, Any]]) -> Endpoint:
@@ -90,8 +90,8 @@ class Turn:
         async with self._lock:
             waited = time.perf_counter() - begun
             # A server that is told to end does not wait for the model.
-            found = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
-        return {**found, "waited": waited}
+            answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+        return {**answer, "waited": waited}
 
 
 async def _content(request: Request) -> bytes:

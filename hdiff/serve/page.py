@@ -99,9 +99,9 @@ def _sampler(run: ServedRun) -> str:
 
 def _example(run: ServedRun) -> str:
     """A sentence in words of the model: one of its own validation text, where that is at hand."""
-    found = "" if run.prepared is None else _own_sentence(run, run.prepared)
-    if found:
-        return found
+    sentence = "" if run.prepared is None else _own_sentence(run, run.prepared)
+    if sentence:
+        return sentence
     example = STORY if is_builtin(model_name(run.folder.path)) else EXAMPLE
     try:
         literal_tokens(example, run.tokenizer)

@@ -136,9 +136,9 @@ def _label_numbers(
         if level_rank(span.level) >= level_rank(level):
             by_extent.setdefault((span.start, span.end), span.label)
     unseen = max(numbers.values(), default=0) + 1
-    found = []
+    known = []
     for unit in units:
         first = units.index(unit)
         label = by_extent.get((first, first + units.count(unit)))
-        found.append(0 if label is None else numbers.get(label, unseen))
-    return found
+        known.append(0 if label is None else numbers.get(label, unseen))
+    return known

@@ -105,8 +105,8 @@ def _trained(path: Path) -> tuple[RunFolder, dict[str, Any], tuple[str, str] | N
 
     folder = RunFolder.load(path)
     record = RunRecord.read(path)
-    found = headlines(record, record.evaluation or {}) if (record.evaluation or {}).get("bound") else []
-    bound = (f"{found[0].value} {found[0].unit}", found[0].label) if found else None
+    figures = headlines(record, record.evaluation or {}) if (record.evaluation or {}).get("bound") else []
+    bound = (f"{figures[0].value} {figures[0].unit}", figures[0].label) if figures else None
     return folder, record.run, bound
 
 
@@ -132,12 +132,12 @@ def _exported(
     card = _card(path)
     facts = dict(re.findall(r"^- (Text|Commit of hdiff|Training tokens): (.+)$", card, re.MULTILINE))
     data["source"] = facts.get("Text")
-    found = re.search(
+    figures = re.search(
         r"^((?:Exact|Upper bound on) -log p\(.{1,40}?)(?:, not .*)?: \*\*([\d.]+)\*\*( ± [\d.]+)?",
         card,
         re.MULTILINE,
     )
-    bound = (f"{found[2]}{found[3] or ''} nats per token", found[1]) if found else None
+    bound = (f"{figures[2]}{figures[3] or ''} nats per token", figures[1]) if figures else None
     return folder, {**record, "commit": facts.get("Commit of hdiff")}, bound
 
 

@@ -48,7 +48,7 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
     sentence = Sentence.of(request.text, run)
     corruption, notes = sentence.corruption(run)
     levels = [level for level in LEVELS[:-1] if any(span.level == level for span in sentence.spans)]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "tokens": [
             {"text": piece, "salience": salience, "unit": place, "states": []}
             for place, (piece, salience) in enumerate(zip(sentence.pieces, sentence.salience, strict=True))
@@ -63,16 +63,16 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
         "notes": [*sentence.notes, *notes],
     }
     if corruption is None:
-        return found
+        return result
     batch = sentence.batch(run)
     masked = corruption.masked_units()
     if masked is not None:
         units = masked.units(batch, generator=torch.Generator().manual_seed(request.seed))[0].tolist()
-        for token, unit in zip(found["tokens"], units, strict=True):
+        for token, unit in zip(result["tokens"], units, strict=True):
             token["unit"] = unit
-        found["level"] = _level(corruption, batch, units)
+        result["level"] = _level(corruption, batch, units)
         if getattr(corruption, "segmentation", "") == "mixture" and corruption.required_levels():
-            found["notes"].append(_MIXTURE.format(corruption.required_levels()[0], found["level"]))
+            result["notes"].append(_MIXTURE.format(corruption.required_levels()[0], result["level"]))
     numbers = (run.folder.record.get("data") or {}).get("labels") or {}
     signal = []
     for number in range(1, NUM_TIMES + 1):
@@ -80,14 +80,14 @@ def corrupt_sentence(request: CorruptRequest, run: ServedRun) -> dict[str, Any]:
         if state.signal is not None:
             signal.append(state.signal)
             continue
-        for token, shown in zip(found["tokens"], _shown(state, corruption, run, numbers), strict=True):
+        for token, shown in zip(result["tokens"], _shown(state, corruption, run, numbers), strict=True):
             before = token["states"][-1][1:] if token["states"] else ["clean", ""]
             if list(shown) != before:
                 token["states"].append([number, *shown])
     if corruption.about_states is not None:
-        found["notes"].append(corruption.about_states)
-    found["signal"] = signal or None
-    return found
+        result["notes"].append(corruption.about_states)
+    result["signal"] = signal or None
+    return result
 
 
 def state_at(corruption: Corruption, batch: Batch, t: float, seed: int) -> Corrupted:

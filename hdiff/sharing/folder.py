@@ -136,11 +136,11 @@ def check_hashes(folder: Path, sha256: Mapping[str, str], *, names: Sequence[str
         path = checked_file(folder, name)
         if name == WEIGHTS_FILE:
             tensor_shapes(path)  # before a file of a size that no tensor backs is read to its end
-        found = file_sha256(path)
-        if found != sha256[name]:
+        digest = file_sha256(path)
+        if digest != sha256[name]:
             what = "the weights" if name == WEIGHTS_FILE else "the tokenizer"
             raise CheckpointError(
-                f"{folder / name} is not {what} that config.json describes (SHA-256 {found[:12]} instead of "
+                f"{folder / name} is not {what} that config.json describes (SHA-256 {digest[:12]} instead of "
                 f"{sha256[name][:12]}); put the file back, or download or export the model again"
             )
 

@@ -64,14 +64,14 @@ def load_weights(
     path: Path, description: ModelDescription, corruption: Corruption, base: str | Path | None = None
 ) -> DiffusionModel | Autoregressive:
     """Builds the network, once the file is known to hold exactly its tensors, and fills it."""
-    found = files.tensor_shapes(path)
+    shapes = files.tensor_shapes(path)
     if description.adapter is not None:
-        return _load_adapter(path, found, description, corruption, base)
+        return _load_adapter(path, shapes, description, corruption, base)
     layers = _most_layers(description)
-    if layers > len(found):
+    if layers > len(shapes):
         raise CheckpointError(
-            f"{path} holds {len(found)} tensors, too few for the {layers} layers of config.json; download or "
-            "export the model again"
+            f"{path} holds {len(shapes)} tensors, too few for the {layers} layers of config.json; download "
+            "or export the model again"
         )
     given = (description.recipe, description.vocab_size, corruption)
     options: dict[str, Any] = {
@@ -81,7 +81,7 @@ def load_weights(
     with torch.device("meta"), _WithoutDraws():  # no memory is taken for sizes that no file backs
         empty = build_model(*given, **options)
     expected = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
-    _check_shapes(path, found, expected)
+    _check_shapes(path, shapes, expected)
     with torch.device("cpu"):  # whatever the caller's default is
         model = build_model(*given, **options)
     model.load_state_dict(load_file(path))
@@ -90,7 +90,7 @@ def load_weights(
 
 def _load_adapter(
     path: Path,
-    found: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     description: ModelDescription,
     corruption: Corruption,
     base: str | Path | None,
@@ -113,7 +113,7 @@ def _load_adapter(
             head_classes=description.head_classes,
         )
     check_same_trunk(model, description.adapter.trunk_sha256, what=f"the adapter {path.parent}")
-    _check_shapes(path, found, {name: tuple(value.shape) for name, value in trained_tensors(model).items()})
+    _check_shapes(path, shapes, {name: tuple(value.shape) for name, value in trained_tensors(model).items()})
     frozen = frozen_names(model)
     kept = {name: value for name, value in model.state_dict().items() if name in frozen}
     model.load_state_dict({**kept, **load_file(path)})
@@ -121,11 +121,11 @@ def _load_adapter(
 
 
 def _check_shapes(
-    path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+    path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
-    for name in sorted({*expected, *found}):
-        if expected.get(name) != found.get(name):
+    for name in sorted({*expected, *shapes}):
+        if expected.get(name) != shapes.get(name):
             raise CheckpointError(
-                f"{path} has {name} of shape {found.get(name)}, config.json asks for {expected.get(name)}; "
+                f"{path} has {name} of shape {shapes.get(name)}, config.json asks for {expected.get(name)}; "
                 "download or export the model again"
             )

@@ -119,8 +119,8 @@ def data_facts(prepared: PreparedData, blocks: PackedBlocks, rows: TrainingRows)
     if blocks.labels:
         names = dict(zip(label_order(prepared).tolist(), manifest["labels"], strict=False))
         labels = {
-            level: {names[number]: number for number in sorted(set(found.tolist()) - {0})}
-            for level, found in blocks.labels.items()
+            level: {names[number]: number for number in sorted(set(numbers.tolist()) - {0})}
+            for level, numbers in blocks.labels.items()
         }
     return {
         "source": manifest["source"],

@@ -83,40 +83,29 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
         "config.json says 1000000000000",
     ),
     "a header that claims terabytes": (
-        partial(
-            damaged.headed_weights,
-            {"w": {"dtype": "F32", "shape": [1 << 20, 1 << 20], "data_offsets": [0, 1 << 42]}},
-        ),
+        damaged.one_tensor("F32", [1 << 20, 1 << 20], [0, 1 << 42]),
         "its tensors end at 4,398,046,511,104 of 0 bytes",
     ),
     "terabytes of nothing": (damaged.sparse_terabytes, "at most 137,438,953,472 are read"),
     "a shape that overflows": (
-        partial(
-            damaged.headed_weights,
-            {"w": {"dtype": "F32", "shape": [1 << 33, 1 << 33], "data_offsets": [0, 4]}},
-            bytes(4),
-        ),
+        damaged.one_tensor("F32", [1 << 33, 1 << 33], [0, 4], 4),
         "in 4 bytes",
     ),
     "a negative shape": (
-        partial(damaged.headed_weights, {"w": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}),
+        damaged.one_tensor("F32", [-1], [4, 0]),
         "is no safetensors file .*shape",
     ),
     "a shape of fractions": (
-        partial(
-            damaged.headed_weights, {"w": {"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}}, bytes(4)
-        ),
+        damaged.one_tensor("F32", [1.5], [0, 4], 4),
         "is no safetensors file .*shape",
     ),
     "a header nested without end": (
-        partial(damaged.headed_weights, b"[" * 200_000),
+        partial(damaged.headed_weights, header=b"[" * 200_000),
         "is no safetensors file",
     ),
-    "a header that is a list": (partial(damaged.headed_weights, [1, 2]), "is no safetensors file"),
+    "a header that is a list": (partial(damaged.headed_weights, header=[1, 2]), "is no safetensors file"),
     "complex numbers": (
-        partial(
-            damaged.headed_weights, {"w": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
-        ),
+        damaged.one_tensor("C64", [1], [0, 8], 8),
         "has type 'C64'",
     ),
     "whole numbers as weights": (damaged.whole_weights, "head.embedding.weight has type 'I32'"),
@@ -132,11 +121,11 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a socket as tokenizer": (damaged.listening_socket, "no file but a folder, a pipe or a device"),
     "a tokenizer of a gigabyte": (damaged.huge_tokenizer, "at most 268,435,456 are read"),
     "a tokenizer nested without end": (
-        partial(damaged.other_tokenizer, b"[" * 200_000),
+        partial(damaged.other_tokenizer, content=b"[" * 200_000),
         "cannot read the tokenizer",
     ),
     "a tokenizer that is no text": (
-        partial(damaged.other_tokenizer, bytes(range(256))),
+        partial(damaged.other_tokenizer, content=bytes(range(256))),
         "cannot read the tokenizer",
     ),
     "a key given twice": (damaged.key_twice, "key 'vocab_size' is given twice"),

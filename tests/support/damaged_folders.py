@@ -8,6 +8,8 @@ import pickle
 import socket
 import struct
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -95,6 +97,12 @@ def deep_json(folder: Path) -> None:
 
 def changed_model(folder: Path, **changes: object) -> None:
     change_config(folder, model={**json.loads((folder / "config.json").read_text())["model"], **changes})
+
+
+def one_tensor(dtype: str, shape: list[object], offsets: list[int], size: int = 0) -> Callable[[Path], None]:
+    """Weights of one tensor with this header, and so many bytes."""
+    header = {"w": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+    return partial(headed_weights, header=header, data=bytes(size))
 
 
 def headed_weights(folder: Path, header: object, data: bytes = b"") -> None:

@@ -174,12 +174,12 @@ class Rows:
         """Sum and number of salience scores by token id, and their histogram, as a .npz file."""
         ids = np.concatenate([np.zeros(0, np.int32), *self.columns.get("input_ids", [])])
         scores = np.concatenate([np.zeros(0, np.float32), *self.columns.get("salience", [])])
-        found, position = np.unique(ids, return_inverse=True)
-        sums = np.bincount(position, weights=scores.astype(np.float64), minlength=len(found))
-        counts = np.bincount(position, minlength=len(found))
+        tokens, position = np.unique(ids, return_inverse=True)
+        sums = np.bincount(position, weights=scores.astype(np.float64), minlength=len(tokens))
+        counts = np.bincount(position, minlength=len(tokens))
         file = io.BytesIO()
         histogram, _ = np.histogram(scores, bins=HISTOGRAM_BINS, range=(0.0, 1.0))
-        np.savez(file, ids=found, sums=sums, counts=counts, histogram=histogram)
+        np.savez(file, ids=tokens, sums=sums, counts=counts, histogram=histogram)
         return file.getvalue()
 
 

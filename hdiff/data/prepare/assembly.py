@@ -85,10 +85,10 @@ def write_token_salience(shards: Sequence[Done], path: Path, vocab_size: int) ->
     histogram = np.zeros(HISTOGRAM_BINS, dtype=np.int64)
     for shard in shards:
         if shard.split == "train":
-            with np.load(token_salience_path(shard.path), allow_pickle=False) as found:
-                sums[found["ids"]] += found["sums"]
-                counts[found["ids"]] += found["counts"]
-                histogram += found["histogram"]
+            with np.load(token_salience_path(shard.path), allow_pickle=False) as arrays:
+                sums[arrays["ids"]] += arrays["sums"]
+                counts[arrays["ids"]] += arrays["counts"]
+                histogram += arrays["histogram"]
     mean = np.full(vocab_size, sums.sum() / max(1.0, counts.sum()))
     np.divide(sums, counts, out=mean, where=counts > 0)
     with path.open("wb") as file:

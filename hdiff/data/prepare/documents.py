@@ -214,10 +214,10 @@ class _SplitWriter:
             self._file.write(line)
             self._places.write(json.dumps(row.place) + "\n")
 
-    def _keep(self, found: float) -> None:
-        place = bisect_left(self.hashes, found)
-        if self.hashes[place : place + 1] != [found]:
-            self.hashes.insert(place, found)
+    def _keep(self, number: float) -> None:
+        place = bisect_left(self.hashes, number)
+        if self.hashes[place : place + 1] != [number]:
+            self.hashes.insert(place, number)
         if len(self.hashes) > 2 * _FEW:
             del self.hashes[_FEW]
 

@@ -114,8 +114,8 @@ class Request:
 
     def check_same(self, manifest: dict[str, Any], documents: Documents, path: Path) -> None:
         """Refuses a finished data set that was made from something else."""
-        inputs, found = self.inputs(documents), manifest.get("inputs", {})
-        different = [key for key, value in inputs.items() if found.get(key) != value]
+        inputs, earlier = self.inputs(documents), manifest.get("inputs", {})
+        different = [key for key, value in inputs.items() if earlier.get(key) != value]
         if different:
             raise DataError(
                 f"{path} holds a data set made from other inputs (different: {', '.join(different)}); "

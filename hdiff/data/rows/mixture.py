@@ -85,11 +85,11 @@ class MixedRows(TrainingRows):
     def batch(self, places: Sequence[int]) -> Batch:
         if self._has_streams:
             check_next(places, self._rows, process=self.process)
-        found = [self.mixing.at(place) for place in places]
+        places_of = [self.mixing.at(place) for place in places]
         parts, positions = [], []
-        for corpus in sorted({corpus for corpus, _ in found}):
-            of_corpus = [position for position, (owner, _) in enumerate(found) if owner == corpus]
-            parts.append(self.corpora[corpus].batch([found[position][1] for position in of_corpus]))
+        for corpus in sorted({corpus for corpus, _ in places_of}):
+            of_corpus = [position for position, (owner, _) in enumerate(places_of) if owner == corpus]
+            parts.append(self.corpora[corpus].batch([places_of[position][1] for position in of_corpus]))
             positions += of_corpus
         self._rows += len(places)
         return _in_order(parts, positions)

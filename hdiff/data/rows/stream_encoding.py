@@ -169,8 +169,8 @@ def checked_parser(prepared: PreparedData, spec: str | None, levels: Sequence[st
             f"{list(parser.levels)}; {''.join(f'{lack}; or ' for lack in parser.lacks)}"
             "take another data.stream.parser"
         )
-    found = parser.fingerprint()
-    different = sorted(key for key in {*recorded, *found} if recorded.get(key) != found.get(key))
+    fingerprint = parser.fingerprint()
+    different = sorted(key for key in {*recorded, *fingerprint} if recorded.get(key) != fingerprint.get(key))
     if spec is None and different:
         raise DataError(
             f"{prepared.path} was parsed by another version of '{recorded['name']}' than is installed here "

@@ -95,7 +95,7 @@ def check_messages(messages: Any) -> list[dict[str, str]] | str:
     """Messages of a row, or what is wrong with them and what to do."""
     if not isinstance(messages, list) or not messages:
         return "no list of messages; write [{role: user, content: ...}, {role: assistant, content: ...}]"
-    found = []
+    checked = []
     for message in messages:
         if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
             return "a message without role and content; write {role: user, content: ...}"
@@ -108,8 +108,8 @@ def check_messages(messages: Any) -> list[dict[str, str]] | str:
             content = "".join(str(part["text"]) for part in content)
         if not isinstance(content, str):
             return "a content that is no text; write text, or drop the row"
-        found.append({"role": role, "content": content})
-    return found
+        checked.append({"role": role, "content": content})
+    return checked
 
 
 def _content(value: Any) -> str | None:

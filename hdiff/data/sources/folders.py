@@ -40,20 +40,20 @@ def text_files(
         return [path]
     if path.is_dir():
         root = path
-        candidates = [found for found in path.rglob("*") if found.is_file()]
+        candidates = [file for file in path.rglob("*") if file.is_file()]
     elif glob.has_magic(source):
         root = _without_magic(path)
-        candidates = [Path(found) for found in glob.glob(str(path), recursive=True) if Path(found).is_file()]
+        candidates = [Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file()]
         if not candidates:
             raise DataError(f"no file matches {source}; check the pattern and quote it")
     else:
         raise DataError(f"no file or folder {source}; give a path, a glob, builtin:NAME or hf:NAME")
     candidates.sort()
-    copies = [found for found in candidates if _is_copy(found.relative_to(root).parts)]
+    copies = [file for file in candidates if _is_copy(file.relative_to(root).parts)]
     rest = sorted(set(candidates).difference(copies))
-    readable = [found for found in rest if _is_of(found, kinds)]
-    files = list({(found.stat().st_dev, found.stat().st_ino): found for found in reversed(readable)}.values())
-    others = [found for found in rest if not _is_of(found, kinds)]
+    readable = [file for file in rest if _is_of(file, kinds)]
+    files = list({(file.stat().st_dev, file.stat().st_ino): file for file in reversed(readable)}.values())
+    others = [file for file in rest if not _is_of(file, kinds)]
     endings = ", ".join(f"{suffix or 'no suffix'}: {n}" for suffix, n in _suffixes(others).most_common(5))
     if not files:
         wanted = ", ".join(kinds or SUFFIXES)

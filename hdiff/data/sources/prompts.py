@@ -78,10 +78,10 @@ class PromptFormat:
                 raise DataError(
                     "--chat-template writes messages, and --prompts columns has none; use", "--prompts chat"
                 )
-            found = cls("columns", prompt or _DEFAULTS["prompt"], answer or _DEFAULTS["answer"])
-            for template in (found.prompt, found.answer):
+            form = cls("columns", prompt or _DEFAULTS["prompt"], answer or _DEFAULTS["answer"])
+            for template in (form.prompt, form.answer):
                 _check_template(template)
-            return found
+            return form
         if prompt is not None or answer is not None:
             raise DataError(
                 "--prompt-template and --answer-template are of columns, --prompts chat reads messages; use",
@@ -220,12 +220,12 @@ def _filled(template: str, values: Any) -> str:
     def value(match: re.Match[str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
-        found: Any = values
+        part: Any = values
         for key in match[1].split("."):
-            if not isinstance(found, Mapping) or found.get(key) is None:
+            if not isinstance(part, Mapping) or part.get(key) is None:
                 raise _MissingError(match[1])
-            found = found[key]
-        return _text(found)
+            part = part[key]
+        return _text(part)
 
     return _FIELD.sub(value, template)
 

@@ -68,10 +68,10 @@ def check_share(rejected: Mapping[str, int], total: int, source: str, *, most: f
     if number <= limit * full:
         return
     reason = max(counts, key=counts.__getitem__)
-    found = (
+    reasons = (
         f"{number:,} of the {full:,} documents of {source} are rejected, at most {limit:.0%} may be; the "
         f"most frequent reason is: {reason}; mend them"
     )
     if most is None:
-        raise DataError(found)
-    raise DataError(f"{found}, or allow more with", f"--max-rejected {min(1.0, number / full + 0.005):.2f}")
+        raise DataError(reasons)
+    raise DataError(f"{reasons}, or allow more with", f"--max-rejected {min(1.0, number / full + 0.005):.2f}")

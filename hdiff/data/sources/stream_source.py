@@ -88,8 +88,8 @@ class Source:
         config = self.config
         if config.text_column not in row:
             raise DataError(f"{config.source} has {no_column(row, config.text_column)}")
-        found = row_of(row, config.text_column, place=config.source)
-        return found._replace(reason=_in_recipe(found.reason)).document
+        document = row_of(row, config.text_column, place=config.source)
+        return document._replace(reason=_in_recipe(document.reason)).document
 
     def facts(self) -> dict[str, Any]:
         """What tells a source apart, JSON-able; for local text the names and sizes of its files, hashed."""

@@ -105,14 +105,14 @@ def _lines(path: Path) -> Iterator[_Line]:
     number = 0
     with open_decompressed(path) as file:
         head = file.peek(_HEAD)[:_HEAD]
-        for mark, found in _PACKED:
+        for mark, kind in _PACKED:
             if head.startswith(mark):
-                raise DataError(f"{path} is {found}")
+                raise DataError(f"{path} is {kind}")
         wide = next((name for mark, name in _WIDE if head.startswith(mark)), None)
         if wide is not None or head.count(0) > _MAX_NULS * len(head):
-            found = "binary or UTF-16 (NUL bytes)" if wide is None else wide
+            kind = "binary or UTF-16 (NUL bytes)" if wide is None else wide
             raise DataError(
-                f"{path} is {found}, expected UTF-8; convert it, for example: "
+                f"{path} is {kind}, expected UTF-8; convert it, for example: "
                 f"iconv -f {wide or 'UTF-16'} -t UTF-8 {path.name} > utf8-{path.name}"
             )
         for raw in file:
@@ -163,9 +163,9 @@ def _json_row(text: str, text_column: TextColumn, *, place: str) -> Row:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys differ; of equal ones Python would take the last without a word."""
-    if len(found := dict(pairs)) < len(pairs):
+    if len(unique := dict(pairs)) < len(pairs):
         raise ValueError("an object has a key twice")
-    return found
+    return unique
 
 
 def _read_json(path: Path, text_column: TextColumn) -> Iterator[Row]:
@@ -256,13 +256,13 @@ def _table_row(
     values = dict(
         zip(reversed(names), reversed([*row, *[""] * (len(names) - len(row))][: len(names)]), strict=True)
     )
-    found = row_of(values, text_column, place=place)
+    read = row_of(values, text_column, place=place)
     reason = reasons[0] if reasons else None
     if len(row) < len(names):
         reason = reason or "fewer values than columns; put quotes around text with line ends"
     elif any(row[len(names) :]):
         reason = reason or "more values than columns; put quotes around text that holds the separator"
-    return found if reason is None else Row(found.text, place, reason)
+    return read if reason is None else Row(read.text, place, reason)
 
 
 def _read_parquet(path: Path, text_column: TextColumn) -> Iterator[Row]:

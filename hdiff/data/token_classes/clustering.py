@@ -59,7 +59,7 @@ def nested(
         Finer classes, long (V,), numbered without gaps, those of one class together.
     """
     total = weight.sum()
-    found = torch.zeros_like(coarse)
+    fine = torch.zeros_like(coarse)
     begin = 0
     for number in range(int(coarse.max()) + 1):
         members = (coarse == number).nonzero().squeeze(1)
@@ -68,9 +68,9 @@ def nested(
         own = torch.zeros_like(members)
         if parts > 1:
             own = renumbered(k_means(points[members], weight[members], parts, generator))
-        found[members] = begin + own
+        fine[members] = begin + own
         begin += int(own.max()) + 1
-    return found
+    return fine
 
 
 def renumbered(classes: Tensor) -> Tensor:

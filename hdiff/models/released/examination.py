@@ -61,11 +61,11 @@ def _config(folder: CheckpointFolder, layout: Layout | None) -> Any:
     transformers = transformers_library()
     known = transformers.AutoConfig
     try:
-        found = known.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+        config = known.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
     except Exception:  # said in full by the loader, of which this is the first step
         load_trunk(str(folder.path))
         raise
-    return bidirectional(found, 0.0)
+    return bidirectional(config, 0.0)
 
 
 def _tokens(folder: CheckpointFolder, config: Any) -> Iterator[Probe]:

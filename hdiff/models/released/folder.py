@@ -92,7 +92,7 @@ class CheckpointFolder:
     @cached_property
     def tensors(self) -> dict[str, StoredTensor]:
         """Tensors by name, from the headers alone."""
-        found: dict[str, StoredTensor] = {}
+        stored: dict[str, StoredTensor] = {}
         for file in self._files():
             if _begins_with(file, _LFS):
                 raise CheckpointError(
@@ -102,16 +102,16 @@ class CheckpointFolder:
                 with safe_open(file, framework="pt") as opened:
                     for name in opened.keys():  # noqa: SIM118, it is no dict
                         part = opened.get_slice(name)
-                        found[name] = StoredTensor(file, str(part.get_dtype()), tuple(part.get_shape()))
+                        stored[name] = StoredTensor(file, str(part.get_dtype()), tuple(part.get_shape()))
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{file} is damaged ({error}); download it again") from error
-        for name, tensor in found.items():
+        for name, tensor in stored.items():
             if tensor.dtype not in UNQUANTISED and "weight" in name.rpartition(".")[2]:
                 raise CheckpointError(
                     f"{tensor.file} holds {name} as {tensor.dtype}, so its weights are quantised; give the "
                     "checkpoint that it was made from"
                 )
-        return found
+        return stored
 
     @cached_property
     def digest(self) -> str:
@@ -134,11 +134,11 @@ class CheckpointFolder:
 
     def read(self, names: Iterable[str], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
         """Tensors by name, in a type."""
-        found = {}
+        tensors = {}
         for name in names:
             with safe_open(self.tensors[name].file, framework="pt") as opened:
-                found[name] = opened.get_tensor(name).to(dtype)
-        return found
+                tensors[name] = opened.get_tensor(name).to(dtype)
+        return tensors
 
     def _files(self) -> list[Path]:
         index = self.path / INDEX_FILE

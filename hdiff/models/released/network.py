@@ -74,14 +74,14 @@ def layout_config(layout: Layout, *, dropout: float = 0.0) -> Any:
 def load_network(folder: CheckpointFolder, *, dropout: float = 0.0) -> Any:
     """Reads the weights of a checkpoint into its network of transformers."""
     layout = layout_of(folder.config)
-    found = folder.tensors  # refuses what is not readable, before transformers says so in its words
+    stored = folder.tensors  # refuses what is not readable, before transformers says so in its words
     try:
         with quiet_transformers():
             if layout is None:
                 whole, loading = _load_own(folder, dropout)
             else:
                 config = layout_config(layout, dropout=dropout)
-                check_tensors(layout, config, {name: tensor.shape for name, tensor in found.items()}, folder)
+                check_tensors(layout, config, {name: tensor.shape for name, tensor in stored.items()}, folder)
                 whole, loading = _load_released(folder, layout, config)
     except CheckpointError:
         raise
@@ -102,11 +102,11 @@ def check_tensors(
     with torch.device("meta"):
         empty = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     expected = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
-    found = {layout.inner_name(name): (name, shape) for name, shape in shapes.items()}
+    stored = {layout.inner_name(name): (name, shape) for name, shape in shapes.items()}
     released = {ours: theirs for theirs, ours in layout.names.items()}
     optional = {OUTPUT} if config.tie_word_embeddings else set()
-    missing = sorted(released.get(name, name) for name in set(expected) - set(found) - optional)
-    extra = sorted(found[name][0] for name in set(found) - set(expected) - optional)
+    missing = sorted(released.get(name, name) for name in set(expected) - set(stored) - optional)
+    extra = sorted(stored[name][0] for name in set(stored) - set(expected) - optional)
     for what, names in (("lacks", missing), ("has besides those of its network", extra)):
         if names:
             listed = ", ".join(names[:_LISTED])
@@ -114,7 +114,7 @@ def check_tensors(
                 f"{folder.path} ({layout.name}) {what} {len(names)} tensors ({listed}), although its "
                 f"config.json has {config.num_hidden_layers} layers; download the checkpoint again"
             )
-    for name, (theirs, shape) in found.items():
+    for name, (theirs, shape) in stored.items():
         if shape != expected.get(name, shape):
             raise CheckpointError(
                 f"{folder.path} ({layout.name}) has {theirs} of shape {shape}, config.json asks for "

@@ -105,7 +105,7 @@ def _fill(target: nn.Module, source: nn.Module, base: CheckpointFolder) -> None:
 def _stored(whole: nn.Module, inner: Mapping[str, Tensor], base: CheckpointFolder) -> dict[str, Tensor]:
     """Tensors by their released names, in their released types; what the network does not hold stays."""
     layout = layout_of(base.config)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     written = set()
     for name, stored in base.tensors.items():
         ours = name if layout is None else layout.inner_name(name)
@@ -113,14 +113,14 @@ def _stored(whole: nn.Module, inner: Mapping[str, Tensor], base: CheckpointFolde
         if value is None:
             value = base.read([name], dtype=_TYPES[stored.dtype])[name]
         written.add(value.data_ptr())
-        found[name] = value.detach().to(_TYPES[stored.dtype], copy=True).contiguous()
+        tensors[name] = value.detach().to(_TYPES[stored.dtype], copy=True).contiguous()
     for name, value in inner.items():
         if value.data_ptr() not in written and "pooler" not in name:
             raise CheckpointError(
                 f"{base.path} has no tensor called {name}, so that its names are older than its network's; "
                 "export the model without --original"
             )
-    return found
+    return tensors
 
 
 def _without_place(model: Denoiser) -> list[str]:
