@@ -35,15 +35,7 @@ class PackedSpans:
 
     @classmethod
     def from_units(cls, unit_ids: Tensor, selected: Tensor) -> PackedSpans:
-        """Packs the units whose tokens are selected.
-
-        Args:
-            unit_ids: Unit of every token, long (B, L), contiguous and non-decreasing in a row.
-            selected: Tokens to pack, bool (B, L); whole units.
-
-        Returns:
-            The packed spans.
-        """
+        """Packs the units, long (B, L), contiguous in a row, whose tokens are selected, bool (B, L)."""
         length = unit_ids.shape[1]
         token_index = selected.flatten().nonzero().squeeze(1)  # (P,)
         rows = torch.div(token_index, length, rounding_mode="floor")
@@ -93,14 +85,7 @@ class PackedSpans:
         )
 
     def prefixes(self, length: int) -> tuple[PackedSpans, Tensor]:
-        """The first tokens of every span that has so many.
-
-        Args:
-            length: Tokens of a prefix, >= 1.
-
-        Returns:
-            The prefixes, packed anew, and which packed tokens they keep, bool (P,).
-        """
+        """The first `length` tokens of spans that have so many, and which packed tokens they keep (P,)."""
         live = self.length >= length  # (S,)
         kept = live[self.span_index] & (self.offset < length)
         renumbered = live.cumsum(0) - 1
@@ -131,14 +116,7 @@ class PackedSpans:
         return self.gather(hidden), replace(self, row_hidden=hidden)
 
     def gather(self, values: Tensor) -> Tensor:
-        """Packs per-token values.
-
-        Args:
-            values: (B, L) or (B, L, D).
-
-        Returns:
-            (P,) or (P, D).
-        """
+        """Packs per-token values, (B, L) or (B, L, D), into (P,) or (P, D)."""
         return values.flatten(0, 1)[self.token_index]
 
     def scatter(self, values: Tensor, packed: Tensor) -> Tensor:

@@ -39,15 +39,7 @@ class TokenLosses:
 
     @classmethod
     def of_state(cls, state: State, nats: Tensor) -> TokenLosses:
-        """The losses of one state.
-
-        Args:
-            state: The state.
-            nats: -log p of its packed tokens, float (P,).
-
-        Returns:
-            The losses, on the CPU.
-        """
+        """Losses of a state, on the CPU, of -log p of its packed tokens, float (P,)."""
         spans = state.corrupted.spans
         return cls(
             nats.double().cpu(),

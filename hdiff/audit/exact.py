@@ -81,18 +81,7 @@ class ExactDenoiser:
         return joint / joint.sum(1, keepdim=True)
 
     def __call__(self, corrupted: Corrupted, t: Tensor | None = None) -> DenoiserOutput:
-        """Scores every span and type term exactly.
-
-        Args:
-            corrupted: The corrupted batch.
-            t: Its times, float (B,); see `posterior`.
-
-        Returns:
-            The output nobody can beat on average.
-
-        Raises:
-            DataError: If speeds are hidden, times independent, and `t` is missing.
-        """
+        """The output nobody can beat on average: every span and type term, scored exactly at times t (B,)."""
         if self.speeds is not None and not self.is_chain and t is None:
             raise DataError("hidden speeds with independent times: the exact posterior needs the times t")
         posterior = self.posterior(corrupted.x_t, corrupted.types_t, t=None if self.is_chain else t)
@@ -114,15 +103,7 @@ class ExactDenoiser:
         )
 
     def read(self, x_t: Tensor, types_t: Tensor | None) -> Reading:
-        """Reads a state for `chain_sample`.
-
-        Args:
-            x_t: Tokens, `mask_id` where hidden, long (B, L).
-            types_t: Visible types, long (B, L, R), or None.
-
-        Returns:
-            What can be drawn there.
-        """
+        """Reads a state x_t, long (B, L), and its visible types, long (B, L, R), for `chain_sample`."""
         return ExactReading(self, x_t, self.posterior(x_t, types_t))
 
     def _speed_factor(self, hidden: Tensor, spans: PackedSpans, *, is_chain: bool) -> Tensor:

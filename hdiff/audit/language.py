@@ -56,14 +56,7 @@ class AuditLanguage:
         return self.of(torch.multinomial(self.probability, count, replacement=True, generator=generator))
 
     def of(self, numbers: Tensor) -> Batch:
-        """The strings of given numbers as a batch.
-
-        Args:
-            numbers: Which strings, long (B,).
-
-        Returns:
-            The batch.
-        """
+        """The strings of given numbers, long (B,), as a batch."""
         whole = self._whole
         assert whole.salience is not None
         assert whole.salience_buckets is not None

@@ -50,15 +50,7 @@ def structure_leak(subject: Subject) -> list[Check]:
 
 
 def remembered(drawn: Draw, denoiser: ExactDenoiser) -> Tensor:
-    """Estimates of the bound by memory, of the half of the rows that was not learned from.
-
-    Args:
-        drawn: Corrupted rows.
-        denoiser: The exact posterior, from which memory starts.
-
-    Returns:
-        float64 (B / 2,).
-    """
+    """The bound by memory, float64 (B / 2,), of the half of the rows that was not learned from."""
     corrupted, base = drawn.corrupted, denoiser(drawn.corrupted, drawn.t)
     columns = list(corrupted.x_t.unbind(1))
     if corrupted.types_t is not None:

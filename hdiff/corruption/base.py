@@ -225,18 +225,7 @@ class Corruption(ABC):
 
     @final
     def check(self, batch: Batch, t: Tensor) -> int:
-        """Refuses impossible input before any work on it.
-
-        Args:
-            batch: The clean batch.
-            t: Times in (0, 1], float (B,).
-
-        Returns:
-            `mask_id`.
-
-        Raises:
-            DataError: Saying what is wrong and what to do.
-        """
+        """Refuses impossible input before any work on it, times outside of (0, 1] too; returns `mask_id`."""
         if self.mask_id is None:
             raise DataError("the corruption has no mask_id; pass mask_id=vocab_size or let a Denoiser set it")
         if t.shape != batch.input_ids.shape[:1]:

@@ -90,16 +90,7 @@ class Cascade(Corruption):
     def log_times(
         self, batch: Batch, streams: Sequence[Stream], *, generator: torch.Generator | None = None
     ) -> list[Tensor]:
-        """Draws log T of every unit.
-
-        Args:
-            batch: The clean batch.
-            streams: As `streams` gives them.
-            generator: Source of randomness.
-
-        Returns:
-            For each stream log T per position, <= 0, float64 (B, L).
-        """
+        """Draws log T of every unit: for each stream per position, <= 0, float64 (B, L)."""
         times: list[Tensor] = []
         shape, device = batch.input_ids.shape, batch.input_ids.device
         for stream in streams:

@@ -68,14 +68,7 @@ class Free:
         return wide.scatter(1, _index(self.place, values), values)[:, :-1]
 
     def rows(self, chosen: Tensor) -> Free:
-        """Some of the rows.
-
-        Args:
-            chosen: bool (B,).
-
-        Returns:
-            Their free tokens.
-        """
+        """The free tokens of the chosen rows, bool (B,)."""
         whole = Batch(self.whole.input_ids[chosen], self.whole.token_mask[chosen])
         return Free(whole, self.batch, self.place[chosen])
 

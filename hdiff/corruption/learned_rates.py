@@ -102,17 +102,7 @@ class LearnedRates(Corruption):
         return self.with_rates(rates)
 
     def log_speed(self, batch: Batch) -> Tensor:
-        """log k of every token, float64 (B, L).
-
-        Args:
-            batch: The clean batch.
-
-        Returns:
-            With the gradient of the speeds.
-
-        Raises:
-            DataError: If the corruption has no speeds yet.
-        """
+        """log k of every token, float64 (B, L), with the gradient of the speeds."""
         if self.rates is None:
             raise DataError(
                 "the corruption has no speeds, they belong to a model; use corruption.of_model(denoiser)"

@@ -37,17 +37,7 @@ class RowNoise(torch.Generator):
         self._calls = 0
 
     def bits(self, shape: Sequence[int]) -> Tensor:
-        """The next 64 random bits of each place; a call begins where no other call has been.
-
-        Args:
-            shape: Shape, rows first; the numbers of a row depend on their order in it, not on B.
-
-        Returns:
-            Whole numbers, long (B, ...).
-
-        Raises:
-            ValueError: If the shape has other rows.
-        """
+        """The next 64 random bits of each place, long (B, ...), which depend on its row and not on B."""
         if len(shape) == 0 or shape[0] != len(self._rows):
             raise ValueError(f"shape {tuple(shape)}: noise of {len(self._rows)} rows has shape (B, ...)")
         self._calls += 1
@@ -63,17 +53,7 @@ def rand(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """`torch.rand`, row by row if the generator is a `RowNoise`.
-
-    Args:
-        shape: Shape, rows first.
-        generator: Source of randomness.
-        device: Where the numbers are wanted.
-        dtype: `float32` or `float64`.
-
-    Returns:
-        Uniform on [0, 1), `dtype` (B, ...).
-    """
+    """`torch.rand`, `dtype` (B, ...), row by row if the generator is a `RowNoise`."""
     if not isinstance(generator, RowNoise):
         return torch.rand(tuple(shape), generator=generator, device=device, dtype=dtype)
     digits = 53 if dtype == torch.float64 else 24
@@ -81,16 +61,7 @@ def rand(
 
 
 def randn(shape: Sequence[int], *, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """`torch.randn`, row by row if the generator is a `RowNoise`.
-
-    Args:
-        shape: Shape, rows first.
-        generator: Source of randomness.
-        device: Where the numbers are wanted.
-
-    Returns:
-        Standard normal, float (B, ...).
-    """
+    """`torch.randn`, float (B, ...), row by row if the generator is a `RowNoise`."""
     if not isinstance(generator, RowNoise):
         return torch.randn(tuple(shape), generator=generator, device=device)
     u = _shift(generator.bits(shape), 11).double().add_(0.5).mul_(2.0**-53)  # (0, 1): never an end
@@ -101,17 +72,7 @@ def randn(shape: Sequence[int], *, generator: torch.Generator | None, device: to
 def randint(
     high: int, shape: Sequence[int], *, generator: torch.Generator | None, device: torch.device
 ) -> Tensor:
-    """`torch.randint`, row by row if the generator is a `RowNoise`.
-
-    Args:
-        high: One above the largest number, at most 2^32.
-        shape: Shape, rows first.
-        generator: Source of randomness.
-        device: Where the numbers are wanted.
-
-    Returns:
-        Uniform on 0 .. high - 1, long (B, ...).
-    """
+    """`torch.randint` on 0 .. high - 1, long (B, ...), row by row if the generator is a `RowNoise`."""
     if not isinstance(generator, RowNoise):
         return torch.randint(high, tuple(shape), generator=generator, device=device)
     return (rand(shape, generator=generator, device=device, dtype=torch.float64) * high).long()
@@ -120,16 +81,7 @@ def randint(
 def categorical(
     probabilities: Tensor, shape: tuple[int, int], *, generator: torch.Generator | None
 ) -> Tensor:
-    """Independent draws from one distribution, row by row if the generator is a `RowNoise`.
-
-    Args:
-        probabilities: Probabilities that sum to 1, float (K,).
-        shape: Shape, rows first.
-        generator: Source of randomness.
-
-    Returns:
-        Numbers in 0 .. K - 1, long (B, N).
-    """
+    """Draws, long (B, N), from probabilities (K,), row by row if the generator is a `RowNoise`."""
     if not isinstance(generator, RowNoise):
         return torch.multinomial(
             probabilities.expand(shape[0], -1), shape[1], replacement=True, generator=generator

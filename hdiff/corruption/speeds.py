@@ -60,18 +60,7 @@ class Speeds:
         return () if self.level is None else (self.level,)
 
     def per_token(self, batch: Batch) -> Tensor:
-        """The speed of every token.
-
-        Args:
-            batch: The clean batch.
-
-        Returns:
-            k > 0, float64 (B, L).
-
-        Raises:
-            DataError: If the batch has no salience buckets, or more of them than there are speeds, or lacks
-                the level.
-        """
+        """The speed k > 0 of every token, float64 (B, L)."""
         table = torch.tensor(self.k, dtype=torch.float64, device=batch.input_ids.device)
         if len(table) == 1:
             speed = table.expand(batch.input_ids.shape)

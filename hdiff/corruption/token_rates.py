@@ -42,14 +42,7 @@ class TokenRates(nn.Module):
 
     @torch.no_grad()
     def set_speeds(self, k: Tensor) -> None:
-        """Sets the speeds, up to a common factor.
-
-        Args:
-            k: Speeds > 0, float (V,).
-
-        Raises:
-            DataError: If there are not V of them, or they lie `max_ratio` or further apart.
-        """
+        """Sets the speeds, > 0, float (V,), up to a common factor."""
         log_k = k.double().log()
         centred = log_k - 0.5 * (log_k.max() + log_k.min())
         if k.shape != self.theta.shape or not bool((centred.abs() < self.reach).all()):

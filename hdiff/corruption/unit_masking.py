@@ -59,15 +59,7 @@ class UnitMasking(Corruption):
 
     @abstractmethod
     def units(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """The units of every row.
-
-        Args:
-            batch: The clean batch.
-            generator: Source of randomness for random segmentations.
-
-        Returns:
-            Unit ids, long (B, L): 0, 0, 1, 2, 2 ...; no unit holds both real tokens and padding.
-        """
+        """Units, long (B, L): 0, 0, 1, 2, 2 ...; none holds both real tokens and padding."""
 
     def flagged_units(
         self, batch: Batch, *, generator: torch.Generator | None = None
@@ -86,15 +78,7 @@ class UnitMasking(Corruption):
 
     @final
     def masking_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
-        """The time at which each token becomes masked; one draw per unit.
-
-        Args:
-            batch: The clean batch.
-            generator: Source of randomness.
-
-        Returns:
-            Times in [0, 1], float (B, L); equal within a unit; 1 at padding.
-        """
+        """Times in [0, 1], float (B, L), at which tokens become masked: one per unit, 1 at padding."""
         units = self.units(batch, generator=generator)
         u = _rand_like(units, generator)
         times = self.schedule.time(u).gather(1, units)

@@ -29,16 +29,7 @@ class VisibleStream:
 
 
 def single_stream(ready: Tensor, speed: float, number: int | None) -> VisibleStream:
-    """A stream whose units are single positions of one speed.
-
-    Args:
-        ready: Positions that may be revealed, bool (B, L).
-        speed: Speed of all of them.
-        number: Number of the type stream; None for the tokens.
-
-    Returns:
-        The stream.
-    """
+    """A stream of single positions that may be revealed, bool (B, L), of one speed; None: the tokens."""
     units = torch.arange(ready.shape[1], device=ready.device).expand(ready.shape)
     return VisibleStream(
         units, torch.full(ready.shape, speed, dtype=torch.float64, device=ready.device), ready, number

@@ -70,17 +70,7 @@ class Batch:
 
     @classmethod
     def of(cls, input_ids: Tensor) -> Batch:
-        """A batch of plain token ids without padding or structure.
-
-        Args:
-            input_ids: long (B, L).
-
-        Returns:
-            The batch.
-
-        Raises:
-            DataError: If it is no matrix of whole numbers.
-        """
+        """A batch of plain token ids, long (B, L), without padding or structure."""
         check_token_ids(input_ids)
         return cls(input_ids=input_ids, token_mask=torch.ones_like(input_ids, dtype=torch.bool))
 
@@ -100,17 +90,7 @@ class Batch:
         return self.token_mask.sum(1) if self.answer_lengths is None else self.answer_lengths + 1
 
     def units(self, level: str) -> Tensor:
-        """Unit ids of one level.
-
-        Args:
-            level: `token`, or a level the data set keeps.
-
-        Returns:
-            long (B, L).
-
-        Raises:
-            DataError: If the level was not prepared.
-        """
+        """Unit ids, long (B, L), of `token` or a level the data set keeps."""
         if level == "token":
             return torch.arange(self.input_ids.shape[1], device=self.input_ids.device).expand_as(
                 self.input_ids

@@ -49,18 +49,7 @@ class ForeignModel:
 
     @torch.no_grad()
     def log_probs(self, x_t: Tensor, token_mask: Tensor) -> Tensor:
-        """As `MaskedModel.log_probs`.
-
-        Args:
-            x_t: Tokens, `mask_id` where hidden, long (B, L).
-            token_mask: Real tokens, bool (B, L).
-
-        Returns:
-            log p(x_i = v | x_t) in nats, float (B, L, V); the mask has none.
-
-        Raises:
-            CheckpointError: If the network fails, or its scores are no numbers.
-        """
+        """As `MaskedModel.log_probs`; the mask has no probability."""
         device = next(self.network.parameters()).device
         with _faults_of(self.name, "cannot read"):
             output = self.network(input_ids=x_t.to(device), attention_mask=token_mask.long().to(device))

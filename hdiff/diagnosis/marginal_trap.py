@@ -211,15 +211,7 @@ def _measure(
 
 
 def first_tokens(log_p: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Tokens and weights whose weighted sum of any function is unbiased for its mean under p.
-
-    Args:
-        log_p: log p, float64 (V,).
-        generator: Source of the draws among all but the likeliest tokens.
-
-    Returns:
-        Tokens, long (A,), and their weights, which sum to 1, float64 (A,).
-    """
+    """Tokens and weights, (A,), whose weighted sum of any function is unbiased for its mean under p."""
     p = log_p.exp()
     top = p.topk(min(LIKELIEST, len(p)))
     rest = p.clone()

@@ -94,16 +94,7 @@ def between(ends: Ends, tokens: Sequence[int]) -> list[int]:
 
 @torch.no_grad()
 def log_probs_at(model: MaskedModel, rows: Sequence[Sequence[int]], places: Sequence[int]) -> Tensor:
-    """Predictions at some places of rows, in calls of bounded size.
-
-    Args:
-        model: The model.
-        rows: Rows of any lengths, hidden tokens as `mask_id`.
-        places: The places, the same in all rows (M).
-
-    Returns:
-        log p in nats, float64 (B, M, V).
-    """
+    """log p in nats at some places of rows, float64 (B, M, V), in calls of bounded size."""
     length = max(len(row) for row in rows)
     per_call = max(1, min(MOST_ROWS, MOST_SCORES // (length * model.vocab_size)))
     parts = []

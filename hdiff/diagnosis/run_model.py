@@ -44,31 +44,14 @@ class RunModel:
 
     @torch.no_grad()
     def log_probs(self, x_t: Tensor, token_mask: Tensor) -> Tensor:
-        """As `MaskedModel.log_probs`.
-
-        Args:
-            x_t: Tokens, `mask_id` where hidden, long (B, L).
-            token_mask: Real tokens, bool (B, L).
-
-        Returns:
-            log p(x_i = v | x_t) in nats, float (B, L, V).
-        """
+        """As `MaskedModel.log_probs`."""
         hidden = self.denoiser.hidden(x_t.to(self._device), padding_mask(token_mask.to(self._device)))
         log_probs = self.denoiser.head.token_log_probs(*PackedSpans.every_token(hidden))
         return log_probs.view(*x_t.shape, -1).cpu()
 
     @torch.no_grad()
     def pair_log_probs(self, x_t: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
-        """As `JointModel.pair_log_probs`.
-
-        Args:
-            x_t: Tokens, `mask_id` where hidden, long (B, L).
-            places: Place of the first token of the pair in each row, long (B,).
-            pairs: Pairs to score, long (B, N, 2).
-
-        Returns:
-            log p(x_i = a, x_{i+1} = b | x_t) in nats, float (B, N).
-        """
+        """As `JointModel.pair_log_probs`."""
         rows = torch.arange(len(x_t))
         hidden = self.denoiser.hidden(x_t.to(self._device))
         both = torch.stack([hidden[rows, places], hidden[rows, places + 1]], 1)  # (B, 2, D)

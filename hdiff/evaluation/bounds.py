@@ -166,16 +166,7 @@ def evaluate_exact(model: Autoregressive, blocks: PackedBlocks, config: Evaluati
 
 
 def ratio_estimate(nats: Tensor, num_tokens: Tensor, *, structure: float = 0.0) -> Estimate:
-    """Ratio estimate of nats per token and its standard error over rows.
-
-    Args:
-        nats: Nats of each row, float64 (B,).
-        num_tokens: Tokens of each row, float64 (B,).
-        structure: Nats per token that are paid for types or speeds.
-
-    Returns:
-        The estimate.
-    """
+    """Ratio estimate of nats per token, of rows (B,), with `structure` added, and its standard error."""
     mean = float(nats.sum() / num_tokens.sum())
     residual = nats - mean * num_tokens
     count = len(nats)

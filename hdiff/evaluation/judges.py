@@ -48,14 +48,7 @@ class Judges:
         return cls(run.tokenizer, _load_judge(run, judge), ngram)
 
     def figures(self, tokens: Tensor) -> dict[str, Any]:
-        """Figures of a set of texts, as `hdiff.evaluation.bounds.quality` and the outside judges give them.
-
-        Args:
-            tokens: Texts of equal length, long (B, L).
-
-        Returns:
-            Name -> value.
-        """
+        """Figures of texts of equal length, long (B, L), as `quality` and the outside judges give them."""
         values = quality(tokens, self.judge)
         if self.ngram is not None:
             rows = tokens.tolist()

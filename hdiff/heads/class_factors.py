@@ -68,15 +68,7 @@ class ClassFactors(nn.Module):
         return log_probs
 
     def log_probs(self, states: Tensor, scores: Tensor) -> Tensor:
-        """log p of every token.
-
-        Args:
-            states: What predicts each token, float (..., D).
-            scores: Scores of all tokens, float (..., V).
-
-        Returns:
-            Normalised, float32 (..., V).
-        """
+        """log p of every token, float32 (..., V), from states (..., D) and scores (..., V)."""
         classes = self.class_log_probs(states)
         return _within(scores.float(), classes, self.order, self.inverse, self.counts)
 

@@ -56,14 +56,7 @@ class Sampling:
         return self.temperature == 1 and self.top_k is None and self.top_p in (None, 1.0) and not self.banned
 
     def restrict(self, logits: Tensor) -> Tensor:
-        """Scores of the distribution that is drawn from.
-
-        Args:
-            logits: float (..., V).
-
-        Returns:
-            float64 (..., V), -inf where a value is cut off; not normalised.
-        """
+        """Scores that are drawn from, float64 (..., V), not normalised, -inf where a value is cut off."""
         scores = logits.to(torch.float64, copy=True)
         if self.temperature != 1:
             scores /= self.temperature

@@ -33,11 +33,7 @@ class SpanMemory:
         return token_index.new_full((1,), offset)
 
     def keep(self, open_spans: Tensor) -> None:
-        """Forgets spans that are finished.
-
-        Args:
-            open_spans: Numbers of the others among those kept so far, long (N,).
-        """
+        """Forgets all but the open spans, by their numbers among those kept so far, long (N,)."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[open_spans], self.values[open_spans]
 

@@ -180,14 +180,7 @@ def select_backend(device: torch.device) -> str:
 
 
 def documents_apart(ids: Tensor) -> DocumentMask:
-    """A mask of documents in the form that `attention` will ask for: a compiled trunk cannot make it.
-
-    Args:
-        ids: Document of each token, contiguous in a row, -1 at padding, long (B, L).
-
-    Returns:
-        The mask.
-    """
+    """A mask of documents, of their ids (B, L), -1 at padding; a compiled trunk cannot make it."""
     mask = DocumentMask(ids)
     getattr(mask, "lengths" if select_backend(ids.device) == "xformers" else "visible")
     return mask

@@ -22,15 +22,7 @@ from hdiff.layers.trunk_cache import TrunkCache, positions_of
 
 
 def rotary_angles(positions: Tensor, width: int) -> Tensor:
-    """Angles of rotary position embeddings. Source: arXiv:2104.09864, base 10,000.
-
-    Args:
-        positions: Positions, long (L,).
-        width: Width of a head E.
-
-    Returns:
-        float32 (L, E / 2).
-    """
+    """Angles of rotary embeddings, float32 (L, E / 2), of positions (L,) (arXiv:2104.09864)."""
     exponents = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
     return positions[:, None].float() * 10_000.0**-exponents
 

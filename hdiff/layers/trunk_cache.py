@@ -32,14 +32,7 @@ class TrunkCache:
 
 
 def positions_of(active: Tensor) -> Tensor:
-    """Positions to compute anew, as many for every row.
-
-    Args:
-        active: Which positions, bool (B, L).
-
-    Returns:
-        Positions, long (B, M); rows with fewer repeat their first, which changes nothing.
-    """
+    """Positions to compute anew, long (B, M); rows with fewer repeat their first, which changes nothing."""
     count = active.sum(1, keepdim=True)
     order = (~active).long().argsort(dim=1, stable=True)[:, : max(1, int(count.max()))]
     slots = torch.arange(order.shape[1], device=active.device)

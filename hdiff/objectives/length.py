@@ -16,15 +16,7 @@ from hdiff.models.length_head import length_log_probs, one_mask
 
 
 def answer_length_nats(model: Any, batch: Batch) -> Tensor:
-    """-log p(n | prompt) of each answer, exact.
-
-    Args:
-        model: The network.
-        batch: Rows with answers.
-
-    Returns:
-        Nats, float (B,); zeros for a network without a length head, or rows without prompts.
-    """
+    """-log p(n | prompt) of each answer, exact, in nats, float (B,); zeros without a length head."""
     lengths = batch.answer_lengths
     if lengths is None or getattr(model, "length_head", None) is None:
         return torch.zeros(len(batch.input_ids), device=batch.input_ids.device)

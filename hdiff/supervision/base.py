@@ -46,15 +46,7 @@ class Supervision(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The loss of a batch.
-
-        Args:
-            hidden: Trunk output for the corrupted batch, float (B, L, D).
-            batch: The clean batch with its targets.
-
-        Returns:
-            Nats, a scalar, without the weight.
-        """
+        """The loss of a batch in nats, a scalar without the weight, from trunk output (B, L, D)."""
 
     def target(self, batch: Batch, name: str) -> Tensor:
         """One column of the batch, long (B, L); raises DataError if it lacks it."""

@@ -69,14 +69,7 @@ class TreeRegularization(Supervision):
 
 
 def span_of_splits(gaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The span that is split before each token.
-
-    Args:
-        gaps: Spans around each token and the one before it, `INSIDE_WORD` inside a word, long (B, L).
-
-    Returns:
-        First token and end of the span, long (B, L) each; meaningful where `gaps` > 0.
-    """
+    """First token and end, long (B, L), of the span split before each token; of use where `gaps` > 0."""
     length = gaps.shape[1]
     place = torch.arange(length, device=gaps.device)
     border = (gaps != INSIDE_WORD)[:, None, :].expand(-1, length, -1)  # (B, split, other)
