@@ -77,6 +77,7 @@ def build_model(
             f"'{recipe.corruption['kind']}' reads whole rows; use",
             "data.cross_documents=true",
         )
+    _check_attention(recipe, corruption)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         spec = dict(recipe.head)
@@ -100,6 +101,7 @@ def build_model(
             num_heads=config.num_heads,
             dropout=config.dropout,
             causal=config.kind == "autoregressive",
+            in_order=config.attention == "any_order",
         )
         if recipe.train.gradient_checkpointing:
             trunk.checkpoint_gradients()
@@ -119,6 +121,26 @@ def build_model(
                 "'head={kind: product}'",
             )
         return Autoregressive(trunk, head)
+
+
+def _check_attention(recipe: Recipe, corruption: Corruption | None) -> None:
+    """Refuses attention in the order of reveal where there is no such order, or every token sees all."""
+    config = recipe.model
+    if config.attention == "bidirectional":
+        return
+    if config.kind == "autoregressive":
+        what = "model 'autoregressive', which sees what stands on the left"
+    elif config.pretrained is not None:
+        what = f"model.pretrained '{config.pretrained}', whose every token sees all others"
+    elif corruption is not None and not corruption.draws_order:
+        what = (
+            f"corruption '{recipe.corruption['kind']}', whose states say no order of reveal (masked units do)"
+        )
+    else:
+        return
+    raise RecipeError(
+        f"model.attention is {config.attention} with {what}; use", "model.attention=bidirectional"
+    )
 
 
 def _check_sees_row(recipe: Recipe, corruption: Corruption | None) -> None:

@@ -1,7 +1,8 @@
 """Reveal order: which units a T-step sampler fills in which step.
 
 The sampler and the T-step bound both call `reveal_step`, so the bound is computed exactly as the
-sampler runs.
+sampler runs. Trunks whose tokens see what was revealed before them also ask in which order.
+Dimensions: B batch, L tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 
 from hdiff.errors import DataError
+
+GOLDEN_RATIO = 0.6180339887498949
+"""Multiples of it, modulo 1, lie evenly spread over [0, 1) however many there are."""
 
 
 def check_num_steps(num_steps: int) -> int:
@@ -33,3 +37,19 @@ def reveal_step(rank: Tensor, num_units: Tensor, num_steps: int) -> Tensor:
     total = num_units.clamp(min=1)[:, None]
     num_groups = total.clamp(max=check_num_steps(num_steps))
     return torch.div(rank * num_groups, total, rounding_mode="floor")
+
+
+def given_order(length: int, *, device: torch.device | None = None) -> Tensor:
+    """In which order given tokens count as revealed, where nobody says: before all others, spread evenly.
+
+    It depends on positions alone, and like a random order it goes through the row with no direction.
+
+    Args:
+        length: Tokens of a row L.
+        device: Where the numbers should be.
+
+    Returns:
+        Different numbers in [-L, 0), the lowest being the first, long (L,).
+    """
+    keys = torch.arange(length, device=device, dtype=torch.float64) * GOLDEN_RATIO % 1.0
+    return keys.argsort().argsort() - length

@@ -152,6 +152,8 @@ class ModelConfig(Section):
         depth: Layers of the trunk.
         num_heads: Attention heads of a layer.
         dropout: Share of the values on the residual branches that training drops.
+        attention: `bidirectional`, or `any_order`: visible tokens see only what was revealed no later, and
+            hidden ones no other hidden one, so that samplers read each token once (docs/concepts.md).
         pretrained: Folder of a checkpoint of transformers that is the trunk, made bidirectional; width, depth
             and heads are then the checkpoint's, and the data set must have its tokenizer.
         shifted: Whether the pretrained network's output at a position is about the next one, as in decoders
@@ -165,6 +167,7 @@ class ModelConfig(Section):
     depth: Annotated[Count, Field(le=2**14)] = 4
     num_heads: Annotated[Count, Field(le=2**20)] = 4
     dropout: Fraction = 0.0
+    attention: Literal["bidirectional", "any_order"] = "bidirectional"
     pretrained: Folder | None = None
     shifted: Flag | None = None
     weights: Literal["float32", "bfloat16"] = "float32"

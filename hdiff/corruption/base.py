@@ -26,7 +26,6 @@ from hdiff.schedules import LinearSchedule, Schedule
 DEFAULT_STEPS = 16
 """Steps T if none are asked for, fewer where there is less to fill."""
 
-
 UnitLengths = Callable[[str], Sequence[float]]
 TokenClasses = Callable[[Any], Any]
 
@@ -45,6 +44,7 @@ class Corruption(ABC):
         can_be_planned: Whether a planner can say what is filled next.
         sees_whole_rows: Whether every token of its network sees all others.
         keeps_documents_apart: Whether its states say which document a token belongs to.
+        draws_order: Whether its states say in which order their visible tokens were revealed.
         is_cascade: Whether types are generated beside the tokens, stream by stream.
         predicted: Which tokens its network predicts, for people.
         block_size: Tokens of a block, where blocks are filled one after another.
@@ -56,6 +56,7 @@ class Corruption(ABC):
     can_be_planned: ClassVar[bool] = True
     sees_whole_rows: ClassVar[bool] = True
     keeps_documents_apart: ClassVar[bool] = False
+    draws_order: ClassVar[bool] = False
     is_cascade: ClassVar[bool] = False
     predicted: ClassVar[str] = "hidden tokens, given the visible ones"
     block_size: int | None = None

@@ -55,6 +55,9 @@ class Corrupted:
         flags: Of which kind the units of hidden tokens are, their number in `flag_levels` from 1; 0 for
             random units and visible tokens, long (B, L). None: the state does not tell, as in every bound
             on -log p(x_0).
+        order: When each visible token was revealed, a lower number being earlier and tokens of a unit alike,
+            long (B, L), >= 0 at free tokens; not read at hidden ones. It is drawn without a look at x_0.
+            None: these states have no order.
     """
 
     x_t: Tensor
@@ -71,6 +74,7 @@ class Corrupted:
     state_log_prob: Tensor | None = None
     document_ids: Tensor | None = None
     flags: Tensor | None = None
+    order: Tensor | None = None
 
     @property
     def signal(self) -> float | None:

@@ -18,6 +18,7 @@ from hdiff.corruption.corrupted import Corrupted, TypeTerm
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
+from hdiff.reveal_order import given_order
 
 _TOKENS = ("x_t", "x_0", "context")
 """Fields of states that hold tokens: of given ones the clean token."""
@@ -101,8 +102,15 @@ class Free:
                 around = whole.input_ids
             elif field.name == "types_t":
                 around = value.new_tensor(list(type_sizes)).expand(*whole.input_ids.shape, -1)
+            elif field.name == "order":
+                around = self.order_around(value.device)
             changes[field.name] = self.spread(value, around)
         return replace(corrupted, **changes)
+
+    def order_around(self, device: torch.device) -> Tensor:
+        """In which order the given tokens count as revealed: before all free ones, long (B, L)."""
+        shape = self.whole.input_ids.shape
+        return given_order(shape[1], device=device).expand(shape)
 
     def _term(self, term: TypeTerm) -> TypeTerm:
         targets = self.spread(term.targets, torch.zeros_like(self.whole.input_ids))

@@ -47,6 +47,7 @@ class UnitMasking(Corruption):
         self.count = check_count(count, schedule)
 
     keeps_documents_apart = True
+    draws_order = True
 
     def masked_units(self) -> UnitMasking:
         return self
@@ -96,8 +97,9 @@ class UnitMasking(Corruption):
             num_masked, row_weight = exact_count(self.schedule, t, num_units)
             is_masked = (rank < num_masked[:, None]) & batch.token_mask
         else:
-            u = _rand_like(units, generator).gather(1, units)
-            is_masked = (u < self.schedule.p_mask(t)[:, None]) & batch.token_mask
+            u = _rand_like(units, generator)
+            rank = u.argsort(1).argsort(1).gather(1, units)
+            is_masked = (u.gather(1, units) < self.schedule.p_mask(t)[:, None]) & batch.token_mask
             row_weight = self.schedule.reverse_hazard(t)
         spans = PackedSpans.from_units(units, is_masked)
         return Corrupted(
@@ -110,6 +112,7 @@ class UnitMasking(Corruption):
             conditional_on_structure=self.conditional_on_structure,
             document_ids=batch.document_ids,
             flags=None if kind is None else kind * is_masked,
+            order=units.shape[1] - 1 - rank,  # what is masked first is revealed last
         )
 
 

@@ -122,20 +122,29 @@ class Trunk(nn.Module):
         num_heads: Attention heads.
         dropout: On the residual branches.
         causal: True for the autoregressive baseline.
+        in_order: Whether a visible token sees only what was revealed no later (`seen_in_order`), so that its
+            keys and values never change. Whoever calls the trunk says what that is, by `visible`.
     """
 
     gives_places: ClassVar[bool] = True
     """Whether `forward` can be asked for some places only."""
 
     def __init__(
-        self, width: int, *, depth: int = 4, num_heads: int = 4, dropout: float = 0.0, causal: bool = False
+        self,
+        width: int,
+        *,
+        depth: int = 4,
+        num_heads: int = 4,
+        dropout: float = 0.0,
+        causal: bool = False,
+        in_order: bool = False,
     ) -> None:
         super().__init__()
         if width % (2 * num_heads):
             raise RecipeError(
                 f"width {width} with {num_heads} heads; width must be a multiple of {2 * num_heads}"
             )
-        self.causal = causal
+        self.causal, self.in_order = causal, in_order
         self.computes_again = False
         self.head_width = width // num_heads
         self.layers = nn.ModuleList(TrunkLayer(width, num_heads, dropout) for _ in range(depth))
@@ -229,10 +238,33 @@ class Trunk(nn.Module):
         """
         positions = positions_of(active)  # (B, M)
         rows = torch.arange(len(positions), device=positions.device)[:, None]
-        angles = rotary_angles(positions.flatten(), self.head_width).view(*positions.shape, -1)
-        chosen = hidden[rows, positions]  # (B, M, D)
         if visible is not None:  # (B, M, L)
             visible = visible[positions] if visible.ndim == 2 else visible[rows, positions]
+        return self.update_at(hidden[rows, positions], cache, positions, token_mask, visible=visible)
+
+    def update_at(
+        self,
+        chosen: Tensor,
+        cache: TrunkCache,
+        positions: Tensor,
+        token_mask: Tensor | None = None,
+        *,
+        visible: Tensor | None = None,
+    ) -> Tensor:
+        """As `update`, of embedded tokens at given positions.
+
+        Args:
+            chosen: Embedded tokens, float (B, M, D).
+            cache: The cache; overwritten at the positions.
+            positions: Positions to compute anew, long (B, M).
+            token_mask: Real tokens, bool (B, L); None if all are.
+            visible: Which tokens they see, bool (B, M, L), in place of `token_mask`.
+
+        Returns:
+            Output, new at the positions, float (B, L, D).
+        """
+        rows = torch.arange(len(positions), device=positions.device)[:, None]
+        angles = rotary_angles(positions.flatten(), self.head_width).view(*positions.shape, -1)
         for layer, keys, values in zip(self._layers(), cache.keys, cache.values, strict=True):
             query, key, value = layer.project_in(chosen, angles)
             keys[rows, positions], values[rows, positions] = key, value

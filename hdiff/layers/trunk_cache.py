@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,24 @@ class TrunkCache:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     output: Tensor
+
+    @classmethod
+    def empty(cls, like: Tensor, num_rows: int, length: int, *, num_layers: int, head_width: int) -> Self:
+        """A cache in which no position is computed yet.
+
+        Args:
+            like: Says type, device and width, (D,).
+            num_rows: Rows B.
+            length: Tokens of a row L.
+            num_layers: Layers of the trunk.
+            head_width: Width of a head E.
+
+        Returns:
+            Zeros.
+        """
+        heads = (num_rows, length, len(like) // head_width, head_width)
+        layers = [like.new_zeros(heads) for _ in range(2 * num_layers)]
+        return cls(tuple(layers[::2]), tuple(layers[1::2]), like.new_zeros(num_rows, length, len(like)))
 
 
 def positions_of(active: Tensor) -> Tensor:

@@ -42,6 +42,16 @@ class BesideGiven:
             raise AttributeError(name)
         return getattr(self._network, name)
 
+    @property
+    def network(self) -> Any:
+        """The network, which reads whole rows."""
+        return self._network
+
+    @property
+    def free(self) -> Free:
+        """The free tokens of the rows."""
+        return self._free
+
     def rows(self, chosen: Tensor) -> BesideGiven:
         """The same view of some rows.
 
@@ -61,7 +71,8 @@ class BesideGiven:
         Args:
             x_t: Free tokens, `mask_id` where hidden, long (B, N).
             token_mask: Ignored: the whole rows have their own.
-            **options: Visible types of the free tokens, `types_t`, long (B, N, R), and others that are None.
+            **options: Of the free tokens, visible types, `types_t`, long (B, N, R), and when they were
+                revealed, `order`, long (B, N); others must be None.
 
         Returns:
             float (B, N, D).
@@ -70,6 +81,8 @@ class BesideGiven:
         if (types_t := options.get("types_t")) is not None:
             hidden = types_t.new_tensor(list(self._type_sizes)).expand(*free.whole.input_ids.shape, -1)
             options["types_t"] = free.spread(types_t, hidden)
+        if (order := options.get("order")) is not None:
+            options["order"] = free.spread(order, free.order_around(order.device))
         return free.gather(self._network.hidden(self._tokens(x_t), self._padding(), **options))
 
     def log_probs(self, x_t: Tensor, level: Tensor, token_mask: Tensor | None = None) -> Tensor:

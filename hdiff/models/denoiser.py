@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from functools import partial
 from typing import Any, ClassVar, cast, final
 
 import torch
@@ -19,6 +18,7 @@ from hdiff.corruption.token_rates import TokenRates
 from hdiff.errors import DataError
 from hdiff.heads.base import Head
 from hdiff.layers.attention import documents_apart
+from hdiff.layers.reveal_mask import seen_in_order
 from hdiff.layers.trunk import Trunk
 from hdiff.layers.trunk_cache import TrunkCache
 from hdiff.models.headed import Headed
@@ -87,6 +87,11 @@ class Denoiser(Headed):
         for number, parents in enumerate(class_parents, start=1):
             self.register_buffer(f"type_parents_{number}", torch.tensor(parents), persistent=False)
 
+    @property
+    def reads_in_order(self) -> bool:
+        """Whether visible tokens see only what was revealed no later."""
+        return bool(getattr(self.trunk, "in_order", False))
+
     def unclipped_parameters(self) -> Iterable[nn.Parameter]:
         """Those of learned speeds: their drawn gradients are noisy, and Adam gives them steps anyway."""
         return () if self.token_rates is None else self.token_rates.parameters()
@@ -99,6 +104,7 @@ class Denoiser(Headed):
         types_t: Tensor | None = None,
         document_ids: Tensor | None = None,
         flags: Tensor | None = None,
+        order: Tensor | None = None,
         places: Tensor | None = None,
     ) -> Tensor:
         """Trunk output.
@@ -111,6 +117,7 @@ class Denoiser(Headed):
                 `token_mask` is not needed. None: a token sees the whole row.
             flags: Kind of units each hidden token is of, 0 for random or visible, long (B, L); None: those
                 that are asked for, if any.
+            order: When each visible token was revealed, for trunks that see in order (`seen_in_order`).
             places: Places in the flattened batch to give the output of, real tokens, long (P,); None: all.
 
         Returns:
@@ -125,9 +132,12 @@ class Denoiser(Headed):
                 f"the model has {len(self.type_heads)} type heads, the corruption {given} type streams; "
                 f"build the model for this corruption (corruption.type_sizes)"
             )
-        embedded = self._embed(x_t, types_t, flags)
+        embedded = self.embed(x_t, types_t, flags)
         options: dict[str, Any] = {}
-        if document_ids is not None:
+        if self.reads_in_order:
+            seen = seen_in_order(x_t != self.mask_id, order, token_mask=token_mask, document_ids=document_ids)
+            token_mask, options = None, {"visible": seen}
+        elif document_ids is not None:
             token_mask, options = None, {"visible": documents_apart(document_ids)}
         if places is None:
             return without_padding(self.trunk(embedded, token_mask, **options), token_mask)
@@ -149,7 +159,7 @@ class Denoiser(Headed):
         Returns:
             Trunk output, float (B, L, D), and the cache for the next call.
         """
-        embedded = self._embed(x_t, None, None)
+        embedded = self.embed(x_t)
         if cache is None:
             cache = self.trunk.fill_cache(embedded, token_mask)
             return without_padding(cache.output, token_mask), cache
@@ -177,7 +187,8 @@ class Denoiser(Headed):
         asking.asked_flags = flags.to(self.head.embedding.weight.device)
         return asking
 
-    def _embed(self, x_t: Tensor, types_t: Tensor | None, flags: Tensor | None) -> Tensor:
+    def embed(self, x_t: Tensor, types_t: Tensor | None = None, flags: Tensor | None = None) -> Tensor:
+        """What the trunk reads of a state, float (B, L, D); see `hidden`."""
         embedded = self.head.embed(x_t)
         if flags is None and self.asked_flags is not None:
             flags = self.asked_flags * (x_t == self.mask_id)
@@ -198,7 +209,8 @@ class Denoiser(Headed):
             scores, log_speed = self.token_rates.next_token(self.head.logits(packed))
             log_prob = -F.cross_entropy(scores, spans.gather(corrupted.x_0), reduction="none")
             return DenoiserOutput(log_prob=log_prob, log_speed=log_speed, plan=plan, hidden=hidden)
-        options = self._options(corrupted)
+        support = self.support(corrupted.types_t, spans)
+        options = {} if support is None else {"support": support}
         return DenoiserOutput(
             log_prob=self.head.log_prob(packed, spans.gather(corrupted.x_0), spans, **options),
             type_log_prob=tuple(
@@ -215,22 +227,22 @@ class Denoiser(Headed):
 
     def _read(self, corrupted: Corrupted) -> tuple[Tensor | None, Tensor, PackedSpans]:
         """Output of all places if anything reads them, of the spans' tokens, and the spans."""
-        spans, ask = (
-            corrupted.spans,
-            partial(
-                self.hidden,
-                corrupted.x_t,
-                padding_mask(corrupted.token_mask),
-                types_t=corrupted.types_t,
-                document_ids=corrupted.document_ids,
-                flags=corrupted.flags,
-            ),
-        )
-        readers = (self.planner, self.supervision, *self.type_heads)
+        spans, readers = corrupted.spans, (self.planner, self.supervision, *self.type_heads)
         if getattr(self.head, "sees_row", False) or any(reader is not None for reader in readers):
-            hidden = ask()
+            hidden = self._hidden_of(corrupted)
             return hidden, *spans.read(hidden)
-        return None, ask(places=spans.token_index), spans
+        return None, self._hidden_of(corrupted, spans.token_index), spans
+
+    def _hidden_of(self, corrupted: Corrupted, places: Tensor | None = None) -> Tensor:
+        return self.hidden(
+            corrupted.x_t,
+            padding_mask(corrupted.token_mask),
+            types_t=corrupted.types_t,
+            document_ids=corrupted.document_ids,
+            flags=corrupted.flags,
+            order=corrupted.order,
+            places=places,
+        )
 
     def read(self, corrupted: Corrupted) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the heads read of a state.
@@ -242,14 +254,7 @@ class Denoiser(Headed):
             Trunk output of all positions, float (B, L, D), and of the packed ones, float (P, D); tokens that
             visible classes leave possible, bool (P, V), or None.
         """
-        hidden = self.hidden(
-            corrupted.x_t,
-            padding_mask(corrupted.token_mask),
-            types_t=corrupted.types_t,
-            document_ids=corrupted.document_ids,
-            flags=corrupted.flags,
-        )
-        spans = corrupted.spans
+        hidden, spans = self._hidden_of(corrupted), corrupted.spans
         return hidden, spans.gather(hidden), self.support(corrupted.types_t, spans)
 
     def support(self, types_t: Tensor | None, spans: PackedSpans) -> Tensor | None:
@@ -284,7 +289,3 @@ class Denoiser(Headed):
 
     def _type_heads(self) -> list[Head]:
         return [head for head in self.type_heads if isinstance(head, Head)]
-
-    def _options(self, corrupted: Corrupted) -> dict[str, Tensor]:
-        support = self.support(corrupted.types_t, corrupted.spans)
-        return {} if support is None else {"support": support}

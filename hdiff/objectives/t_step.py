@@ -63,4 +63,5 @@ def t_step_corrupted(
         weight=num_groups.to(u.dtype)[spans.row],
         conditional_on_structure=corruption.conditional_on_structure,
         document_ids=batch.document_ids,
+        order=rank,
     )

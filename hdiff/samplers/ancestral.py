@@ -100,7 +100,7 @@ class AncestralSampler(MaskedSampler):
         steps = reveal_step(rank, num_units, self.num_steps)
 
         def choose(view: View) -> Choice:
-            return Choice(units, steps == view.step)
+            return Choice(units, steps == view.step, rank)
 
         return choose
 

@@ -23,7 +23,8 @@ from hdiff.models.wrapped import unwrapped
 from hdiff.reveal_order import check_num_steps
 from hdiff.samplers.base import FillsMasks, OnStep, Sampler
 from hdiff.samplers.choice import Choice, View, at
-from hdiff.samplers.filling import Chooser, MaskedSampler, Reader
+from hdiff.samplers.filling import Chooser, MaskedSampler
+from hdiff.samplers.reading import Reader
 from hdiff.samplers.samples import Samples, Score
 
 

@@ -79,7 +79,10 @@ class Choice:
     Attributes:
         units: Unit of every token, long (B, L), contiguous and non-decreasing in a row.
         selected: Tokens to fill, whole units, bool (B, L).
+        order: In which order units of one step count as revealed: numbers below L, one per unit, long (B, L).
+            None: from left to right.
     """
 
     units: Tensor
     selected: Tensor
+    order: Tensor | None = None

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from hdiff.packed_spans import PackedSpans
-
-GOLDEN_RATIO = 0.6180339887498949
+from hdiff.reveal_order import GOLDEN_RATIO
 
 
 def cut(units: Tensor, is_masked: Tensor) -> Tensor:

@@ -14,9 +14,11 @@ from torch import Tensor
 from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
+from hdiff.reveal_order import given_order
 from hdiff.samplers.base import FillsMasks, check_rows_to_fill
 from hdiff.samplers.choice import View
 from hdiff.samplers.filling import Chooser, MaskedSampler, fill_step
+from hdiff.samplers.in_order import order_of_step
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,15 @@ class FillingState:
         is_masked: Tokens still to be filled, bool (B, L).
         step: Steps done.
         chooser: Says what is filled next.
+        order: When each visible token was revealed, long (B, L), for networks that read in order:
+            `denoiser.hidden(state.tokens, order=state.order)`.
     """
 
     tokens: Tensor
     is_masked: Tensor
     step: int
     chooser: Chooser
+    order: Tensor
 
     @property
     def is_done(self) -> bool:
@@ -79,7 +84,8 @@ class SteppedSampler:
         tokens = tokens.to(self.denoiser.head.embedding.weight.device)
         is_masked = check_rows_to_fill(tokens, self.denoiser.mask_id)
         chooser = self.sampler.begin(self.units, tokens, is_masked, generator)
-        return FillingState(tokens, is_masked, 0, chooser)
+        order = given_order(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        return FillingState(tokens, is_masked, 0, chooser, order)
 
     @torch.no_grad()
     def step(
@@ -114,5 +120,9 @@ class SteppedSampler:
         view = View.of(self.denoiser, state.tokens, state.is_masked, hidden, step=state.step)
         tokens, filled = fill_step(view, state.chooser, draw)
         return replace(
-            state, tokens=tokens, is_masked=state.is_masked & ~filled.selected, step=state.step + 1
+            state,
+            tokens=tokens,
+            is_masked=state.is_masked & ~filled.selected,
+            step=state.step + 1,
+            order=torch.where(filled.selected, order_of_step(filled, state.step), state.order),
         )
