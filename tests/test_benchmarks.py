@@ -76,6 +76,18 @@ def test_sampling_now_and_before_draw_the_same_tokens(
     assert (Sampling.draw, AutoregressiveHead.sample) == before
 
 
+def test_any_order_attention_draws_the_same_with_and_without_kept_keys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = benchmark_script("any_order_speed")
+    given = "x --width 48 --depth 1 --vocab 50 --span 3 --length 12 --samples 2 --turns 1 --all-steps 1 4"
+    monkeypatch.setattr(sys, "argv", given.split())
+    script.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == 4
+    assert all(row.endswith("| 100.0 % equal |") for row in rows)
+
+
 def test_optimisers_are_compared_by_the_seconds_to_a_bound(
     prepared_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

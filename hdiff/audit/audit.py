@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hdiff.audit.answer_lengths import answer_lengths
+from hdiff.audit.any_order import any_order
 from hdiff.audit.blocks import (
     exact_posterior_of_blocks,
     frequency_in_blocks,
@@ -22,7 +23,7 @@ from hdiff.audit.exact import NotUnderstood
 from hdiff.audit.frequencies import masking_frequency, sampler_distribution
 from hdiff.audit.given_tokens import given_tokens
 from hdiff.audit.language import AuditLanguage
-from hdiff.audit.memory import structure_leak
+from hdiff.audit.memory import order_leak, structure_leak
 from hdiff.audit.network import HeadSpec, bound_above_entropy, head_name, network_leak
 from hdiff.audit.noise import exact_noise, noise_frequency, noise_network, noise_sampler
 from hdiff.audit.rate_gradient import rate_gradient
@@ -79,9 +80,9 @@ _NOISE = Family(
 FAMILIES: dict[type[Corrupted], Family] = {
     Corrupted: Family(
         weights=(uniform_predictor, exact_posterior),
-        states=(structure_leak, given_tokens),
+        states=(structure_leak, order_leak, given_tokens),
         laws=(masking_frequency, sampler_distribution, rate_gradient),
-        networks=(bound_above_entropy, network_leak),
+        networks=(bound_above_entropy, network_leak, any_order),
     ),
     BlockCorrupted: Family(
         weights=(uniform_predictor, exact_posterior_of_blocks),

@@ -36,25 +36,46 @@ def structure_leak(subject: Subject) -> list[Check]:
     Returns:
         The check.
     """
+    return [_leak(subject, "structure_leak", with_order=False)]
+
+
+def order_leak(subject: Subject) -> list[Check]:
+    """As `structure_leak`, with what an any-order trunk may read besides: the order of the visible tokens.
+
+    Args:
+        subject: What is audited.
+
+    Returns:
+        The check; none where states have no order.
+    """
+    if not subject.corruption.draws_order:
+        return []
+    return [_leak(subject, "order_leak", with_order=True)]
+
+
+def _leak(subject: Subject, name: str, *, with_order: bool) -> Check:
     generator = torch.Generator().manual_seed(3)
     denoiser = ExactDenoiser(subject.language, subject.corruption)
     entropy, num_rows = subject.language.entropy, LEAK_ROWS
     for _ in range(3):
-        mean, error = mean_and_error(remembered(draw(subject, num_rows, generator), denoiser))
+        drawn = draw(subject, num_rows, generator)
+        mean, error = mean_and_error(remembered(drawn, denoiser, with_order=with_order))
         tolerance = 4 * error + 1e-4 * entropy
         if not tolerance >= 0.1 * entropy:
             break
         num_rows *= 2
-    passed = mean >= entropy - tolerance
-    return [subject.check("structure_leak", mean, entropy, tolerance, passed)]
+    return subject.check(name, mean, entropy, tolerance, mean >= entropy - tolerance)
 
 
-def remembered(drawn: Draw, denoiser: ExactDenoiser) -> Tensor:
+def remembered(drawn: Draw, denoiser: ExactDenoiser, *, with_order: bool = False) -> Tensor:
     """The bound by memory, float64 (B / 2,), of the half of the rows that was not learned from."""
     corrupted, base = drawn.corrupted, denoiser(drawn.corrupted, drawn.t)
     columns = list(corrupted.x_t.unbind(1))
     if corrupted.types_t is not None:
         columns += corrupted.types_t.flatten(1).unbind(1)
+    if with_order and corrupted.order is not None:
+        order = corrupted.order.masked_fill(corrupted.is_masked, -1)
+        columns += (order[:, :, None] > order[:, None, :]).sum(-1).unbind(1)  # numbers matter by comparison
     memory = _Memory(_numbered(columns), torch.arange(len(drawn.t)) < len(drawn.t) // 2, drawn.factor)
     output = DenoiserOutput(
         log_prob=memory.log_prob(corrupted.spans, corrupted.x_0, corrupted.weight, base.log_prob),

@@ -35,14 +35,14 @@ def head_name(head: HeadSpec) -> str:
     return str(head["kind"]) if head.get("classes") is None else f"{head['kind']} by class"
 
 
-def small_denoiser(subject: Subject, head: HeadSpec) -> Denoiser:
+def small_denoiser(subject: Subject, head: HeadSpec, *, in_order: bool = False) -> Denoiser:
     """`small_network` of a corruption that is not one of blocks."""
-    model = small_network(subject, head)
+    model = small_network(subject, head, in_order=in_order)
     return cast(Denoiser, model)  # blocks have checks of their own
 
 
-def small_network(subject: Subject, head: HeadSpec) -> DiffusionModel:
-    """A tiny denoiser that fits a corruption, with the same weights each time."""
+def small_network(subject: Subject, head: HeadSpec, *, in_order: bool = False) -> DiffusionModel:
+    """A tiny denoiser that fits a corruption, its trunk in order or not, with the same weights each time."""
     from hdiff.components import build
 
     spec = {"kind": head} if isinstance(head, str) else head
@@ -63,18 +63,19 @@ def small_network(subject: Subject, head: HeadSpec) -> DiffusionModel:
     options = corruption.network_options(subject.language.vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        # Blocks: what clean tokens read shows in the next layer.
-        trunk = Trunk(width, depth=1 if corruption.sees_whole_rows else 2, num_heads=2)
+        # What visible tokens read of each other shows in the next layer.
+        depth = 1 if corruption.sees_whole_rows and not in_order else 2
+        trunk = Trunk(width, depth=depth, num_heads=2, in_order=in_order)
         tokens = token_head()
         if corruption.network == "denoiser":
             options["type_heads"] = [made(size) for size in corruption.type_sizes]
         return build_network(corruption.network, trunk, tokens, options)
 
 
-def bound_above_entropy(subject: Subject, head: HeadSpec) -> list[Check]:
-    """A network trained for a moment does not get below the entropy; one-sided."""
+def bound_above_entropy(subject: Subject, head: HeadSpec, *, in_order: bool = False) -> list[Check]:
+    """A network trained for a moment, in order or not, does not get below the entropy; one-sided."""
     generator = torch.Generator().manual_seed(4)
-    denoiser = small_network(subject, head)
+    denoiser = small_network(subject, head, in_order=in_order)
     subject = replace(subject, corruption=subject.corruption.of_model(denoiser))  # learned speeds, if any
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=2e-2)
     for _ in range(TRAINING_STEPS):
@@ -88,11 +89,12 @@ def bound_above_entropy(subject: Subject, head: HeadSpec) -> list[Check]:
         mean, error = mean_and_error(drawn.nats(denoiser(drawn.corrupted)))
     entropy = subject.language.entropy
     passed = mean >= entropy - 4 * error
-    return [subject.check("bound_above_entropy", mean, entropy, 4 * error, passed, head=head_name(head))]
+    name = "any_order_bound" if in_order else "bound_above_entropy"
+    return [subject.check(name, mean, entropy, 4 * error, passed, head=head_name(head))]
 
 
 @torch.no_grad()
-def network_leak(subject: Subject, head: HeadSpec) -> list[Check]:
+def network_leak(subject: Subject, head: HeadSpec, *, in_order: bool = False) -> list[Check]:
     """The number of outputs that change when what is hidden changes; it is 0, to the last bit.
 
     Changed are the true tokens and types outside of one span per row, the structure that the loss is given
@@ -101,13 +103,14 @@ def network_leak(subject: Subject, head: HeadSpec) -> list[Check]:
     Args:
         subject: What is audited.
         head: Head of the network.
+        in_order: Whether its trunk reads in the order of reveal.
 
     Returns:
         The check.
     """
     generator = torch.Generator().manual_seed(5)
     drawn = draw(subject, 256, generator)
-    denoiser = small_denoiser(subject, head)
+    denoiser = small_denoiser(subject, head, in_order=in_order)
     if denoiser.speed is not None:
         torch.nn.init.normal_(denoiser.speed.weight, generator=generator)
     num_changed = (
@@ -115,9 +118,8 @@ def network_leak(subject: Subject, head: HeadSpec) -> list[Check]:
         + _changed_by_structure(denoiser, drawn, subject)
         + _changed_by_text(denoiser, subject)
     )
-    return [
-        subject.check("network_leak", float(num_changed), 0.0, 0.0, num_changed == 0, head=head_name(head))
-    ]
+    name = "any_order_leak" if in_order else "network_leak"
+    return [subject.check(name, float(num_changed), 0.0, 0.0, num_changed == 0, head=head_name(head))]
 
 
 def _changed_by_targets(denoiser: Denoiser, drawn: Draw) -> int:

@@ -23,6 +23,7 @@ from hdiff.corruption import (
 )
 from hdiff.errors import DataError
 from hdiff.heads import ProductHead
+from hdiff.layers.reveal_mask import seen_in_order
 from hdiff.packed_spans import PackedSpans
 from hdiff.schedules import SCHEDULES
 
@@ -71,6 +72,16 @@ class LeakedToken(TokenMasking):
         x_t = corrupted.x_t.clone()
         x_t[::4, 0] = batch.input_ids[::4, 0]
         return replace(corrupted, x_t=x_t)
+
+
+class OrderOfTheText(TokenMasking):
+    """The last token, hidden or not, says in which order the visible ones came."""
+
+    def corrupt(self, batch, t, *, generator=None):
+        corrupted = super().corrupt(batch, t, generator=generator)
+        backwards = batch.input_ids[:, -1:] == 0
+        order = torch.arange(batch.input_ids.shape[1]).expand_as(batch.input_ids)
+        return replace(corrupted, order=torch.where(backwards, -order, order))
 
 
 class JointInTheTokenwiseLoss(TokenMasking):
@@ -157,8 +168,12 @@ def test_everything_built_in_passes_and_is_covered() -> None:
         "uniform_predictor",
         "exact_posterior",
         "structure_leak",
+        "order_leak",
         "bound_above_entropy",
         "network_leak",
+        "any_order_bound",
+        "any_order_leak",
+        "any_order_cache",
         "masking_frequency",
         "sampler_distribution",
         "rate_gradient",
@@ -181,6 +196,7 @@ def test_everything_built_in_passes_and_is_covered() -> None:
         (LearnedWithoutScore(mask_id=V, count="bernoulli"), {"rate_gradient"}),
         (LeakedTypes(mask_id=V), {"exact_posterior", "structure_leak", "network_leak", "masking_frequency"}),
         (LeakedToken(mask_id=V), {"exact_posterior", "structure_leak", "network_leak", "masking_frequency"}),
+        (OrderOfTheText(mask_id=V), {"order_leak"}),
         (JointInTheTokenwiseLoss(mask_id=V), {"exact_posterior", "structure_leak"}),
         (HiddenSpeeds(mask_id=V), {"structure_leak", "not_audited"}),  # no chain could draw it
         (ParsedUnits(mask_id=V), {"structure_leak", "not_audited"}),
@@ -191,6 +207,18 @@ def test_everything_built_in_passes_and_is_covered() -> None:
 def test_a_planted_error_fails(corruption, caught_by: set[str]) -> None:
     names = {name.partition(":")[0] for name in failed(audit_one(corruption))}
     assert names >= caught_by
+
+
+def test_keys_that_change_with_later_tokens_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Visible tokens that see all others make a fine network, whose kept keys are stale."""
+
+    def seen(is_visible, order, *, token_mask=None, document_ids=None, queries=None):
+        every = torch.zeros_like(is_visible, dtype=torch.long)
+        return seen_in_order(is_visible, every, queries=queries)
+
+    monkeypatch.setattr("hdiff.models.denoiser.seen_in_order", seen)
+    monkeypatch.setattr("hdiff.models.reveal_memory.seen_in_order", seen)
+    assert failed(audit_one(TokenMasking(mask_id=V))) == {"any_order_cache"}
 
 
 def test_a_head_that_reads_other_targets_fails() -> None:

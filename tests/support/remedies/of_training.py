@@ -118,6 +118,11 @@ CASES = [
         "data.sequence_length={}",
         f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} data.sequence_length=4096 -q",
     ),
+    Case(
+        "hdiff/factory.py",
+        "model.attention=bidirectional",
+        TRAIN + " model.attention=any_order 'corruption={kind: uniform_state}'",
+    ),
     Case("hdiff/factory.py", "train.trainable=all", TRAIN + " train.trainable=head"),
     Case(
         "hdiff/models/trainable.py",
