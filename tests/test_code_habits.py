@@ -26,6 +26,7 @@ MUTABLE = {
 
 REMEMBERS = {
     "_BlockReader": "keeps the keys and values of text that is finished",
+    "InOrderReader": "keeps in which order text is filled",
     "Reader": "keeps the keys and values of text that is filled",
     "RowNoise": "numbers its calls",
 }
