@@ -92,16 +92,81 @@ class Run:
             before = (seconds, nats)
         return None
 
+    def at(self, limit: float) -> float:
+        """The bound that was reached after so many seconds, of the last validation before."""
+        return [nats for seconds, nats in self.curve if seconds <= limit][-1]
+
+
+def compare(system: str, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Trains one system with every optimiser in turns.
+
+    Args:
+        system: Name of a system.
+        seed: Seed.
+        arguments: The command line.
+
+    Returns:
+        A row for each optimiser, with AdamW's best rate as the measure.
+    """
+    runs = {key: Run(system, *key, seed, arguments) for key in arguments.optimizers}
+    for _ in range(arguments.updates // arguments.turn):
+        for run in runs.values():
+            run.turn(arguments.turn)
+    best = min((run for (name, _), run in runs.items() if name == "adamw"), key=lambda run: run.curve[-1][1])
+    target, whole = best.curve[-1][1], best.seconds
+    rows = []
+    for (name, rate), run in runs.items():
+        reached = run.reached(target)
+        row = {"system": system, "seed": seed, "optimizer": name, "rate": rate}
+        row |= {"share": None if reached is None else reached / whole, "bound": run.curve[-1][1]}
+        row |= {"bound_at_equal_seconds": run.at(whole), "seconds": run.seconds, "curve": run.curve}
+        rows.append(row)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each system and optimiser: medians over seeds, with the lowest and the highest."""
+    lines = [
+        "| system | optimiser, rate | seeds | bound | bound at AdamW's seconds | share of AdamW's seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key in dict.fromkeys((row["system"], row["optimizer"], row["rate"]) for row in rows):
+        of = [row for row in rows if (row["system"], row["optimizer"], row["rate"]) == key]
+        cells = [spread([row[name] for row in of]) for name in ("bound", "bound_at_equal_seconds", "share")]
+        lines.append(f"| {key[0]} | {key[1]}, {key[2]:g} | {len(of)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float | None]) -> str:
+    """Median (lowest to highest) of the values that there are."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "never"
+    missing = f", never in {len(values) - len(known)}" if len(known) < len(values) else ""
+    return f"{statistics.median(known):.3f} ({min(known):.3f} to {max(known):.3f}{missing})"
+
+
+def optimizer(text: str) -> tuple[str, float]:
+    """A name and a learning rate: `muon:0.003`."""
+    name, _, rate = text.partition(":")
+    return name, float(rate)
+
 
 def main() -> None:
-    """Parses the command line, trains everything, and prints a table."""
+    """Parses the command line, trains what is not yet in the folder, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of hdiff prepare")
-    parser.add_argument("--out", type=Path, default=Path("runs/optimizers"))
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3])
+    parser.add_argument("--out", type=Path, default=Path("runs/optimizers"), help="finished ones are kept")
+    parser.add_argument(
+        "--optimizers",
+        type=optimizer,
+        nargs="+",
+        default=[("adamw", 1e-3), ("adamw", 3e-3), ("muon", 1e-3), ("muon", 3e-3)],
+        help="names with rates: adamw:0.003 muon:0.003",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=400)
-    parser.add_argument("--turn", type=int, default=20, help="updates between validations")
+    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--turn", type=int, default=100, help="updates between validations")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--rows", type=int, default=16)
@@ -109,41 +174,14 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    found: list[dict[str, Any]] = []
-    print("| system | seed | optimiser, rate | bound | seconds | share of AdamW's seconds |")
-    print("|---|---|---|---|---|---|")
+    file = arguments.out / "optimizers.json"
+    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     for seed in arguments.seeds:
         for system in SYSTEMS:
-            keys = [(name, rate) for name in ("adamw", "muon") for rate in arguments.rates]
-            runs = {key: Run(system, *key, seed, arguments) for key in keys}
-            for _ in range(arguments.updates // arguments.turn):
-                for run in runs.values():
-                    run.turn(arguments.turn)
-            best = min((runs[key] for key in keys if key[0] == "adamw"), key=lambda run: run.curve[-1][1])
-            target, whole = best.curve[-1][1], best.seconds
-            for (name, rate), run in runs.items():
-                reached = run.reached(target)
-                share = None if reached is None else reached / whole
-                found.append(
-                    {"system": system, "seed": seed, "optimizer": name, "rate": rate, "share": share}
-                )
-                found[-1] |= {"bound": run.curve[-1][1], "seconds": run.seconds, "curve": run.curve}
-                cell = "never" if share is None else f"{share:.2f}"
-                figures = f"{run.curve[-1][1]:.3f} | {run.seconds:.1f} | {cell}"
-                print(f"| {system} | {seed} | {name}, {rate:g} | {figures} |", flush=True)
-            (arguments.out / "optimizers.json").write_text(json.dumps(found, indent=1))
-    for system in SYSTEMS:
-        for name in ("adamw", "muon"):
-            for rate in arguments.rates:
-                of = [
-                    row
-                    for row in found
-                    if (row["system"], row["optimizer"], row["rate"]) == (system, name, rate)
-                ]
-                shares = [row["share"] for row in of if row["share"] is not None]
-                median = f"{statistics.median(shares):.2f}" if len(shares) == len(of) else "not in all seeds"
-                bound = statistics.mean(row["bound"] for row in of)
-                print(f"{system}, {name} at {rate:g}: share {median}, bound {bound:.3f}")
+            if not any((row["system"], row["seed"]) == (system, seed) for row in found):
+                found += compare(system, seed, arguments)
+                file.write_text(json.dumps(found, indent=1))
+    print(table(found))
 
 
 if __name__ == "__main__":
