@@ -5,8 +5,10 @@ Dimensions: B batch, L tokens, S spans, P tokens in all spans together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ class PackedSpans:
         length: Tokens in each span, long (S,), all >= 1.
         row_hidden: Trunk output of the whole rows, zeros where a row may not be seen, float (B, L, D); None
             until `read`. Only heads that see the row look at it.
+        known_lengths: `length` on the CPU, so that nobody waits for a device; None: nobody asked yet.
     """
 
     token_index: Tensor
@@ -32,33 +35,51 @@ class PackedSpans:
     row: Tensor
     length: Tensor
     row_hidden: Tensor | None = None
+    known_lengths: Tensor | None = None
 
     @classmethod
     def from_units(cls, unit_ids: Tensor, selected: Tensor) -> PackedSpans:
         """Packs the units, long (B, L), contiguous in a row, whose tokens are selected, bool (B, L)."""
-        length = unit_ids.shape[1]
-        token_index = selected.flatten().nonzero().squeeze(1)  # (P,)
-        rows = torch.div(token_index, length, rounding_mode="floor")
-        key = rows * (length + 1) + unit_ids.flatten()[token_index]
-        is_first = torch.ones_like(key, dtype=torch.bool)
-        is_first[1:] = key[1:] != key[:-1]
-        span_index = is_first.cumsum(0) - 1
-        starts = is_first.nonzero().squeeze(1)  # (S,)
-        ends = torch.cat([starts[1:], starts.new_tensor([len(token_index)])])
-        offset = torch.arange(len(token_index), device=unit_ids.device) - starts[span_index]
+        return cls.of_streams([(unit_ids, selected)])[0]
+
+    @classmethod
+    def of_streams(cls, streams: Sequence[tuple[Tensor, Tensor]]) -> list[PackedSpans]:
+        """Packs several streams, as `from_units` takes them; a GPU is asked once for the sizes of all."""
+        marked = [_marked(units, selected) for units, selected in streams]
+        sizes = torch.stack([mark.length for mark in marked]).cpu()  # (streams, B * L)
+        return [
+            cls._packed(selected, mark, size[size > 0])
+            for (_, selected), mark, size in zip(streams, marked, sizes, strict=True)
+        ]
+
+    @classmethod
+    def _packed(cls, selected: Tensor, mark: _Marked, lengths: Tensor) -> PackedSpans:
+        """Packs what is marked; the lengths of its spans, long (S,), are on the CPU."""
+        num_spans, num_tokens = len(lengths), int(lengths.sum())
+        token_index = true_places(selected, num_tokens)
+        span_index = mark.number[token_index]
+        length = mark.length[:num_spans]
+        begins = length.cumsum(0) - length  # (S,), in packed tokens
         return cls(
             token_index=token_index,
             span_index=span_index,
-            offset=offset,
-            row=rows[starts],
-            length=ends[: len(starts)] - starts,
+            offset=torch.arange(num_tokens, device=selected.device) - begins[span_index],
+            row=torch.div(token_index[begins], selected.shape[1], rounding_mode="floor"),
+            length=length,
+            known_lengths=lengths,
         )
 
     @cached_property
     def lengths(self) -> list[int]:
-        """`length` as numbers; on a GPU the first to ask waits for the device, once for all layers."""
-        lengths: list[int] = self.length.tolist()
+        """`length` as numbers; a GPU is asked only for spans that no units were packed to."""
+        known = self.length if self.known_lengths is None else self.known_lengths
+        lengths: list[int] = known.tolist()
         return lengths
+
+    @property
+    def first(self) -> Tensor:
+        """Where each span begins among the packed tokens, long (S,)."""
+        return self.length.cumsum(0) - self.length
 
     @classmethod
     def single_tokens(cls, count: int, *, device: torch.device | None = None) -> PackedSpans:
@@ -136,3 +157,34 @@ class PackedSpans:
         return torch.zeros(self.num_spans, dtype=values.dtype, device=values.device).index_add(
             0, self.span_index, values
         )
+
+
+class _Marked(NamedTuple):
+    """Spans of a batch before their sizes are known on the host.
+
+    Attributes:
+        number: Span of each selected token, long (B * L,); of other tokens any number.
+        length: Tokens of each span, then zeros, long (B * L,).
+    """
+
+    number: Tensor
+    length: Tensor
+
+
+def _marked(unit_ids: Tensor, selected: Tensor) -> _Marked:
+    """Numbers the spans, with operators whose results have the shape of the batch."""
+    num_rows, length = unit_ids.shape
+    rows = torch.arange(num_rows, device=unit_ids.device)[:, None] * (length + 1)
+    chosen = selected.flatten()
+    key = (rows + unit_ids).flatten().masked_fill(~chosen, -1)
+    highest = torch.cat([key.new_full((1,), -1), key]).cummax(0).values  # of the tokens up to each
+    number = ((highest[1:] != highest[:-1]).cumsum(0) - 1).clamp(min=0)
+    return _Marked(number, torch.zeros_like(key).index_add(0, number, chosen.long()))
+
+
+def true_places(chosen: Tensor, count: int) -> Tensor:
+    """Where a mask is true in flattened form, long (count,), whose known count nobody waits for."""
+    flat = chosen.flatten()
+    if flat.device.type == "mps":  # without this operator
+        return flat.nonzero().squeeze(1)
+    return flat.nonzero_static(size=count).squeeze(1)

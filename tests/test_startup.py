@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -80,6 +81,25 @@ def test_loading_is_said_before_torch_is_loaded(shared_model: Path, command: lis
     running.kill()
     running.communicate()
     assert "torch" not in before
+
+
+def test_a_page_is_there_in_seconds_and_no_compiler_is_loaded() -> None:
+    """The parser included; under 3 s of processor time on an idle machine."""
+    command = [sys.executable, "-X", "importtime", "-m", "hdiff", "serve", "builtin:stories", "--port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile("w+") as told:
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True, env=environment)
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("http://")
+        running.kill()
+        running.stdout.close()
+        _, _, used = os.wait4(running.pid, 0)
+        running.returncode = -9
+        told.seek(0)
+        loaded = {line.rpartition("|")[2].strip() for line in told}
+    assert {"torch", "starlette"} <= loaded
+    assert not loaded & {"torch._dynamo", "sympy", "transformers", "datasets"}
+    assert used.ru_utime + used.ru_stime < 9
 
 
 def test_a_completion_script_for_bash_is_made() -> None:

@@ -128,7 +128,7 @@ def block_by_block(drawn: Draw) -> Draw:
             token_row * length + column,
             spans.span_index,
             spans.offset,
-            token_row[spans.offset == 0],
+            token_row[spans.first],
             spans.length,
         ),
         weight=corrupted.weight,
@@ -157,7 +157,7 @@ def _sums(subject: Subject, nats: Tensor) -> Tensor:
 def _first_spans_in(corrupted: BlockCorrupted, is_inside: Tensor) -> tuple[Tensor, Tensor]:
     """The first span of each row that lies in a block: bool (S,), and its tokens, bool (B, L)."""
     spans, length = corrupted.spans, corrupted.x_t.shape[1]
-    inside = is_inside[spans.token_index[spans.offset == 0] % length]  # (S,)
+    inside = is_inside[spans.token_index[spans.first] % length]  # (S,)
     chosen = inside.nonzero().squeeze(1)
     first = torch.ones_like(chosen, dtype=torch.bool)
     first[1:] = spans.row[chosen][1:] != spans.row[chosen][:-1]

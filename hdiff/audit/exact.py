@@ -109,7 +109,7 @@ class ExactDenoiser:
     def _speed_factor(self, hidden: Tensor, spans: PackedSpans, *, is_chain: bool) -> Tensor:
         """k of each span's first token under every string, over the sum of the row for chains, (S, N)."""
         assert self.speeds is not None
-        column = spans.token_index[spans.offset == 0] % self.language.length
+        column = spans.token_index[spans.first] % self.language.length
         factor = self.speeds.T[column]
         return factor / self.totals[_code(hidden)[spans.row]] if is_chain else factor
 

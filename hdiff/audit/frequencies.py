@@ -229,7 +229,7 @@ class _ForAncestral(nn.Module):
     def sample(
         self, hidden: Tensor, spans: PackedSpans, *, generator: torch.Generator, sampling: Sampling
     ) -> Tensor:
-        rows = hidden[spans.offset == 0]  # (S, L): the row of each span
+        rows = hidden[spans.first]  # (S, L): the row of each span
         each = PackedSpans(
             spans.token_index, spans.span_index, spans.offset, torch.arange(len(rows)), spans.length
         )

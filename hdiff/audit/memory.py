@@ -126,7 +126,7 @@ class _Memory:
         return ((seen + smoothing * base.exp()) / (total + smoothing)).log()
 
     def _group(self, spans: PackedSpans) -> Tensor:
-        position = spans.token_index[spans.offset == 0] % AuditLanguage.length
+        position = spans.token_index[spans.first] % AuditLanguage.length
         return _numbered([self.state[spans.row], position, spans.length])
 
 

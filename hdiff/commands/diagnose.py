@@ -71,6 +71,7 @@ def diagnose(
     subject, held_out = _foreign(model, text, shifted) if is_foreign and text else _run(model, text)
     display = Progress(f"diagnose {model}", quiet=quiet)
     try:
+        display.stage("frequency collapse")
         diagnosis = run_diagnosis(
             subject, held_out, prefixes=prefixes, masks=masks, pairs=pairs, seed=seed, progress=display
         )

@@ -101,6 +101,7 @@ def evaluate(
     spec = None if sampler is None else sampler_spec(sampler)
     display = Progress(f"eval {name}", quiet=quiet)
     try:
+        display.stage("bound")
         result = evaluate_run(
             loaded,
             steps=wanted,

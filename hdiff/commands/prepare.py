@@ -92,37 +92,43 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Parse text into nested spans and store it as an Arrow data set."""
-    from hdiff.data.prepare.run import prepare as prepare_data
-    from hdiff.data.prepare.run import prepare_share
     from hdiff.progress import Progress
 
     display = Progress("prepare", quiet=quiet)
-
-    def show(stage: str, done: int, total: int | None) -> None:
-        if display.title != stage:
-            display.close()
-            display.title = stage
-        display.update(done, total)
-
-    options: dict[str, Any] = {
-        "validation": validation,
-        "validation_fraction": validation_fraction,
-        "parser": parser_with(parser, no_layout=no_layout, own_labels=own_labels, single_words=single_words),
-        "levels": None if levels is None else [name.strip() for name in levels.split(",") if name.strip()],
-        "tokenizer": tokenizer,
-        "salience": salience,
-        "workers": workers,
-        "engine": engine,
-        "timeout": timeout,
-        "cache": cache,
-        "text_column": text_column
-        if (given := _prompts(prompts, prompt_template, answer_template, tokenizer, chat_template)) is None
-        else given,
-        "limit": limit,
-        "max_rejected": max_rejected,
-        "progress": show,
-    }
     try:
+        display.stage("loading")
+        from hdiff.data.prepare.run import prepare as prepare_data
+        from hdiff.data.prepare.run import prepare_share
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if display.title != stage:
+                display.close()
+                display.title = stage
+            display.update(done, total)
+
+        options: dict[str, Any] = {
+            "validation": validation,
+            "validation_fraction": validation_fraction,
+            "parser": parser_with(
+                parser, no_layout=no_layout, own_labels=own_labels, single_words=single_words
+            ),
+            "levels": None
+            if levels is None
+            else [name.strip() for name in levels.split(",") if name.strip()],
+            "tokenizer": tokenizer,
+            "salience": salience,
+            "workers": workers,
+            "engine": engine,
+            "timeout": timeout,
+            "cache": cache,
+            "text_column": text_column
+            if (given := _prompts(prompts, prompt_template, answer_template, tokenizer, chat_template))
+            is None
+            else given,
+            "limit": limit,
+            "max_rejected": max_rejected,
+            "progress": show,
+        }
         if plan or shard_index is not None:
             share = None if shard_index is None else (shard_index, num_shards)
             count = prepare_share(source, out, share=share, **options)

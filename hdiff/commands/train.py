@@ -31,12 +31,14 @@ def train(
     if is_main:
         check_output_folder(Path(resolved.output), "output=DIR")
     from hdiff.progress import Progress
-    from hdiff.training.build import build_training
-    from hdiff.training.processes import process_errors
-    from hdiff.training.trainer import fit
 
     display = Progress(f"train {resolved.name}", quiet=quiet or not is_main)
+    display.stage("loading")
     try:
+        from hdiff.training.build import build_training
+        from hdiff.training.processes import process_errors
+        from hdiff.training.trainer import fit
+
         # A process may be gone before the first update.
         with process_errors(resolved.train.process_timeout), naming_origin(str(recipe), overrides or []):
             training = build_training(resolved)

@@ -224,6 +224,10 @@ class Corruption(ABC):
         """Whether the model predicts masking speeds."""
         return False
 
+    def problems(self, batch: Batch) -> list[Problem]:
+        """What may be wrong with the structure of a clean batch for this corruption."""
+        return []
+
     @final
     def check(self, batch: Batch, t: Tensor) -> int:
         """Refuses impossible input before any work on it, times outside of (0, 1] too; returns `mask_id`."""
@@ -238,10 +242,8 @@ class Corruption(ABC):
                 "the batch has given tokens, which a corruption would hide; corrupt it with "
                 "hdiff.corruption.corrupt_free(batch, ...)"
             )
-        ids = batch.input_ids
-        is_outside = ((ids < 0) | (ids >= self.mask_id)) & batch.token_mask
-        batch.check(
-            Problem("times lie in (0, 1]", ~((t > 0) & (t <= 1)).all(), "t", t),
-            Problem(f"the model's tokens are 0 to {self.mask_id - 1}", is_outside.any(), "token id", ids),
-        )
+        if batch.known is None or batch.known.vocab_size > self.mask_id:
+            is_outside = ~((t > 0) & (t <= 1)).all()
+            times = Problem("times lie in (0, 1]", is_outside, "t", t)
+            batch.check(times, batch.unknown_ids(self.mask_id), *self.problems(batch))
         return self.mask_id

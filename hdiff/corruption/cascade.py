@@ -106,6 +106,7 @@ class Cascade(Corruption):
         return times
 
     def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes:
+        batch.check(*self.problems(batch))
         streams = self.streams(batch)
         log_times = self.log_times(batch, streams, generator=generator)
         drawn = [self.schedule.time(log_t.exp()) for log_t in log_times]
@@ -126,13 +127,13 @@ class Cascade(Corruption):
             total = torch.stack([(w * f).sum(1) for w, f in zip(weights, firsts, strict=True)]).sum(0)
             scale = scale / total
         terms: list[TypeTerm] = []
-        tokens = PackedSpans.from_units(streams[0].units, torch.zeros_like(batch.token_mask))
+        nothing = torch.zeros_like(batch.token_mask)
+        tokens, *packed = PackedSpans.of_streams([(units[0], nothing), *zip(units, ready, strict=True)])
         token_weight = scale.new_zeros(0)
         types_t = []
         is_masked = hidden[0]
-        for stream, is_hidden, is_ready, weight in zip(streams, hidden, ready, weights, strict=True):
-            spans = PackedSpans.from_units(stream.units, is_ready)
-            first = spans.token_index[spans.offset == 0]
+        for stream, is_hidden, spans, weight in zip(streams, hidden, packed, weights, strict=True):
+            first = spans.token_index[spans.first]
             span_weight = (weight * scale[:, None]).flatten()[first].to(torch.get_default_dtype())
             if stream.types is None:
                 tokens, token_weight, is_masked = spans, span_weight, is_hidden

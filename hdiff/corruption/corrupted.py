@@ -58,6 +58,7 @@ class Corrupted:
         order: When each visible token was revealed, a lower number being earlier and tokens of a unit alike,
             long (B, L), >= 0 at free tokens; not read at hidden ones. It is drawn without a look at x_0.
             None: these states have no order.
+        is_padded: Whether any row has padding; None: nobody asked yet, and the device must be waited for.
     """
 
     x_t: Tensor
@@ -75,6 +76,7 @@ class Corrupted:
     document_ids: Tensor | None = None
     flags: Tensor | None = None
     order: Tensor | None = None
+    is_padded: bool | None = None
 
     @property
     def signal(self) -> float | None:

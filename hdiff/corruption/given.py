@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.corrupted import Corrupted, TypeTerm
-from hdiff.data.batch import Batch
+from hdiff.data.batch import ALL_GIVEN, Batch, Known
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import given_order
@@ -41,13 +41,13 @@ class Free:
     @classmethod
     def of(cls, whole: Batch) -> Free:
         """Takes the free tokens out of a batch with `given`."""
-        is_free = whole.free_mask
-        if not bool(is_free.any(1).all()):
-            raise DataError("all tokens of a row are given; leave at least one to predict")
+        is_free, known = whole.free_mask, whole.known
+        if known is None and not bool(is_free.any(1).all()):
+            raise DataError(ALL_GIVEN)
         length = is_free.shape[1]
         places = torch.arange(length, device=is_free.device).expand_as(is_free)
         order = places.masked_fill(~is_free, length).sort(1).values
-        place = order[:, : int(is_free.sum(1).max())]
+        place = order[:, : int(is_free.sum(1).max()) if known is None else known.most_free]
         free = cls(whole, whole, place)
         return replace(free, batch=free._moved_together())
 
@@ -140,7 +140,12 @@ class Free:
             document_ids=None
             if whole.document_ids is None
             else self.gather(whole.document_ids).masked_fill(~is_real, -1),
+            known=whole.known and self._known(whole.known),
         )
+
+    def _known(self, known: Known) -> Known:
+        rows, width = self.place.shape
+        return replace(known, is_padded=known.num_tokens < rows * width, num_real=known.num_tokens)
 
     def _units(self, ids: Tensor, is_real: Tensor) -> Tensor:
         """Units of the free tokens, numbered anew; a unit never reaches over a given token."""
@@ -176,9 +181,11 @@ def corrupt_free(
         DataError: If all tokens of a row are given.
     """
     if batch.given is None:
-        return corrupt(batch)
-    free = Free.of(batch)
-    return free.state(corrupt(free.batch), type_sizes)
+        state = corrupt(batch)
+    else:
+        free = Free.of(batch)
+        state = free.state(corrupt(free.batch), type_sizes)
+    return replace(state, is_padded=batch.is_padded)
 
 
 def _index(place: Tensor, values: Tensor) -> Tensor:

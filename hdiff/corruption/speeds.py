@@ -69,9 +69,9 @@ class Speeds:
                 f"k has {len(table)} speeds, one per salience bucket, the batch has no buckets; use",
                 f"data.salience_buckets={len(table)}",
             )
-        elif int(batch.salience_buckets.max()) >= len(table):
+        elif (highest := batch.highest_bucket) >= len(table):
             raise DataError(
-                f"the data set has salience bucket {int(batch.salience_buckets.max())}, k has {len(table)} "
+                f"the data set has salience bucket {highest}, k has {len(table)} "
                 f"speeds; give as many speeds, or use",
                 f"data.salience_buckets={len(table)}",
             )

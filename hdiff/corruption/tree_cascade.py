@@ -17,7 +17,7 @@ from hdiff.corruption.arguments import Count, check_k
 from hdiff.corruption.cascade import Cascade, Stream, is_first
 from hdiff.corruption.type_code import TypeCode
 from hdiff.corruption.visible_streams import VisibleStream, single_stream
-from hdiff.data.batch import Batch
+from hdiff.data.batch import Batch, Problem
 from hdiff.errors import DataError
 from hdiff.schedules import Schedule
 from hdiff.structure import level_rank
@@ -148,14 +148,17 @@ class TreeCascade(Cascade):
             num_buckets=self.num_buckets if "salience" in self.types and level == self.levels[-1] else 0,
         )
 
+    def problems(self, batch: Batch) -> list[Problem]:
+        return [
+            Problem(
+                f"a unit of level '{fine}' crosses the border of one of level '{coarse}'; "
+                f"cascades need nested units: use levels of one parse",
+                (is_first(batch.units(coarse)) & ~is_first(batch.units(fine)) & batch.token_mask).any(),
+            )
+            for coarse, fine in pairwise(self.levels)
+        ]
+
     def streams(self, batch: Batch) -> Sequence[Stream]:
-        for coarse, fine in pairwise(self.levels):
-            broken = is_first(batch.units(coarse)) & ~is_first(batch.units(fine))
-            if bool((broken & batch.token_mask).any()):
-                raise DataError(
-                    f"a unit of level '{fine}' crosses the border of one of level '{coarse}'; "
-                    f"cascades need nested units: use levels of one parse"
-                )
         each_token = batch.units("token")
         streams = []
         above: str | None = None

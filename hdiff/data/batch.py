@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from hdiff.errors import DataError
+from hdiff.packed_spans import true_places
+
+ALL_GIVEN = "all tokens of a row are given; leave at least one to predict"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,27 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What was found out about a batch while it was on the host: to ask a GPU is to wait for it.
+
+    Attributes:
+        vocab_size: Its structure is sound, and its token ids are below this.
+        is_padded: Whether any row has padding.
+        num_real: Tokens that are no padding.
+        num_tokens: Tokens that are scored.
+        most_free: Free tokens of the row that has most.
+        highest_bucket: Highest bucket of salience, -1 without buckets.
+    """
+
+    vocab_size: int
+    is_padded: bool
+    num_real: int
+    num_tokens: int
+    most_free: int
+    highest_bucket: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """Clean token sequences x_0 and what is known of their structure.
 
@@ -54,6 +78,7 @@ class Batch:
         targets: Name -> what supervision predicts of each token, long (B, L); nothing else may read it.
         given: Tokens of a prompt, which are never hidden and never scored, bool (B, L); None: none are.
         answer_lengths: Tokens of each answer, its end not counted, long (B,); None without prompts.
+        known: What `checked` found; None: nobody asked yet.
     """
 
     input_ids: Tensor
@@ -67,6 +92,7 @@ class Batch:
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     given: Tensor | None = None
     answer_lengths: Tensor | None = None
+    known: Known | None = None
 
     @classmethod
     def of(cls, input_ids: Tensor) -> Batch:
@@ -89,6 +115,11 @@ class Batch:
         """Tokens that nats are divided by, long (B,): of an answer its own and one end, however it ends."""
         return self.token_mask.sum(1) if self.answer_lengths is None else self.answer_lengths + 1
 
+    @property
+    def is_padded(self) -> bool | None:
+        """Whether any row has padding; None: nobody asked yet."""
+        return None if self.known is None else self.known.is_padded
+
     def units(self, level: str) -> Tensor:
         """Unit ids, long (B, L), of `token` or a level the data set keeps."""
         if level == "token":
@@ -102,6 +133,55 @@ class Batch:
                 f"hdiff prepare SOURCE --out DATA --levels {','.join((*sorted(self.unit_ids), level))}",
             )
         return self.unit_ids[level]
+
+    @property
+    def highest_bucket(self) -> int:
+        """Highest bucket of salience, -1 without buckets."""
+        if self.known is not None:
+            return self.known.highest_bucket
+        return -1 if self.salience_buckets is None else int(self.salience_buckets.max())
+
+    def real(self, values: Tensor) -> Tensor:
+        """Values of the N tokens that are no padding, (B, L, ...) -> (N, ...)."""
+        if self.known is None:
+            return values[self.token_mask]
+        if not self.known.is_padded:
+            return values.flatten(0, 1)
+        return values.flatten(0, 1)[true_places(self.token_mask, self.known.num_real)]
+
+    def checked(self, vocab_size: int, *also: Problem) -> Batch:
+        """This batch with what must be known of it, so that the device it goes to is not asked.
+
+        Args:
+            vocab_size: Ids of tokens are below this.
+            also: Whatever else may be wrong.
+
+        Returns:
+            The same tensors, and `known`.
+
+        Raises:
+            DataError: As `check`, or if all tokens of a row are given.
+        """
+        self.check(self.unknown_ids(vocab_size), *also)
+        free = self.free_mask.sum(1)
+        if not bool(free.all()):
+            raise DataError(ALL_GIVEN)
+        num_real = int(self.token_mask.sum())
+        known = Known(
+            vocab_size,
+            is_padded=num_real < self.token_mask.numel(),
+            num_real=num_real,
+            num_tokens=int(free.sum()),
+            most_free=int(free.max()),
+            highest_bucket=self.highest_bucket,
+        )
+        return replace(self, known=known)
+
+    def unknown_ids(self, vocab_size: int) -> Problem:
+        """Ids of real tokens that a model of V tokens does not have, as something that may be wrong."""
+        ids = self.input_ids
+        is_outside = ((ids < 0) | (ids >= vocab_size)) & self.token_mask
+        return Problem(f"the model's tokens are 0 to {vocab_size - 1}", is_outside.any(), "token id", ids)
 
     def check(self, *also: Problem) -> None:
         """Refuses structure that is not one, before any work on the tokens."""

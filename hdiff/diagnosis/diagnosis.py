@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hdiff.diagnosis.adjacent_words import choose_pairs
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LONGEST_PREFIX = 128
 LONGEST_CONTEXT = 128
 PREFIX_PART = 4
+PASSES_OF_PAIR = 8
+"""Rows with a pair take about so many times as long as rows with masks at their end: for the estimate."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,14 @@ def diagnose(
     rows = text.rows(prefix + kept, prefixes)
     if len(rows) < prefixes:
         notes.append(f"{len(rows)} prefixes in place of {prefixes}: the text has no more.")
-    collapse = measure_frequency_collapse(subject, rows, text.unigram(), masks=kept)
-    if progress is not None:
-        progress.update(1, pairs + 2, "frequency collapse")
+
+    def show(stage: str, before: int, count: int) -> None:
+        if progress is not None:
+            progress.update(before + count, len(rows) + PASSES_OF_PAIR * pairs + 1, stage)
+
+    collapse = measure_frequency_collapse(
+        subject, rows, text.unigram(), masks=kept, progress=partial(show, "frequency collapse", 0)
+    )
     # Twice the rows, since some have no two whole words side by side.
     contexts = text.rows(text.block or min(room, LONGEST_CONTEXT), 2 * pairs)
     place_seed, unit = derive_seed(seed, "pairs"), "whole words"
@@ -123,21 +131,21 @@ def diagnose(
     else:
         chosen = [chosen[place * len(chosen) // pairs] for place in range(pairs)]
 
-    def done(count: int) -> None:
-        if progress is not None:
-            progress.update(1 + count, len(chosen) + 2, "pairs")
-
     figures, examples = measure_pairs(
-        subject, chosen, unit=unit, seed=derive_seed(seed, "draws"), progress=done
+        subject,
+        chosen,
+        unit=unit,
+        seed=derive_seed(seed, "draws"),
+        progress=lambda count: show("pairs", len(rows), PASSES_OF_PAIR * count),
     )
+    show("agreement", len(rows), PASSES_OF_PAIR * pairs)
     agreement = measure_agreement(subject)
     if agreement["left_out"]:
         notes.append(
             f"{agreement['left_out']} of {agreement['left_out'] + agreement['count']} agreement frames are "
             f"left out: their words are not one token each in this tokenizer."
         )
-    if progress is not None:
-        progress.update(len(chosen) + 2, len(chosen) + 2, "agreement")
+    show("agreement", len(rows), PASSES_OF_PAIR * pairs + 1)
     return Diagnosis(
         subject.name,
         seed,

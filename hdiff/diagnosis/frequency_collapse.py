@@ -7,7 +7,7 @@ prefixes still tell (`prefix_information`). Dimensions: N prefixes, D masks, V v
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +68,12 @@ class FrequencyCollapse:
 
 
 def measure_frequency_collapse(
-    subject: MaskedSubject, rows: Sequence[Sequence[int]], unigram: Tensor, *, masks: int
+    subject: MaskedSubject,
+    rows: Sequence[Sequence[int]],
+    unigram: Tensor,
+    *,
+    masks: int,
+    progress: Callable[[int], None] | None = None,
 ) -> FrequencyCollapse:
     """Hides the last tokens of rows and compares one pass's predictions with the unigram distribution.
 
@@ -77,6 +82,7 @@ def measure_frequency_collapse(
         rows: Held-out rows of equal length, longer than `masks` tokens.
         unigram: log p of each token in the reference text, float64 (V,).
         masks: Tokens to hide at the end of each row D.
+        progress: Called with the number of rows done.
 
     Returns:
         The figures.
@@ -95,7 +101,7 @@ def measure_frequency_collapse(
     frequent = unigram.topk(min(MOST_FREQUENT, len(unigram))).indices
     kl, entropy, true, is_frequent = [], [], [], []
     total = torch.zeros(masks, len(unigram), dtype=torch.float64)
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         hidden = between(subject.row_ends, [*row[:prefix], *[model.mask_id] * masks])
         log_p = log_probs_at(model, [hidden], places)[0]  # (D, V)
         p = log_p.exp()
@@ -104,6 +110,8 @@ def measure_frequency_collapse(
         kl.append(cross(p, log_p - unigram))
         true.append(log_p.gather(1, torch.tensor(row[prefix:])[:, None]).squeeze(1))
         is_frequent.append(torch.isin(log_p.argmax(-1), frequent).double())
+        if progress is not None:
+            progress(number)
     every_kl, every_true = torch.stack(kl), torch.stack(true)  # (N, D)
     mean_entropy = torch.stack(entropy).mean(0)
     far = every_kl[:, -FAR:].mean(1)

@@ -96,12 +96,17 @@ def between(ends: Ends, tokens: Sequence[int]) -> list[int]:
 def log_probs_at(model: MaskedModel, rows: Sequence[Sequence[int]], places: Sequence[int]) -> Tensor:
     """log p in nats at some places of rows, float64 (B, M, V), in calls of bounded size."""
     length = max(len(row) for row in rows)
-    per_call = max(1, min(MOST_ROWS, MOST_SCORES // (length * model.vocab_size)))
+    ask = getattr(model, "log_probs_at", None)  # of models that score some places only
+    scored = length if ask is None else len(places)
+    per_call = max(1, min(MOST_ROWS, MOST_SCORES // (scored * model.vocab_size)))
     parts = []
     for first in range(0, len(rows), per_call):
         chosen = rows[first : first + per_call]
         x_t = torch.tensor([[*row, *[0] * (length - len(row))] for row in chosen])
         lengths = torch.tensor([len(row) for row in chosen])
         token_mask = torch.arange(length) < lengths[:, None]
-        parts.append(model.log_probs(x_t, token_mask)[:, list(places)].double())
+        if ask is None:
+            parts.append(model.log_probs(x_t, token_mask)[:, list(places)].double())
+        else:
+            parts.append(ask(x_t, token_mask, places).double())
     return torch.cat(parts)

@@ -5,6 +5,7 @@ Dimensions: B rows, L tokens, D width, V vocabulary, N pairs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast, final
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from hdiff.diagnosis.masked_model import MaskedSubject
 from hdiff.errors import DataError
-from hdiff.heads import ProductHead
+from hdiff.heads import AutoregressiveHead, ProductHead
 from hdiff.models.denoiser import Denoiser
 from hdiff.models.output import padding_mask
 from hdiff.packed_spans import PackedSpans
@@ -45,9 +46,17 @@ class RunModel:
     @torch.no_grad()
     def log_probs(self, x_t: Tensor, token_mask: Tensor) -> Tensor:
         """As `MaskedModel.log_probs`."""
+        return self.log_probs_at(x_t, token_mask, range(x_t.shape[1]))
+
+    @torch.no_grad()
+    def log_probs_at(self, x_t: Tensor, token_mask: Tensor, places: Sequence[int]) -> Tensor:
+        """As `log_probs`, at some places of every row, in rising order: others are not scored; (B, M, V)."""
         hidden = self.denoiser.hidden(x_t.to(self._device), padding_mask(token_mask.to(self._device)))
-        log_probs = self.denoiser.head.token_log_probs(*PackedSpans.every_token(hidden))
-        return log_probs.view(*x_t.shape, -1).cpu()
+        units = torch.arange(x_t.shape[1], device=self._device).expand_as(x_t)
+        asked = torch.zeros_like(units, dtype=torch.bool)
+        asked[:, list(places)] = True
+        log_probs = self.denoiser.head.token_log_probs(*PackedSpans.from_units(units, asked).read(hidden))
+        return log_probs.view(len(x_t), len(places), -1).cpu()
 
     @torch.no_grad()
     def pair_log_probs(self, x_t: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
@@ -57,23 +66,29 @@ class RunModel:
         both = torch.stack([hidden[rows, places], hidden[rows, places + 1]], 1)  # (B, 2, D)
         count = pairs.shape[1]
         if getattr(self.denoiser.head, "sees_row", False):  # its rows hold one pair at a time
-            return self._pair_by_pair(hidden, places, pairs)
+            return self._row_by_row(hidden, places, pairs)
         packed = both[:, None].expand(-1, count, -1, -1).reshape(-1, both.shape[-1])  # (B * N * 2, D)
         units = torch.arange(len(x_t) * count).repeat_interleave(2)[None].to(self._device)
         spans = PackedSpans.from_units(units, torch.ones_like(units, dtype=torch.bool))
         scores = self.denoiser.head.log_prob(packed, pairs.flatten().to(self._device), spans)
         return scores.view(len(x_t), count).cpu()
 
-    def _pair_by_pair(self, hidden: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
-        column = torch.arange(hidden.shape[1])
-        is_pair = (column == places[:, None]) | (column == places[:, None] + 1)
-        units = is_pair.long().cumsum(1).clamp(max=1) + (column > places[:, None] + 1)
-        packed, spans = PackedSpans.from_units(units.to(self._device), is_pair.to(self._device)).read(hidden)
-        scores = [
-            self.denoiser.head.log_prob(packed, pairs[:, number].flatten().to(self._device), spans)
-            for number in range(pairs.shape[1])
-        ]
-        return torch.stack(scores, 1).cpu()
+    def _row_by_row(self, hidden: Tensor, places: Tensor, pairs: Tensor) -> Tensor:
+        """Scores of heads that see the row, (B, N): each first token once, in a row of its own."""
+        head = self.denoiser.head
+        assert isinstance(head, AutoregressiveHead), "no other head sees the row"
+        column = torch.arange(hidden.shape[1], device=hidden.device)
+        scores = []
+        for own, place, wanted in zip(hidden, places.tolist(), pairs.to(hidden.device), strict=True):
+            firsts, which = wanted[:, 0].unique(return_inverse=True)  # (A,), (N,)
+            is_pair = (column == place) | (column == place + 1)
+            units = (is_pair.long().cumsum(0).clamp(max=1) + (column > place + 1)).expand(len(firsts), -1)
+            spans = PackedSpans.from_units(units, is_pair.expand_as(units))
+            packed, spans = spans.read(own.expand(len(firsts), -1, -1))
+            before = firsts.repeat_interleave(2)  # (2 A,)
+            table = head.next_log_probs(packed, before, spans).view(len(firsts), 2, -1)
+            scores.append(table[which, 0, wanted[:, 0]] + table[which, 1, wanted[:, 1]])
+        return torch.stack(scores).cpu()
 
     @property
     def _device(self) -> torch.device:

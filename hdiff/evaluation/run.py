@@ -144,6 +144,8 @@ def evaluate_run(
         "t_step_stderr": {},
         "quality": {},
         "sampler": spec if wanted else None,
+        "sampler_is_exact": all(chosen.is_exact(run.denoiser, corruption) for chosen in samplers.values())
+        and bool(wanted),
     }
     if (speeds := learned_speeds(run)) is not None:
         result["learned_speeds"] = speeds

@@ -53,6 +53,9 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     sampler = result.get("sampler") or {"kind": "ancestral"}
     if not result["t_step"]:
         console.print(f"sampler {sampler}: no likelihood bound", highlight=False)
+    elif result.get("sampler_is_exact"):
+        meaning = "L_T is -log p of exactly this sampler, whose order depends on visible tokens alone"
+        console.print(f"sampler {sampler}: {meaning} (DUEL)", highlight=False, soft_wrap=True)
     elif sampler != {"kind": "ancestral"}:
         console.print(f"sampler {sampler}: L_T is the bound of exactly this sampler", highlight=False)
     has_perplexity = bool(result["t_step"]) and not bound["conditional_on_structure"]

@@ -203,10 +203,22 @@ class AutoregressiveHead(Head):
     def sequential_passes(self, lengths: Tensor) -> Tensor:
         return lengths.clamp(min=1)
 
+    def next_log_probs(self, hidden: Tensor, before: Tensor, spans: PackedSpans) -> Tensor:
+        """log p of every token at each place, given the tokens before it in its span.
+
+        Args:
+            hidden: Trunk output at the spans' tokens, float (P, D).
+            before: The token before each, long (P,); of the first of a span any.
+            spans: Which tokens form a span.
+
+        Returns:
+            In nats, float (P, V).
+        """
+        return self.logits(self._states(hidden, before, spans)).float().log_softmax(-1)
+
     def token_log_probs(self, hidden: Tensor, spans: PackedSpans | None = None) -> Tensor:
         spans = spans or PackedSpans.single_tokens(len(hidden), device=hidden.device)
-        nothing_before = torch.zeros_like(spans.offset)
-        return self.logits(self._states(hidden, nothing_before, spans)).float().log_softmax(-1)
+        return self.next_log_probs(hidden, torch.zeros_like(spans.offset), spans)
 
     def _states(self, hidden: Tensor, before: Tensor, spans: PackedSpans) -> Tensor:
         """Hidden states that predict each packed token: (P, D), given the token before it (P,)."""

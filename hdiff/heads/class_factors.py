@@ -6,6 +6,7 @@ Dimensions: P packed tokens, D width, V vocabulary, C classes of the finest leve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import final
 
 import torch
@@ -14,6 +15,11 @@ from torch import Tensor, nn
 
 from hdiff.errors import RecipeError
 from hdiff.heads.sampling import Sampling
+
+
+def class_by_class(table: Sequence[int]) -> list[int]:
+    """Places in the order of their numbers. Plain Python: sorting a meta tensor loads torch's compiler."""
+    return sorted(range(len(table)), key=table.__getitem__)
 
 
 @final
@@ -47,15 +53,13 @@ class ClassFactors(nn.Module):
         self.embedding = nn.Parameter(torch.empty(sum(sizes), width))
         self.bias = nn.Parameter(torch.zeros(sum(sizes)))
         nn.init.normal_(self.embedding, std=width**-0.5)
-        table = torch.tensor(tables[-1])
-        self.register_buffer("table", table, persistent=False)
-        self.register_buffer("order", table.argsort(stable=True), persistent=False)  # class by class
-        self.register_buffer("inverse", self.order.argsort(), persistent=False)
+        order = class_by_class(tables[-1])
         self.counts = [tables[-1].count(number) for number in range(sizes[-1])]
-        self.register_buffer("first", torch.tensor([0, *self.counts]).cumsum(0), persistent=False)
-        for level, parents in enumerate(self.parents):
-            order = torch.tensor(parents).argsort(stable=True)
-            self.register_buffer(f"order_{level}", order, persistent=False)
+        numbers = {"table": tables[-1], "order": order, "inverse": class_by_class(order)}
+        numbers["first"] = [*accumulate(self.counts, initial=0)]
+        numbers |= {f"order_{level}": class_by_class(parents) for level, parents in enumerate(self.parents)}
+        for name, values in numbers.items():
+            self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def class_log_probs(self, states: Tensor) -> Tensor:
         """log p of the finest classes, float32 (..., D) -> (..., C)."""

@@ -202,4 +202,5 @@ def _by_offset(spans: PackedSpans) -> tuple[Tensor, list[int]]:
     """
     rank = spans.length.argsort(descending=True, stable=True).argsort()
     order = (spans.offset * spans.num_spans + rank[spans.span_index]).argsort()
-    return order, spans.offset.bincount(minlength=1).tolist()
+    sizes = torch.tensor(spans.lengths, dtype=torch.long).bincount(minlength=2)
+    return order, sizes.flip(0).cumsum(0).flip(0)[1:].tolist()

@@ -39,7 +39,7 @@ class DocumentMask:
         """Tokens of each document, row after row; a document ends with its row."""
         begins = torch.ones_like(self.ids, dtype=torch.bool)
         begins[:, 1:] = self.ids[:, 1:] != self.ids[:, :-1]
-        starts = begins.flatten().nonzero().squeeze(1)
+        starts = begins.flatten().cpu().nonzero().squeeze(1)  # a GPU is asked once, not for the number first
         end = starts.new_tensor([self.ids.numel()])
         return torch.cat([starts, end]).diff().tolist()
 

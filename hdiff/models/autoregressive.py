@@ -53,6 +53,6 @@ class Autoregressive(Headed):
     def scored(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What `forward` gives, and the trunk's output, float (B, L, D)."""
         before = F.pad(batch.input_ids[:, :-1], (1, 0), value=self.vocab_size)
-        hidden = self.trunk(self.head.embed(before), padding_mask(batch.token_mask))
+        hidden = self.trunk(self.head.embed(before), padding_mask(batch.token_mask, batch.is_padded))
         log_prob = self.head.token_log_prob(hidden.flatten(0, 1), batch.input_ids.flatten())
         return log_prob.view_as(batch.input_ids) * batch.free_mask, hidden

@@ -15,6 +15,7 @@ from torch import Tensor
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.gaussian import noisy_embedding
 from hdiff.corruption.given import Free, check_blocks
+from hdiff.models.output import padding_mask
 
 _WHOLE_ROWS_ONLY = ("cached_hidden", "reads_parts")
 """What reads a row in parts: a view has none of it."""
@@ -85,6 +86,10 @@ class BesideGiven:
             options["order"] = free.spread(order, free.order_around(order.device))
         return free.gather(self._network.hidden(self._tokens(x_t), self._padding(), **options))
 
+    def among_free(self, pairs: Tensor) -> Tensor:
+        """Values of pairs of free tokens: (B, L, L) -> (B, N, N)."""
+        return self._free.gather(self._free.gather(pairs).mT).mT
+
     def log_probs(self, x_t: Tensor, level: Tensor, token_mask: Tensor | None = None) -> Tensor:
         """Log-probabilities of the free tokens, of networks in which every token has a level of noise.
 
@@ -111,5 +116,5 @@ class BesideGiven:
         return self._free.spread(x_t, self._free.whole.input_ids)
 
     def _padding(self) -> Tensor | None:
-        mask = self._free.whole.token_mask
-        return None if bool(mask.all()) else mask
+        whole = self._free.whole
+        return padding_mask(whole.token_mask, whole.is_padded)

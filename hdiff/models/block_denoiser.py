@@ -117,14 +117,16 @@ class BlockDenoiser(Headed):
             Trunk output of all positions, float (B, L, D), and of the packed ones, float (P, D); tokens that
             visible classes leave possible, bool (P, V), or None.
         """
-        real = padding_mask(corrupted.token_mask)
+        real = padding_mask(corrupted.token_mask, corrupted.is_padded)
         hidden = self.noised_hidden(corrupted.x_t, corrupted.context, real)
         return hidden, corrupted.spans.gather(hidden), None
 
     def forward(self, corrupted: BlockCorrupted) -> DenoiserOutput:
         """Log-probability of the clean tokens of each span to predict."""
         check_same_blocks(self, getattr(corrupted, "block_size", None))
-        hidden = self.noised_hidden(corrupted.x_t, corrupted.context, padding_mask(corrupted.token_mask))
+        hidden = self.noised_hidden(
+            corrupted.x_t, corrupted.context, padding_mask(corrupted.token_mask, corrupted.is_padded)
+        )
         spans = corrupted.spans
         log_prob = self.head.log_prob(spans.gather(hidden), spans.gather(corrupted.x_0), spans)
         return DenoiserOutput(log_prob, hidden=hidden)

@@ -220,7 +220,7 @@ class Denoiser(Headed):
                 )
                 for type_head, term in zip(self._type_heads(), corrupted.type_terms, strict=True)
             ),
-            log_speed=None if self.speed is None else self.speed(packed[spans.offset == 0]).squeeze(-1),
+            log_speed=None if self.speed is None else self.speed(packed[spans.first]).squeeze(-1),
             plan=plan,
             hidden=hidden,
         )
@@ -236,7 +236,7 @@ class Denoiser(Headed):
     def _hidden_of(self, corrupted: Corrupted, places: Tensor | None = None) -> Tensor:
         return self.hidden(
             corrupted.x_t,
-            padding_mask(corrupted.token_mask),
+            padding_mask(corrupted.token_mask, corrupted.is_padded),
             types_t=corrupted.types_t,
             document_ids=corrupted.document_ids,
             flags=corrupted.flags,

@@ -124,7 +124,7 @@ class GaussianDenoiser(Headed):
         # Padding may hold any id; the trunk does not look there.
         clean = F.embedding(corrupted.x_0.masked_fill(~corrupted.token_mask, 0), table)  # (B, L, E)
         z_t = noisy_embedding(clean, corrupted.noise, corrupted.log_snr)
-        hidden = self.hidden(z_t, corrupted.log_snr, padding_mask(corrupted.token_mask))
+        hidden = self.hidden(z_t, corrupted.log_snr, padding_mask(corrupted.token_mask, corrupted.is_padded))
         scores = self.head.logits(spans.gather(hidden)).float()
         packed, level = spans.gather(z_t), spans.gather(corrupted.log_snr)
         log_probs = (scores + token_log_likelihood(packed, level, table)).log_softmax(-1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hdiff.data.batch import Batch
 from hdiff.errors import RecipeError
+from hdiff.models.output import padding_mask
 
 
 @final
@@ -93,7 +94,7 @@ def length_log_probs(model: Any, rows: Batch, place: Tensor, most: Tensor | None
     options: dict[str, Tensor] = {}
     if sizes := [head.vocab_size for head in getattr(model, "type_heads", ())]:
         options["types_t"] = rows.input_ids.new_tensor(sizes).expand(*rows.input_ids.shape, -1)
-    mask = None if bool(rows.token_mask.all()) else rows.token_mask
+    mask = padding_mask(rows.token_mask, rows.is_padded)
     hidden = model.hidden(rows.input_ids, mask, **options)
     at_mask = hidden[torch.arange(len(place), device=place.device), place]
     log_probs: Tensor = model.length_head(at_mask, most)

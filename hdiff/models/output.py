@@ -32,9 +32,18 @@ class DenoiserOutput:
     hidden: Tensor | None = None
 
 
-def padding_mask(token_mask: Tensor) -> Tensor | None:
-    """None when no row has padding, so that attention can take its fast path."""
-    return None if bool(token_mask.all()) else token_mask
+def padding_mask(token_mask: Tensor, is_padded: bool | None = None) -> Tensor | None:
+    """None when no row has padding, so that attention can take its fast path.
+
+    Args:
+        token_mask: Real tokens, bool (B, L).
+        is_padded: Whether any row has padding; None asks the device.
+
+    Returns:
+        The mask, or None.
+    """
+    is_padded = not bool(token_mask.all()) if is_padded is None else is_padded
+    return token_mask if is_padded else None
 
 
 def without_padding(hidden: Tensor, token_mask: Tensor | None) -> Tensor:

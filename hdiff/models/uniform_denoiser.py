@@ -73,7 +73,8 @@ class UniformDenoiser(Headed):
 
     def forward(self, corrupted: UniformCorrupted) -> UniformOutput:
         """Log-probabilities of the packed tokens: every real token is predicted."""
-        hidden = self._hidden(corrupted.x_t, corrupted.p, padding_mask(corrupted.token_mask))
+        real = padding_mask(corrupted.token_mask, corrupted.is_padded)
+        hidden = self._hidden(corrupted.x_t, corrupted.p, real)
         scores = self.head.logits(corrupted.spans.gather(hidden))
         return UniformOutput(scores.float().log_softmax(-1), hidden)
 

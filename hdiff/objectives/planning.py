@@ -36,12 +36,12 @@ def planner_loss(plan: Plan, batch: Batch, *, level: str) -> Tensor:
     units = batch.units(level)
     begins = torch.ones_like(units, dtype=torch.bool)
     begins[:, 1:] = units.diff(dim=1) != 0
-    chosen = batch.token_mask
-    boundary = F.binary_cross_entropy_with_logits(plan.begin_logit[chosen], begins[chosen].float())
-    salience = F.binary_cross_entropy_with_logits(plan.salience_logit[chosen], batch.salience[chosen])
+    real = batch.real
+    boundary = F.binary_cross_entropy_with_logits(real(plan.begin_logit), real(begins).float())
+    salience = F.binary_cross_entropy_with_logits(real(plan.salience_logit), real(batch.salience))
     total = boundary + salience
     if level in batch.labels:
         num_labels = plan.label_logits.shape[-1]
         labels = batch.labels[level].clamp(max=num_labels - 1)
-        total = total + F.cross_entropy(plan.label_logits[chosen], labels[chosen])
+        total = total + F.cross_entropy(real(plan.label_logits), real(labels))
     return total

@@ -46,9 +46,8 @@ def _log_total(log_values: Tensor, spans: PackedSpans) -> Tensor:
     """log sum exp over the spans of a row, at every span of it, (S,) -> (S,)."""
     if not len(log_values):
         return log_values
-    num_rows = int(spans.row.max()) + 1
-    largest = log_values.new_full((num_rows,), -torch.inf).scatter_reduce(
-        0, spans.row, log_values.detach(), "amax"
-    )[spans.row]
-    total = log_values.new_zeros(num_rows).index_add(0, spans.row, (log_values - largest).exp())
-    return total.log()[spans.row] + largest
+    row = torch.zeros_like(spans.row)  # rows with spans, from 0: at most as many as spans
+    row[1:] = (spans.row[1:] != spans.row[:-1]).cumsum(0)
+    largest = torch.full_like(log_values, -torch.inf).scatter_reduce(0, row, log_values.detach(), "amax")[row]
+    total = torch.zeros_like(log_values).index_add(0, row, (log_values - largest).exp())
+    return total.log()[row] + largest

@@ -7,6 +7,7 @@ from hdiff.samplers.chain import ChainSampler
 from hdiff.samplers.choice import Choice, View
 from hdiff.samplers.coarse_to_fine import CoarseToFineSampler
 from hdiff.samplers.confidence import ConfidenceSampler
+from hdiff.samplers.dependency import DependencySampler
 from hdiff.samplers.entropy_bounded import EntropyBoundedSampler
 from hdiff.samplers.filling import MaskedSampler
 from hdiff.samplers.gaussian import GaussianSampler
@@ -21,6 +22,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "chain": ChainSampler,
     "coarse_to_fine": CoarseToFineSampler,
     "confidence": ConfidenceSampler,
+    "dependency": DependencySampler,
     "entropy_bounded": EntropyBoundedSampler,
     "gaussian": GaussianSampler,
     "planned": PlannedSampler,
@@ -36,6 +38,7 @@ __all__ = [
     "Choice",
     "CoarseToFineSampler",
     "ConfidenceSampler",
+    "DependencySampler",
     "EntropyBoundedSampler",
     "FillsMasks",
     "GaussianSampler",

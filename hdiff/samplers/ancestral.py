@@ -11,11 +11,13 @@ from torch import Tensor
 from hdiff.corruption.base import Corruption
 from hdiff.corruption.masked_units import MaskedUnits
 from hdiff.corruption.span_masking import SpanMasking
+from hdiff.corruption.token_masking import TokenMasking
 from hdiff.corruption.unit_masking import random_ranks
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.reveal_order import check_num_steps, reveal_step
+from hdiff.samplers.base import HasHead
 from hdiff.samplers.choice import Choice, View
 from hdiff.samplers.filling import Chooser, MaskedSampler
 from hdiff.samplers.selection import cut, spaced
@@ -65,6 +67,10 @@ class AncestralSampler(MaskedSampler):
         if order == "longest_first":
             self.process = LONGEST_FIRST
         self.spans = None if lengths is None else SpanMasking(segmentation="random", lengths=lengths)
+
+    def is_exact(self, denoiser: HasHead, corruption: Corruption) -> bool:
+        has_tokens = self.spans is None and isinstance(corruption.masked_units(), TokenMasking)
+        return self.has_bound and self.order == "left_to_right" and has_tokens
 
     def t_step_units(self, corruption: Corruption) -> MaskedUnits | None:
         units = corruption.masked_units()

@@ -98,6 +98,20 @@ class Sampler(ABC):
         """Whether `score` bounds -log p of what `sample` draws from."""
         return self.sampling.is_exact
 
+    def is_exact(self, denoiser: HasHead, corruption: Corruption) -> bool:
+        """Whether `score` is -log p itself: its order is a function of the visible tokens alone.
+
+        Source: DUEL, arXiv:2603.01367.
+
+        Args:
+            denoiser: The model.
+            corruption: Says what the units are.
+
+        Returns:
+            False where the order is drawn, so that `score` is one estimate of a bound.
+        """
+        return False
+
     def t_step_units(self, corruption: Corruption) -> MaskedUnits | None:
         """Units whose T-step bound is this sampler's, from single steps; None where only `score` knows it."""
         return None

@@ -7,9 +7,12 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hdiff.corruption.base import Corruption
 from hdiff.errors import DataError
+from hdiff.heads import ProductHead
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
+from hdiff.samplers.base import HasHead
 from hdiff.samplers.choice import View
 from hdiff.samplers.segmentation import Segmentation, SegmentedSampler
 from hdiff.samplers.selection import take_first
@@ -45,6 +48,10 @@ class EntropyBoundedSampler(SegmentedSampler):
         if not 0 <= gamma < float("inf"):
             raise DataError(f"gamma is {gamma}; give nats >= 0 (0 fills one span at a time)")
         self.gamma = gamma
+
+    def is_exact(self, denoiser: HasHead, corruption: Corruption) -> bool:
+        # The entropy of a joint head is estimated from a draw.
+        return isinstance(denoiser.head, ProductHead) and super().is_exact(denoiser, corruption)
 
     def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:
         entropy = view.denoiser.head.entropy(*spans.read(view.hidden), generator=generator)

@@ -12,11 +12,14 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from hdiff.corruption.base import Corruption
 from hdiff.corruption.masked_units import MaskedUnits
+from hdiff.corruption.token_masking import TokenMasking
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.heads.sampling import AS_IT_IS, Sampling
 from hdiff.packed_spans import PackedSpans
+from hdiff.samplers.base import HasHead
 from hdiff.samplers.choice import Choice, View
 from hdiff.samplers.filling import Chooser, MaskedSampler
 from hdiff.samplers.selection import cut, limit, shuffle_lengths, spread
@@ -92,6 +95,10 @@ class SegmentedSampler(MaskedSampler):
         if segmentation not in _BOUNDARIES_OF:
             raise DataError(f"segmentation is '{segmentation}'; use 'corruption' (its units) or 'planned'")
         self.segmentation, self.longest = segmentation, check_longest(longest)
+
+    def is_exact(self, denoiser: HasHead, corruption: Corruption) -> bool:
+        is_fixed = self.segmentation == "planned" or isinstance(corruption.masked_units(), TokenMasking)
+        return self.has_bound and is_fixed
 
     @abstractmethod
     def take(self, view: View, spans: PackedSpans, generator: torch.Generator | None) -> Tensor:

@@ -58,7 +58,7 @@ def shuffle_lengths(units: Tensor, is_masked: Tensor, *, generator: torch.Genera
     spans = PackedSpans.from_units(units, is_masked)
     stretch_begins = is_masked.clone()
     stretch_begins[:, 1:] &= ~is_masked[:, :-1]
-    stretch = stretch_begins.flatten().long().cumsum(0)[spans.token_index][spans.offset == 0]  # (S,)
+    stretch = stretch_begins.flatten().long().cumsum(0)[spans.token_index][spans.first]  # (S,)
     keys = torch.rand(spans.num_spans, generator=generator, device=units.device)
     order = keys.argsort()
     order = order[stretch[order].argsort(stable=True)]

@@ -76,9 +76,9 @@ class LabelSupervision(Supervision):
         return self._spec
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
-        scores = self.predict(hidden[batch.token_mask]).float().split(list(self.sizes.values()), -1)  # (N, .)
+        scores = self.predict(batch.real(hidden)).float().split(list(self.sizes.values()), -1)  # (N, .)
         losses = [
-            F.cross_entropy(of_target, self._values(batch, name)[batch.token_mask])
+            F.cross_entropy(of_target, batch.real(self._values(batch, name)))
             for name, of_target in zip(self.sizes, scores, strict=True)
         ]
         return torch.stack(losses).mean()

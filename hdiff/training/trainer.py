@@ -93,6 +93,7 @@ class _Loop:
 
     def run(self) -> Outcome:
         training = self.training
+        self._stage("opening the run")
         first_step = self.writer.start_or_resume(self.progress)
         is_main = training.accelerator.is_main_process
         trackers = Trackers(training.recipe, first_step) if is_main else None
@@ -109,6 +110,7 @@ class _Loop:
 
     def _steps(self, first_step: int, metrics: MetricsLog) -> Outcome:
         """Updates up to the last step, or to the signal that stops them."""
+        self._stage("first update")
         self.writer.begin_clock()
         last_step, tokens, seconds = first_step, 0, 0.0  # of the updates since the last line
         for step in range(first_step + 1, self.config.steps + 1):
@@ -130,17 +132,23 @@ class _Loop:
                 tokens, seconds = 0, 0.0
             has_improved = False
             if self.config.evaluate_every and step % self.config.evaluate_every == 0:
+                self._stage("validating")
                 with memory_errors(self.training.recipe, evaluating=True):
                     has_improved = self._validate(step, metrics)
             stop_signal = self.update.agreed_signal
             last = step == self.config.steps or stop_signal is not None or self.best.is_over
             # A best step is followed by a checkpoint that knows of it, before it takes another one's place.
             if last or (has_improved and self.config.keep_best) or step % self.config.checkpoint_every == 0:
+                self._stage("saving")
                 metrics.sync()
                 self.writer.save(step, is_last=last)
             if stop_signal is not None and step < self.config.steps and not self.best.is_over:
                 return Outcome(first_step, step, stop_signal)
         return Outcome(first_step, last_step, None)
+
+    def _stage(self, note: str) -> None:
+        if self.progress is not None:
+            self.progress.stage(note)
 
     def _validate(self, step: int, metrics: MetricsLog) -> bool:
         """Logs the validation bound; returns whether it is the lowest so far, alike on every process."""

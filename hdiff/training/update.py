@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from hdiff.corruption.row_noise import RowNoise
 from hdiff.data.batch import Batch
@@ -73,9 +74,10 @@ class Updates:
                 for name, value in {**parts, TOKENS: torch.ones_like(loss)}.items():
                     totals[name] = totals.get(name, 0.0) + value.detach().double() * batch.num_tokens
                 if accelerator.sync_gradients:
-                    means = self._agree(totals)
-                    self._rescale_gradients(means[TOKENS])
-                    norm = float(accelerator.clip_grad_norm_(self._clipped, config.clip_norm))
+                    everyone = self._gather(totals)
+                    self._rescale_gradients(batches, everyone[:, list(totals).index(TOKENS)])
+                    clipped = accelerator.clip_grad_norm_(self._clipped, config.clip_norm)
+                    means, norm = self._read(list(totals), everyone, clipped)
                     is_sound = state.skipped.is_sound(means["loss"]) and (
                         scaler is not None or math.isfinite(norm)
                     )
@@ -91,7 +93,6 @@ class Updates:
         else:
             state.skipped.step_was_done(means["loss"])
             state.average.update(state.model, step)
-        del means[TOKENS]
         return {**means, "learning_rate": rate, "grad_norm": norm}
 
     def batches(self, step: int) -> Iterator[tuple[range, Batch]]:
@@ -103,6 +104,8 @@ class Updates:
         for begin in range(0, training.rows_per_update, together):
             places = range(begin + rank, begin + together, processes)
             batch = training.state.rows.batch([first + place for place in places])
+            problems = training.corruption.problems(batch)
+            batch = batch.checked(training.prepared.tokenizer.vocab_size, *problems)
             yield places, batch.to(training.accelerator.device)
 
     def _forward(self, step: int, places: range, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,30 +121,52 @@ class Updates:
             )
         return loss
 
-    def _agree(self, totals: dict[str, Tensor]) -> dict[str, float]:
-        """Means over all tokens of an update, and the signal to stop: what processes must agree on, at once.
+    def _gather(self, totals: dict[str, Tensor]) -> Tensor:
+        """What processes must agree on, at once: sums over tokens, and the signal to stop.
 
         Args:
             totals: This process's sums over tokens, with `TOKENS` their number.
 
         Returns:
-            The means, the same on every process; `TOKENS` is the number per batch.
+            The sums and the signal of every process, float64 (processes, parts + 1).
         """
-        accelerator = self.training.accelerator
-        signal_number = totals[TOKENS].new_tensor(float(self.stop_signal or 0))
+        signal_number = torch.full_like(totals[TOKENS], float(self.stop_signal or 0))
         ours = torch.stack([*totals.values(), signal_number])
-        everyone = accelerator.gather(ours[None]).cpu()  # (processes, parts + 1)
-        self._agreed_signal = int(everyone[:, -1].max()) or None
-        sums = dict(zip(totals, everyone[:, :-1].sum(0).tolist(), strict=True))
-        means = {name: value / sums[TOKENS] for name, value in sums.items()}
-        batches = self.training.config.gradient_accumulation * accelerator.num_processes
-        return {**means, TOKENS: sums[TOKENS] / batches}
+        return self.training.accelerator.gather(ours[None])  # type: ignore[no-any-return]
 
-    def _rescale_gradients(self, num_tokens: float) -> None:
-        """Divides by the tokens of a mean batch what was divided by those of a full one; padding is rare."""
-        if num_tokens != self._full_batch():
-            gradients = [p.grad for p in self.training.loss.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self._full_batch() / num_tokens)
+    def _read(self, names: list[str], everyone: Tensor, norm: Tensor) -> tuple[dict[str, float], float]:
+        """Means over all tokens of an update, the same on every process, and the norm: one wait for all.
+
+        Args:
+            names: Names of the sums.
+            everyone: As `_gather` gives it.
+            norm: Gradient norm.
+
+        Returns:
+            The means by name, and the norm.
+        """
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        *table, last = torch.cat([everyone.flatten(), whole.to(everyone).view(1)]).tolist()
+        rows = torch.tensor(table, dtype=torch.float64).view(everyone.shape)
+        self._agreed_signal = int(rows[:, -1].max()) or None
+        sums = dict(zip(names, rows[:, :-1].sum(0).tolist(), strict=True))
+        return {name: sums[name] / sums[TOKENS] for name in names if name != TOKENS}, last
+
+    def _rescale_gradients(self, batches: list[Batch], num_tokens: Tensor) -> None:
+        """Divides by the tokens of a mean batch what was divided by those of a full one; padding is rare.
+
+        Args:
+            batches: This process's batches of the update.
+            num_tokens: Tokens of every process, float64 (processes,).
+        """
+        processes, full = self.training.accelerator.num_processes, self._full_batch()
+        known = [batch.known.num_tokens for batch in batches if batch.known is not None]
+        if processes == 1 and known == [full] * len(batches):
+            return
+        gradients = [p.grad for p in self.training.loss.parameters() if p.grad is not None]
+        parts = [grad.to_local() if isinstance(grad, DTensor) else grad for grad in gradients]
+        mean = num_tokens.sum() / (len(batches) * processes)
+        torch._foreach_mul_(parts, (full / mean).to(parts[0]))
 
     def _full_batch(self) -> int:
         """Tokens of a batch without padding."""

@@ -23,6 +23,7 @@ from hdiff.samplers import (
     ChainSampler,
     CoarseToFineSampler,
     ConfidenceSampler,
+    DependencySampler,
     EntropyBoundedSampler,
     PlannedSampler,
     RemaskingSampler,
@@ -42,6 +43,9 @@ WITH_BOUND: dict[str, Sampler] = {
     "confidence margin": ConfidenceSampler(threshold=0.3, measure="margin"),
     "confidence margin count": ConfidenceSampler(threshold=None, num_steps=3, measure="margin"),
     "confidence both, planned": ConfidenceSampler(threshold=0.6, num_steps=2, segmentation="planned"),
+    "dependency": DependencySampler(strength=1.0),
+    "dependency, DAWN": DependencySampler(strength=1.2, threshold=0.3, sure=0.6, anchored=0.4),
+    "dependency planned": DependencySampler(strength=1.1, segmentation="planned", longest=2),
     "entropy": EntropyBoundedSampler(0.8),
     "entropy planned": EntropyBoundedSampler(1.5, segmentation="planned", longest=2),
     **{f"planned {order}": PlannedSampler(3, order=order) for order in ORDERS},
@@ -87,6 +91,7 @@ def test_any_network_with_a_head_is_filled_and_scored(sampler: Sampler) -> None:
     ("sampler", "message"),
     [
         (PlannedSampler(2), "the model has no planner"),
+        (DependencySampler(), "NetworkOfSomeoneElse shows no attention; use the sampler 'confidence'"),
         (AncestralSampler(2, refresh=2), "NetworkOfSomeoneElse reads whole rows, every time; use refresh: 1"),
     ],
 )
