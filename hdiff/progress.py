@@ -76,6 +76,7 @@ class Progress:
     def close(self) -> None:
         """Ends the bar, or the lines."""
         if self.bar is not None:
+            self.bar.live.transient = self.total is None  # of stages nothing stays on the screen
             self.bar.stop()
             self.bar = None
         if self._ended is not None:
