@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hdiff.corruption.given import Free
 from hdiff.data.batch import Batch
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
@@ -53,6 +54,20 @@ def test_values_of_real_tokens_are_the_same_once_their_number_is_known(real: tup
     assert known.is_padded is (sum(real) < 8)
     assert known.known is not None
     assert known.known.num_tokens == sum(real)
+
+
+@pytest.mark.parametrize("free", [[[1, 1, 0, 1], [0, 1, 1, 1]], [[0, 0, 0, 1], [1, 1, 1, 1]]])
+def test_free_tokens_are_the_same_once_their_number_is_known(free: list[list[int]]) -> None:
+    ids = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]])
+    units = {"word": torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]])}
+    batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool), units, given=~torch.tensor(free).bool())
+    plain, known = Free.of(batch), Free.of(batch.checked(8))
+    assert torch.equal(plain.place, known.place)
+    assert torch.equal(plain.batch.input_ids, known.batch.input_ids)
+    assert torch.equal(plain.batch.unit_ids["word"], known.batch.unit_ids["word"])
+    assert known.batch.is_padded is not bool(plain.batch.token_mask.all())
+    assert known.batch.known is not None
+    assert known.batch.known.num_real == int(plain.batch.token_mask.sum())
 
 
 @pytest.mark.parametrize(
