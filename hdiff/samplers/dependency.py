@@ -83,6 +83,11 @@ class DependencySampler(SegmentedSampler):
     def _tied(self, view: View) -> Tensor:
         """Whether tokens depend on each other, symmetric, bool (B, L, L)."""
         network = view.denoiser
+        if getattr(network, "reads_in_order", False):
+            raise DataError(
+                "the model has attention any_order, in which hidden tokens do not see each other; use the "
+                "sampler 'confidence'"
+            )
         with attention_seen(getattr(network, "trunk", network)) as seen:
             _ = view.hidden  # read here, or before
             if not seen:

@@ -167,6 +167,12 @@ def test_impossible_arguments_are_refused(options: dict[str, float], message: st
         DependencySampler(**options)
 
 
+def test_a_trunk_whose_hidden_tokens_do_not_see_each_other_is_refused() -> None:
+    model = Denoiser(Trunk(16, depth=1, num_heads=2, in_order=True), ProductHead(VOCAB, 16)).eval()
+    with pytest.raises(DataError, match="attention any_order, in which hidden tokens do not see"):
+        DependencySampler().sample(model, TOKENS, hidden_rows(model, 1, LENGTH))
+
+
 def test_a_foreign_network_is_filled_and_scored(tmp_path: Path) -> None:
     make_bert(tmp_path)
     trunk, table = load_trunk(str(tmp_path))
