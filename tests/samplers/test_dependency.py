@@ -61,7 +61,7 @@ def test_weights_of_pretrained_networks_are_seen_and_nothing_stays_changed(kind:
     make_bert(tmp_path) if kind == "bert" else make_llama(tmp_path, is_causal=False)
     trunk, table = load_trunk(str(tmp_path))
     trunk.eval()
-    hidden = torch.randn(2, 6, table.shape[1])
+    hidden = torch.randn(2, 6, table.rows.shape[1])
     before, implementation = trunk(hidden), trunk.encoder.config._attn_implementation
     with attention_seen(trunk) as seen:
         during = trunk(hidden)
@@ -176,7 +176,7 @@ def test_a_trunk_whose_hidden_tokens_do_not_see_each_other_is_refused() -> None:
 def test_a_foreign_network_is_filled_and_scored(tmp_path: Path) -> None:
     make_bert(tmp_path)
     trunk, table = load_trunk(str(tmp_path))
-    model = Denoiser(trunk, ProductHead(VOCAB, table.shape[1])).eval()
+    model = Denoiser(trunk, ProductHead(VOCAB, table.rows.shape[1])).eval()
     sampler = DependencySampler(strength=1.2)
     drawn = sampler.sample(model, TOKENS, hidden_rows(model, 2, LENGTH), generator=torch.Generator())
     nats = sampler.score(model, TOKENS, Batch.of(drawn.tokens)).nats

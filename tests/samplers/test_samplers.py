@@ -252,7 +252,7 @@ def test_passes_of_the_head_are_those_that_ran(name: str, generator: torch.Gener
     model.head.norm.register_forward_hook(lambda *_: ran.append(1))  # each pass of the head ends with it
     samples = sampler.sample(model, SPANS, hidden_rows(model, 1, 12), generator=generator)
     passes, scored = int(samples.passes[0]), sampler.rounds if isinstance(sampler, RemaskingSampler) else 0
-    draws_to_choose = any(word in name for word in ("confidence", "entropy"))
+    draws_to_choose = any(word in name for word in ("confidence", "dependency", "entropy"))
     assert passes < len(ran) if draws_to_choose else passes == len(ran) - scored
     assert int(samples.calls[0]) <= passes <= 12 * int(samples.calls[0])
 
