@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hdiff.corruption.corrupted import Corrupted, TypeTerm
-from hdiff.data.batch import ALL_GIVEN, Batch, Known
+from hdiff.data.batch import Batch, Known, check_free
 from hdiff.errors import DataError
 from hdiff.packed_spans import PackedSpans
 from hdiff.reveal_order import given_order
@@ -42,8 +42,8 @@ class Free:
     def of(cls, whole: Batch) -> Free:
         """Takes the free tokens out of a batch with `given`."""
         is_free, known = whole.free_mask, whole.known
-        if known is None and not bool(is_free.any(1).all()):
-            raise DataError(ALL_GIVEN)
+        if known is None:
+            check_free(is_free)
         length = is_free.shape[1]
         places = torch.arange(length, device=is_free.device).expand_as(is_free)
         order = places.masked_fill(~is_free, length).sort(1).values

@@ -14,8 +14,6 @@ from torch import Tensor
 from hdiff.errors import DataError
 from hdiff.packed_spans import true_places
 
-ALL_GIVEN = "all tokens of a row are given; leave at least one to predict"
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -163,9 +161,8 @@ class Batch:
             DataError: As `check`, or if all tokens of a row are given.
         """
         self.check(self.unknown_ids(vocab_size), *also)
+        check_free(self.free_mask)
         free = self.free_mask.sum(1)
-        if not bool(free.all()):
-            raise DataError(ALL_GIVEN)
         num_real = int(self.token_mask.sum())
         known = Known(
             vocab_size,
@@ -238,6 +235,12 @@ class Batch:
             given=move(self.given),
             answer_lengths=move(self.answer_lengths),
         )
+
+
+def check_free(is_free: Tensor) -> None:
+    """Raises DataError if a row, bool (B, L), has no free token."""
+    if not bool(is_free.any(1).all()):
+        raise DataError("all tokens of a row are given; leave at least one to predict")
 
 
 def check_token_ids(input_ids: object) -> None:
