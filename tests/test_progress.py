@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from hdiff import progress as module
 from hdiff.progress import FIRST_LINE_SECONDS, LONGEST_SILENCE_SECONDS, Progress
+from hdiff.recipe import resolve
+from hdiff.training.build import build_training
+from hdiff.training.trainer import fit
 
 WAITING = """
 import time
@@ -85,6 +89,27 @@ def test_a_quiet_or_closed_display_says_nothing(clock: Clock, capsys: pytest.Cap
     assert ended is not None
     assert ended.is_set()
     assert capsys.readouterr().err == ""
+
+
+def test_training_tells_what_it_does_between_updates(tmp_path: Path, prepared_folder: Path) -> None:
+    recipe = resolve(
+        {
+            "name": "stages",
+            "output": str(tmp_path / "run"),
+            "data": {"path": str(prepared_folder), "sequence_length": 16},
+            "model": {"width": 16, "depth": 1, "num_heads": 2},
+            "train": {"steps": 2, "batch_size": 2, "evaluate_every": 1, "validation_blocks": 2},
+        },
+        where="test",
+    )
+    told: list[str] = []
+    display = Progress("train stages", quiet=True)
+    display.stage = told.append  # type: ignore[method-assign]
+    display.update = lambda done, total, note="": told.append(f"update {done}")  # type: ignore[method-assign]
+    fit(build_training(recipe), progress=display)
+    assert told == [
+        *("opening the run", "first update", "update 1", "validating", "update 2", "validating", "saving")
+    ]
 
 
 def test_lines_come_while_nothing_is_reported() -> None:
