@@ -88,7 +88,7 @@ demo: tour
 tour: $(VENV)/demo.stamp
 	$(HDIFF) tour --html runs/tour.html
 	$(HDIFF) sample builtin:stories --num 3 --temperature 0.8 --infill "Once upon a time, [80]" --steps 80 --sampler $(COARSE_TO_FINE) --trajectory runs/story.html
-	$(HDIFF) inspect "$(SENTENCE)" --level clause,phrase,word --html runs/inspect.html
+	$(HDIFF) inspect "$(SENTENCE)" --level clause,phrase,word --html runs/inspect.html > runs/inspect.txt
 
 test: $(VENV)/test.stamp $(VENV)/docs.stamp
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS)
@@ -114,4 +114,4 @@ docs: $(VENV)/docs.stamp
 	@echo "open site/index.html, or to search: $(BIN)/python -m http.server --directory site"
 
 clean:
-	rm -rf $(VENV) data/stories runs/judge runs/demo runs/tour.html runs/story.html runs/inspect.html
+	rm -rf $(VENV) data/stories runs/judge runs/demo runs/tour.html runs/story.html runs/inspect.html runs/inspect.txt

@@ -39,7 +39,7 @@ def tour(
     """Show what a model writes: in 1, 4 and 16 steps, around given words, in place of a phrase."""
     from hdiff.files import write_atomically
     from hdiff.pages.terminal_text import visible_controls
-    from hdiff.pages.tour import tour_page
+    from hdiff.pages.tour import same_as, tour_page
     from hdiff.shipped import model_folder, model_name, twin_tour
 
     if beside is None and model_name(model) == "builtin:stories":
@@ -53,6 +53,9 @@ def tour(
         for index, part in enumerate(tours[0]["parts"]):
             typer.echo(f"\n=== {part['title']}" + (f": {part['given']}" if part["given"] else ""))
             for one in tours:
+                if (same := same_as(one)[index]) is not None:
+                    typer.echo(f"--- {one['name']}\n(the same texts as: {same})")
+                    continue
                 for sample in one["parts"][index]["trajectory"]["samples"]:
                     text = "".join(piece["text"] for piece in sample["pieces"]).strip()
                     shown = visible_controls(text) if sys.stdout.isatty() else text

@@ -20,7 +20,7 @@ from hdiff.pages.trajectory import steps_text
 from hdiff.runs.record import RunRecord
 from hdiff.runs.results import request_text
 from hdiff.runs.weights import newest_checkpoint, used_step, weights_of
-from hdiff.shipped import model_name
+from hdiff.shipped import is_builtin, model_name
 
 SCRIPTS = ("charts.js", "calibration.js", "tables.js", "inspection.js", "trajectory.js", "start_report.js")
 
@@ -53,6 +53,7 @@ def report_page(record: RunRecord) -> str:
         context={
             "record": record,
             "path": shlex.quote(model_name(record.path)),
+            "is_shipped": is_builtin(model_name(record.path)),
             "summary": _summary(record),
             "numbers": headlines(record, main),
             "bound": main.get("bound"),

@@ -37,8 +37,8 @@ from hdiff.shipped import read_stories
 RUN_OF_WORDS = 8
 COLUMNS = ("system", "T", "temperature", "parsed", "judge NLL", "entropy", "8-grams of the training text")
 ROWS_AT_ONCE = 50
-COLDEST, HOTTEST = 0.5, 1.3
-"""Between these temperatures the matched one is looked for."""
+BETWEEN = (0.8, 1.0)
+"""The matched temperature is looked for on the line through these two."""
 
 MATCHED, HELD_OUT = "matched", "held-out stories"
 
@@ -129,14 +129,13 @@ def samples(run: RunFolder, steps: int, temperature: float, num: int, length: in
 
 
 def matched_temperature(run: RunFolder, steps: int, entropy: float, length: int, seed: int) -> float:
-    """Temperature, to a hundredth, whose samples have a mean unigram entropy."""
-    low, high = COLDEST, HOTTEST
-    while high - low > 0.015:
-        middle = (low + high) / 2
-        drawn = samples(run, steps, middle, ROWS_AT_ONCE * 2, length, seed + 1)
-        found = sum(map(unigram_entropy, drawn.tolist())) / len(drawn)
-        low, high = (middle, high) if found < entropy else (low, middle)
-    return round((low + high) / 2, 2)
+    """Temperature, to a hundredth, whose samples have a mean unigram entropy: a line through two others."""
+    found = []
+    for temperature in BETWEEN:
+        drawn = samples(run, steps, temperature, 2 * ROWS_AT_ONCE, length, seed + 1)
+        found.append(sum(map(unigram_entropy, drawn.tolist())) / len(drawn))
+    slope = (found[1] - found[0]) / (BETWEEN[1] - BETWEEN[0])
+    return round(BETWEEN[0] + (entropy - found[0]) / slope, 2)
 
 
 def table(found: dict[str, Any]) -> str:

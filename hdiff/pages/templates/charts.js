@@ -119,7 +119,7 @@ hdiff.lineChart = (node, chart, styles, shown) => {
     for (const series of visible()) plot(figure, series, scale);
     for (const line of chart.references || []) {
       figure.append(svg("line", { x1: margin.left, x2: width - margin.right, y1: scale.y(line.y), y2: scale.y(line.y), style: "stroke:var(--soft)", "stroke-dasharray": "5 4" }),
-        svg("text", { class: "halo", x: width - margin.right - 4, y: scale.y(line.y) - 6, "text-anchor": "end" }, `${line.label}: ${format(line.y)}`));
+        svg("text", { class: "halo", x: width - margin.right - 4, y: scale.y(line.y) - 6, "text-anchor": "end" }, `${line.label}: ${line.y.toFixed(3)}`));
     }
     const cursor = svg("line", { class: "waterline", y1: margin.top, y2: height - margin.bottom, visibility: "hidden" });
     figure.append(cursor);
