@@ -81,10 +81,12 @@ class InOrderReader(Reader):
         """See `Reader.read`."""
         if self.order is None:
             self.order = given_order(tokens.shape[1], device=tokens.device).expand_as(tokens)
+        length = tokens.shape[1]
+        is_bare = self.free is None and self.token_mask is None and self.document_ids is None
+        if is_bare and (places is None or len(places) > length) and bool(is_masked.all()):
+            return at(self._whole(tokens[:1]).expand(len(tokens), -1, -1), places)  # all rows are alike
         if self.memory is None:
-            network: Any = self.denoiser
-            documents = {} if self.document_ids is None else {"document_ids": self.document_ids}
-            return at(network.hidden(tokens, self.token_mask, order=self.order, **documents), places)
+            return at(self._whole(tokens), places)
         asked = is_masked & active[:, None]
         if places is not None:
             asked = torch.zeros_like(asked).flatten().index_fill(0, places, True).view_as(asked)
@@ -97,3 +99,10 @@ class InOrderReader(Reader):
             free.spread(asked, torch.zeros_like(ids, dtype=torch.bool)),
         )
         return at(free.gather(hidden), places)
+
+    def _whole(self, tokens: Tensor) -> Tensor:
+        """Trunk output of all places of the first rows, long (R, L) -> float (R, L, D)."""
+        network: Any = self.denoiser
+        assert self.order is not None, "`read` sets it"
+        documents = {} if self.document_ids is None else {"document_ids": self.document_ids}
+        return network.hidden(tokens, self.token_mask, order=self.order[: len(tokens)], **documents)  # type: ignore[no-any-return]
