@@ -61,6 +61,8 @@ class TrainConfig(Section):
             trunk, or `lora`: the head and low-rank adapters in the trunk.
         lora: The adapters; section `lora`.
         trains_table: Whether `head` and `lora` also train the output table, apart from the input's.
+        kept_states: With `head`: states of each row that are drawn and read by the trunk once, and kept in
+            the run folder while it is trained; 0 draws new ones in every update.
         gradient_checkpointing: Whether the backward pass computes the trunk's layers again, to save memory.
     """
 
@@ -91,6 +93,7 @@ class TrainConfig(Section):
     trainable: Literal["all", "head", "lora"] = "all"
     lora: LoraConfig = LoraConfig()
     trains_table: Flag = False
+    kept_states: Whole = 0
     gradient_checkpointing: Flag = False
 
     @model_validator(mode="after")
@@ -98,6 +101,11 @@ class TrainConfig(Section):
         if self.trainable != "lora" and self.lora != LoraConfig():
             raise ValueError(
                 f"lora describes adapters, and trainable is {self.trainable}; use train.trainable=lora"
+            )
+        if self.kept_states and self.trainable != "head":
+            raise ValueError(
+                f"kept_states keeps what a frozen trunk computes, and trainable is {self.trainable}; leave "
+                "it out, or use train.trainable=head"
             )
         if self.trains_table and self.trainable == "all":
             raise ValueError(

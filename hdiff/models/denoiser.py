@@ -203,7 +203,12 @@ class Denoiser(Headed):
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
         """Log-probability of the clean tokens of each span to predict, and of each unit of types."""
-        hidden, packed, spans = self._read(corrupted)
+        return self.scored(corrupted, *self.read_spans(corrupted))
+
+    def scored(
+        self, corrupted: Corrupted, hidden: Tensor | None, packed: Tensor, spans: PackedSpans
+    ) -> DenoiserOutput:
+        """What `forward` returns, from what `read_spans` gives."""
         plan = None if self.planner is None else self.planner(hidden)
         if self.token_rates is not None:
             scores, log_speed = self.token_rates.next_token(self.head.logits(packed))
@@ -225,7 +230,7 @@ class Denoiser(Headed):
             hidden=hidden,
         )
 
-    def _read(self, corrupted: Corrupted) -> tuple[Tensor | None, Tensor, PackedSpans]:
+    def read_spans(self, corrupted: Corrupted) -> tuple[Tensor | None, Tensor, PackedSpans]:
         """Output of all places if anything reads them, of the spans' tokens, and the spans."""
         spans, readers = corrupted.spans, (self.planner, self.supervision, *self.type_heads)
         if getattr(self.head, "sees_row", False) or any(reader is not None for reader in readers):

@@ -21,6 +21,7 @@ from hdiff.factory import DiffusionModel, build_model, build_supervision, requir
 from hdiff.models.autoregressive import Autoregressive
 from hdiff.samplers.build import build_sampler
 from hdiff.training.first_weights import first_model, start_from
+from hdiff.training.kept_states import check_kept_states
 from hdiff.training.losses import training_loss
 from hdiff.training.optimisation import Average, make_optimizer
 from hdiff.training.processes import make_accelerator
@@ -113,6 +114,7 @@ def build_training(recipe: Recipe) -> Training:
     levels = required_levels(corruption, model)
     blocks = data.blocks("train", levels, targets=targets)
     rows = open_rows(recipe, prepared, blocks, levels=levels, targets=targets, accelerator=accelerator)
+    check_kept_states(recipe, model, corruption, rows, accelerator)
     average = Average(model, recipe.train.ema_decay)
     if accelerator.is_fsdp2 and recipe.train.optimizer == "muon":
         raise RecipeError(

@@ -14,9 +14,11 @@ from hdiff.corruption import Corruption, corrupt_free, sample_times
 from hdiff.data.batch import Batch
 from hdiff.factory import DiffusionModel
 from hdiff.models.autoregressive import Autoregressive, as_autoregressive
+from hdiff.models.denoiser import Denoiser
 from hdiff.objectives import nelbo, planner_loss
 from hdiff.objectives.length import answer_length_nats, gap_length_nats
 from hdiff.supervision import Supervision
+from hdiff.training.kept_states import KeptStates
 
 
 def training_loss(model: DiffusionModel | Autoregressive, corruption: Corruption) -> nn.Module:
@@ -28,12 +30,17 @@ def training_loss(model: DiffusionModel | Autoregressive, corruption: Corruption
 
 
 class DiffusionLoss(nn.Module):
-    """The training step of a diffusion model: times, corruption, denoiser, objective."""
+    """The training step of a diffusion model: times, corruption, denoiser, objective.
+
+    Attributes:
+        kept: Kept states of the rows, if the trunk is not to read them again.
+    """
 
     def __init__(self, denoiser: DiffusionModel, corruption: Corruption) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.corruption = corruption
+        self.kept: KeptStates | None = None
 
     def forward(
         self,
@@ -58,11 +65,15 @@ class DiffusionLoss(nn.Module):
             The sum, a scalar, and its parts by name: `loss` is the estimate of the bound in nats per token.
         """
         t = sample_times(batch, generator=times, rows=rows, num_rows=num_rows)
-        corruption = self.corruption.at(progress)
-        corrupted = corrupt_free(
-            batch, lambda free: corruption.corrupt(free, t, generator=noise), corruption.type_sizes
-        )
-        output = self.denoiser(corrupted)
+        if self.kept is None:
+            corruption = self.corruption.at(progress)
+            corrupted = corrupt_free(
+                batch, lambda free: corruption.corrupt(free, t, generator=noise), corruption.type_sizes
+            )
+            output = self.denoiser(corrupted)
+        else:
+            corrupted, packed = self.kept(batch, t)
+            output = cast(Denoiser, self.denoiser).scored(corrupted, None, packed, corrupted.spans)
         bound = nelbo(output, batch, corrupted).mean
         lengths = self._lengths(batch, noise)
         if batch.answer_lengths is not None:  # they pay for a part of the answers

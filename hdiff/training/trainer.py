@@ -18,6 +18,7 @@ from hdiff.files import disk_errors
 from hdiff.runs.lock import run_lock
 from hdiff.supervision import without_supervision
 from hdiff.training.build import Training
+from hdiff.training.keeping import keep_states
 from hdiff.training.metrics import MetricsLog
 from hdiff.training.out_of_memory import memory_errors
 from hdiff.training.processes import process_errors
@@ -99,6 +100,9 @@ class _Loop:
         trackers = Trackers(training.recipe, first_step) if is_main else None
         metrics = MetricsLog(training.path, first_step, trackers=trackers, enabled=is_main)
         try:
+            self.writer.begin_clock()
+            with memory_errors(training.recipe):
+                kept = keep_states(training, self.progress) if first_step < self.config.steps else None
             with stop_signals(self.update.stop), memory_errors(training.recipe):
                 outcome = self._steps(first_step, metrics)
         finally:
@@ -106,12 +110,13 @@ class _Loop:
             training.state.rows.close()
         if outcome.stopped_by is None:
             self.writer.finish(outcome.last_step)
+            if kept is not None:
+                kept.remove()
         return outcome
 
     def _steps(self, first_step: int, metrics: MetricsLog) -> Outcome:
         """Updates up to the last step, or to the signal that stops them."""
         self._stage("first update")
-        self.writer.begin_clock()
         last_step, tokens, seconds = first_step, 0, 0.0  # of the updates since the last line
         for step in range(first_step + 1, self.config.steps + 1):
             if self.best.is_over:

@@ -99,6 +99,21 @@ class MixedRows(TrainingRows):
         sizes = [corpus.rows.num_tokens for corpus in self.corpora]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
+    @property
+    def num_samples(self) -> int | None:
+        return None if self._has_streams else sum(corpus.rows.epoch_rows or 0 for corpus in self.corpora)
+
+    def samples(self, ids: range) -> Batch:
+        parts = []
+        for corpus in self.corpora:
+            size, first = corpus.rows.epoch_rows or 0, corpus.first_sample
+            own = range(max(0, ids.start - first), min(size, ids.stop - first))
+            if len(own):
+                batch = corpus.rows.samples(own)
+                assert batch.sample_ids is not None
+                parts.append(replace(batch, sample_ids=first + batch.sample_ids))
+        return _in_order(parts, range(len(ids)))
+
     def facts(self) -> dict[str, Any]:
         return {
             "mixture": [{**corpus.rows.member_facts(), "weight": corpus.weight} for corpus in self.corpora]

@@ -66,6 +66,15 @@ class TrainingRows(ABC):
     def check(self, rows: int) -> None:
         """Refuses data with fewer rows than all processes take together."""
 
+    @property
+    def num_samples(self) -> int | None:
+        """Different rows, whose sample ids are 0 to one below; None if nobody knows."""
+        return None
+
+    def samples(self, ids: range) -> Batch:
+        """Rows by their sample ids, on the CPU; `num_samples` says which there are."""
+        raise NotImplementedError(f"rows of a stream have no numbers: {ids}")
+
     def notes(self) -> list[str]:
         """What is to be said of the text this process has read, a sentence each."""
         return []
@@ -136,6 +145,13 @@ class PreparedRows(CorpusRows):
     @property
     def epoch_rows(self) -> int:
         return len(self.blocks)
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.blocks)
+
+    def samples(self, ids: range) -> Batch:
+        return self.blocks.batch(ids)
 
     def numbered(self, numbers: Sequence[int]) -> Batch:
         return self.batch(numbers)

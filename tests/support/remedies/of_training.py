@@ -136,6 +136,19 @@ CASES = [
         number=1,
     ),
     Case(
+        "hdiff/training/kept_states.py",
+        "train.kept_states=0",
+        f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} "
+        "'head={kind: autoregressive, num_heads: 2}' train.trainable=head train.kept_states=1 "
+        "length_head={} -q",
+    ),
+    Case(
+        "hdiff/training/kept_states.py",
+        "train.kept_states={}",
+        f"train RECIPE {T} data.path=BERT_DATA output=NEW {OF_BERT} "
+        "'head={kind: autoregressive, num_heads: 2}' train.trainable=head train.kept_states=1000 -q",
+    ),
+    Case(
         "hdiff/models/token_table.py",
         "hdiff prepare SOURCE --out DATA --tokenizer {}",
         f"train RECIPE {T} data.path=PYDOC output=NEW {OF_BERT} -q",

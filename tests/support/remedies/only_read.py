@@ -29,6 +29,10 @@ ONLY_READ = {
         "hdiff/training/first_weights.py",
         "hdiff prepare SOURCE --out DATA --tokenizer {}",
     ): "as in evaluation/run.py",
+    (
+        "hdiff/training/keeping.py",
+        "output=DIR train.kept_states={}",
+    ): "too little disk: tests/models/test_kept_states.py",
     ("hdiff/sharing/export.py", "--precision float16"): "tests/test_first_weights.py",
     ("hdiff/sharing/export.py", "--precision bfloat16"): "tests/test_first_weights.py",
     ("hdiff/data/tokenizer_files.py", 'python -c "{}"'): "a tokenizer in another form: its own tests",
