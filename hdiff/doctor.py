@@ -29,6 +29,7 @@ OPTIONAL = (
     ("datasets", "train", "hdiff prepare"),
     ("tensorboard", "train", "the tensorboard tracker"),
     ("nltk", "nltk", "collocations and nltk.Tree"),
+    ("py3langid", "spacy", "telling languages, --parser auto"),
     ("benepar", "benepar", "the benepar parser"),
     ("ray", "ray", "hdiff prepare --engine ray"),
     ("datatrove", "datatrove", "hdiff prepare --engine datatrove"),

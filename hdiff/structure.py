@@ -68,6 +68,7 @@ class SpanTree:
         entities: Type of the named entity each word is in, "" for none; None if the parser gives none.
         tags: A part of speech of each word that is finer than its label; None if the parser gives none.
         relations: How each word hangs on its head; None if the parser gives none.
+        language: Code of the language that the text was taken for, as `fr`; None if nobody asked.
     """
 
     text: str
@@ -77,6 +78,7 @@ class SpanTree:
     entities: tuple[str, ...] | None = None
     tags: tuple[str, ...] | None = None
     relations: tuple[str, ...] | None = None
+    language: str | None = None
 
     @classmethod
     def build(

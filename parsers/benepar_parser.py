@@ -67,6 +67,7 @@ class BeneparParser(Parser):
         self.model, _, words = model.partition("@")
         import_benepar()
         self.inner = load_parser(words or "spacy", annotations=annotations)
+        self.language = self.inner.language
         self.num_fallbacks = 0
         self._vocab, self._component = _load(self.model, subbatch_tokens)
 

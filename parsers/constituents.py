@@ -13,9 +13,10 @@ from hdiff.structure import Span, level_rank
 
 from .clause_labels import SUBJECTS, clause_label
 from .dependency import ROOT, DependencyTree
-from .islands import joined_words, with_islands
+from .islands import joined_words, with_islands, with_marks
 from .pairs import Pair, pairs
 from .projection import PHRASE_LABELS, Candidate, candidates, head_label, is_verbal
+from .references import with_references
 from .universal import function_headed, is_universal
 
 FRAGMENT = "FRAG"
@@ -41,10 +42,11 @@ def constituents(tree: DependencyTree, *, own_labels: bool = False, single_words
         return []
     if is_universal(tree):
         tree = function_headed(tree)
+    tree = with_marks(tree)
     marks = pairs(tree)
     brackets = [pair for pair in marks if pair.is_bracket]
     joined = joined_words(tree)
-    tree = with_islands(tree, brackets, joined)
+    tree = with_references(with_islands(tree, brackets, joined), brackets)
     proposed = [*candidates(tree, single_words=single_words), *_of_islands(tree, brackets, joined)]
     whole = Candidate(0, len(tree) - 1, "S" if own_labels else _sentence_label(tree), "sentence")
     kept = nest([whole, *balanced(proposed, marks, tree, least=1 if single_words else 2)], len(tree))

@@ -58,6 +58,7 @@ class ControlParser(Parser):
         if self.keeps_levels:
             self.levels = self.inner.levels
             self.lacks = self.inner.lacks
+        self.language = self.inner.language
 
     @staticmethod
     @abstractmethod

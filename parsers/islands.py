@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from .dependency import ROOT, DependencyTree
-from .pairs import Pair
+from .pairs import APOSTROPHES, Pair
 
 _JOINED = re.compile(r"\w[-/–]\w")
 _NOMINAL = frozenset(("NOUN", "PROPN", "ADJ"))
@@ -53,6 +54,18 @@ def joined_words(tree: DependencyTree) -> list[tuple[int, int]]:
             runs.append((first, last))
         first = last + 1
     return runs
+
+
+def with_marks(tree: DependencyTree) -> DependencyTree:
+    """The sentence with brackets and the like as punctuation: spaCy takes `[` for an unknown word."""
+    if "X" not in tree.pos:
+        return tree
+    words = (tree.text[start:end] for start, end in tree.offsets)
+    pos = tuple(
+        "PUNCT" if part == "X" and word not in APOSTROPHES and not any(map(str.isalnum, word)) else part
+        for word, part in zip(words, tree.pos, strict=True)
+    )
+    return replace(tree, pos=pos)
 
 
 def with_islands(

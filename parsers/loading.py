@@ -14,6 +14,7 @@ from .base import Parser
 PARSERS: dict[str, str] = {
     "spacy": ".spacy_parser:SpacyParser",
     "benepar": ".benepar_parser:BeneparParser",
+    "auto": ".auto_parser:AutoParser",
     "plain": ".plain:PlainParser",
     "python": ".python_source:PythonParser",
     "treebank": ".treebank:TreebankParser",

@@ -19,7 +19,7 @@ _QUOTES = {
 _CLOSERS = {opener: frozenset(closers.split()) for opener, closers in _QUOTES.items()}
 _QUOTE_MARKS = frozenset(_CLOSERS) | frozenset().union(*_CLOSERS.values())
 _MAY_OPEN = re.compile(r"""[(\[{"]|``|[^\x00-\x7f]|(?<!\w)['`]""")
-_APOSTROPHES = frozenset("'’‘`‛")
+APOSTROPHES = frozenset("'’‘`‛")
 
 _ODD_BRACKETS = {"⦓": "⦔", "⦕": "⦖", "﴾": "﴿", "﴿": ""}
 """Brackets whose names or categories do not tell which closes them."""
@@ -91,7 +91,7 @@ def _marks(words: Sequence[str], pos: Sequence[str]) -> Iterator[tuple[int, str,
         if word.isalpha():
             continue
         if word in _QUOTE_MARKS:
-            if word not in _APOSTROPHES or pos[position] == "PUNCT":
+            if word not in APOSTROPHES or pos[position] == "PUNCT":
                 yield position, word, _CLOSERS.get(word, frozenset())
         elif len(word) == 1 or any(map(str.isalnum, word)):  # not a face such as :-)
             for character in word:

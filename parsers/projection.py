@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from .clause_labels import AUXILIARIES, SUBJECTS, WH_WORDS, clause_label, inner_label
 from .dependency import DependencyTree
+from .noun_parts import COORDINATION, base_last, has_complement, is_date, is_flat, is_joined
+from .references import REFERENCE
 
 CLAUSE_RELATIONS = frozenset(
     ("ROOT", "ccomp", "xcomp", "advcl", "relcl", "acl", "csubj", "csubjpass", "pcomp", "parataxis", "conj")
 )
-COORDINATION = frozenset(("cc", "conj"))
-JOINTS = frozenset("-/–")
 WH_CLAUSES = frozenset(("relcl", "ccomp", "advcl", "csubj", "pcomp"))
 PHRASE_LABELS = {
     "NOUN": "NP", "PROPN": "NP", "PRON": "NP", "DET": "NP", "SYM": "NP", "NUM": "QP", "ADJ": "ADJP",
@@ -41,6 +41,9 @@ _ARGUMENTS = frozenset(
         "ROOT",
     )
 )
+_OF_NOUNS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj", "dative"))
+"""Relations that an adjective has only in place of a noun."""
+
 _ALONE = {
     **dict.fromkeys(("NOUN", "PROPN", "PRON", "DET", "NUM"), _ARGUMENTS),
     "ADV": frozenset(("advmod", "prep", "conj", "ROOT")),
@@ -88,9 +91,17 @@ def candidates(tree: DependencyTree, *, single_words: bool = False) -> Iterator[
 
 
 def head_label(tree: DependencyTree, head: int) -> str:
-    """The category of the phrase of a word; a participle before a noun is an adjective."""
-    is_adjective = tree.pos[head] == "VERB" and tree.deps[head] in ("amod", "compound")
-    return "ADJP" if is_adjective else PHRASE_LABELS.get(tree.pos[head], "")
+    """The category of the phrase of a word; [most of us] is a noun phrase, whatever its head is."""
+    relation, pos = tree.deps[head], tree.pos[head]
+    if pos == "VERB" and relation in ("amod", "compound"):
+        return "ADJP"
+    if pos == "ADJ" and (
+        relation in _OF_NOUNS or any(tree.deps[child] == "det" for child in tree.children[head])
+    ):
+        return "NP"
+    if relation == "cc":
+        return "CONJP"
+    return PHRASE_LABELS.get(pos, "")
 
 
 def _nominal(tree: DependencyTree, head: int) -> Iterator[Candidate]:
@@ -98,34 +109,23 @@ def _nominal(tree: DependencyTree, head: int) -> Iterator[Candidate]:
     first, last = tree.edges[head]
     label = head_label(tree, head)
     relation = tree.deps[head]
-    if label == "NP" and relation in ("compound", "nmod") and not _is_joined(tree, first, last):
+    if label == "VP":
+        return  # a bare auxiliary
+    if label == "NP" and relation in ("compound", "nmod") and not is_joined(tree, first, last):
         return  # the treebank leaves a noun before a noun flat: [the public domain works]
     is_conjunct = relation == "conj"
     if not is_conjunct or last == head:  # [a, b and c] holds no [b and c]
         yield Candidate(first, last, label, "phrase")
-    if last == head or _is_flat(tree, head):
+    if last == head or is_flat(tree, head) or has_complement(tree, head, label):
         return
     own_last = _own_last(tree, head)
     if label == "NP" and own_last < last:
         yield from _coordinated_base(tree, head)
     yield Candidate(first, own_last, label, "phrase")
     if label != "PP" and own_last != head:
-        yield Candidate(first, _base_last(tree, head), label, "phrase")
-
-
-def _is_joined(tree: DependencyTree, first: int, last: int) -> bool:
-    """Whether the words are joined by hyphens or slashes, or begin with a number: [5 wk] old mice."""
-    return tree.deps[first] == "nummod" or any(tree.word(word) in JOINTS for word in range(first, last))
-
-
-def _base_last(tree: DependencyTree, head: int) -> int:
-    """Last word of a noun with its possessive marker, or the numbers that follow it: [29 April 1832]."""
-    last = head
-    for child in tree.children[head]:
-        relation = tree.deps[child]
-        if child == last + 1 and (relation == "case" or (relation == "nummod" and not tree.children[child])):
-            last = child
-    return last
+        base = base_last(tree, head)
+        if not is_date(tree, base):
+            yield Candidate(first, base, label, "phrase")
 
 
 def _coordinated_base(tree: DependencyTree, head: int) -> Iterator[Candidate]:
@@ -136,16 +136,6 @@ def _coordinated_base(tree: DependencyTree, head: int) -> Iterator[Candidate]:
         place = relations.index("conj")
         if COORDINATION.issuperset(relations[:place]) and len(relations) > place + 1:
             yield Candidate(tree.edges[head][0], tree.edges[right[place]][1], "NP", "phrase")
-
-
-def _is_flat(tree: DependencyTree, head: int) -> bool:
-    """Whether bare words are coordinated and share what is before them: [the food and drink]."""
-    right = [child for child in tree.children[head] if child > head and tree.pos[child] != "PUNCT"]
-    conjuncts = [child for child in right if tree.deps[child] == "conj"]
-    if not conjuncts or any(tree.deps[child] not in COORDINATION for child in right):
-        return False
-    below = (child for conjunct in conjuncts for child in tree.children[conjunct])
-    return all(tree.deps[child] in COORDINATION or tree.pos[child] == "PUNCT" for child in below)
 
 
 def is_verbal(tree: DependencyTree, head: int) -> bool:
@@ -168,7 +158,7 @@ def _verbal(tree: DependencyTree, head: int) -> Iterator[Candidate]:
         if relation in CLAUSE_RELATIONS:
             yield Candidate(first, whole_last, clause_label(tree, head, body), "clause", relation)
         else:
-            yield Candidate(first, whole_last, "VP", "phrase")
+            yield Candidate(first, whole_last, "PP" if relation == "prep" else "VP", "phrase")
     if has_subject:
         yield Candidate(first, phrase_last, clause_label(tree, head, body), "clause", "S")
     inner = [body, *_openings(tree, head)] if has_subject else [body]
@@ -183,7 +173,7 @@ def _openings(tree: DependencyTree, head: int) -> Iterator[int]:
     for child in tree.children[head]:
         if child > head:
             break
-        is_adverb = tree.deps[child] == "advmod" and tree.word(child) in ("how", "why", "when", "where", "so")
+        is_adverb = tree.deps[child] == "advmod" and tree.word(child) in ("how", "why", "when", "where")
         if is_adverb or tree.deps[child] == "ccomp":
             yield tree.edges[child][1] + 1
 
@@ -191,6 +181,17 @@ def _openings(tree: DependencyTree, head: int) -> Iterator[int]:
 def _verb_phrases(tree: DependencyTree, head: int, *, phrase_last: int, own_last: int) -> Iterator[Candidate]:
     """One verb phrase from each auxiliary after the subject, and one from the verb."""
     left = [child for child in tree.children[head] if child < head]
+    if (
+        tree.deps[head] == "acl"
+        and left
+        and left[-1] == head - 1
+        and tree.deps[left[-1]] in ("advmod", "neg")
+    ):
+        return  # a dog [newly trained] is one phrase
+    reference = _first_of(tree, head, frozenset((REFERENCE,)), after=head)
+    if reference is not None:
+        before = tree.edges[reference][0] - 1
+        phrase_last, own_last = min(phrase_last, before), min(own_last, before)
     subject_last = max((tree.edges[child][1] for child in left if tree.deps[child] in SUBJECTS), default=-1)
     starts = [child for child in left if child > subject_last and tree.deps[child] in AUXILIARIES]
     if not starts and tree.deps[head] == "conj":  # [then stops taking classes]

@@ -39,6 +39,29 @@ def installed_model() -> str:
     )
 
 
+def installed_models() -> dict[str, tuple[str, str]]:
+    """A pipeline with a parser for each language that has one here, small ones first: name and version."""
+    try:
+        from spacy import about, util
+    except ImportError as error:
+        raise ParserError(
+            f"spaCy cannot be imported ({error}), its pipelines are needed; run:", install_command("spacy")
+        ) from error
+    found: dict[str, tuple[str, str]] = {}
+    for name in sorted(util.get_installed_models(), key=lambda name: (_rank(name), name)):
+        meta = util.get_model_meta(util.get_package_path(name))
+        fits = util.is_compatible_version(about.__version__, meta["spacy_version"])
+        if fits and "parser" in meta.get("pipeline", meta.get("components", ())):
+            found.setdefault(meta["lang"], (name, meta["version"]))
+    return dict(sorted(found.items()))
+
+
+def _rank(name: str) -> int:
+    """Place of a pipeline in the order of choice, by its size."""
+    sizes = ("_sm", "_md", "_lg", "_trf")
+    return next((rank for rank, size in enumerate(sizes) if name.endswith(size)), len(sizes))
+
+
 def load_model(model: str, *, entities: bool) -> Language:
     """A pipeline with a dependency parser, or a ParserError that says why it does not fit."""
     try:

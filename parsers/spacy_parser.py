@@ -22,8 +22,10 @@ from . import (
     islands,
     joins,
     layout,
+    noun_parts,
     pairs,
     projection,
+    references,
     spacy_words,
     universal,
 )
@@ -48,8 +50,10 @@ _RULES = (
     islands,
     joins,
     layout,
+    noun_parts,
     pairs,
     projection,
+    references,
     spacy_words,
     universal,
 )
@@ -164,7 +168,6 @@ class SpacyParser(Parser):
 
     def fingerprint(self) -> dict[str, str]:
         meta = self._pipeline.meta
-        rules = "".join(inspect.getsource(module) for module in _RULES)
         return {
             "name": self.name,
             "model": self.model,
@@ -175,7 +178,7 @@ class SpacyParser(Parser):
             "annotations": ",".join(self.wanted),
             **({"options": ",".join(options)} if (options := self._given_options()) else {}),
             "max_piece": str(MAX_PIECE),
-            "rules_sha256": hashlib.sha256(rules.encode()).hexdigest(),
+            "rules_sha256": rules_sha256(),
         }
 
     def _given_options(self) -> list[str]:
@@ -227,6 +230,12 @@ class SpacyParser(Parser):
                 yield start + offset, piece
         if not end:
             yield 0, ""
+
+
+def rules_sha256() -> str:
+    """SHA-256 of the rules that make spans of dependencies."""
+    rules = "".join(inspect.getsource(module) for module in _RULES)
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def pieces(text: str, max_length: int = MAX_PIECE) -> Iterator[tuple[int, str]]:

@@ -16,8 +16,8 @@ def inspect(
     parser: Annotated[
         list[str] | None,
         typer.Option(
-            help="spacy, spacy:MODEL, benepar:MODEL, plain, or a control such as random:spacy; repeat it to "
-            "see several side by side; spacy if not given."
+            help="spacy, spacy:MODEL, auto, benepar:MODEL, plain, or a control such as random:spacy; repeat "
+            "it to see several side by side; spacy if not given."
         ),
     ] = None,
     no_layout: NoLayout = False,
@@ -52,7 +52,7 @@ def inspect(
     from hdiff.pages.inspection import inspect_sentence
     from hdiff.pages.inspection_drawing import draw
     from hdiff.parsers import WordStatistics, load_parser, salience_class
-    from hdiff.parsers.scripts import misfit
+    from hdiff.parsers.languages import misfit
     from hdiff.progress import console
 
     if data is not None:
@@ -80,7 +80,7 @@ def inspect(
         for name in levels
     ]
     draw(*explorations, console=console())
-    for remark in dict.fromkeys(misfit(text, reader.language) for reader in loaded):
+    for remark in dict.fromkeys(misfit([text], reader.language) for reader in loaded):
         if remark is not None:
             say(remark)
     if html is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,8 +31,8 @@ def prepare(
     parser: Annotated[
         str,
         typer.Option(
-            help="spacy, spacy:MODEL, python, treebank:PATH, plain (words only), a control such as "
-            "random:spacy, or mypackage.module:Class."
+            help="spacy, spacy:MODEL, auto (by language), python, treebank:PATH, plain (words only), a "
+            "control such as random:spacy, or mypackage.module:Class."
         ),
     ] = "spacy",
     no_layout: NoLayout = False,
@@ -182,6 +183,10 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
         )
     if manifest["fallbacks"]:
         lines.append(f"{manifest['fallbacks']:,} sentences too long for the parser kept simpler spans")
+    if languages := manifest.get("languages"):
+        models = json.loads(manifest["parser"]["models"])
+        parsers = {code: f"spacy:{models[code][0]}" if code in models else "plain" for code in languages}
+        lines.append(", ".join(f"{code} {number:,} ({parsers[code]})" for code, number in languages.items()))
     return "\n  ".join([*lines, *manifest.get("notes", ())])
 
 

@@ -5,15 +5,17 @@ Dimensions: L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from hdiff.config import DataConfig
 from hdiff.corruption import Corruption, SpanMasking
 from hdiff.data.alignment import align, token_texts
 from hdiff.data.batch import Batch
+from hdiff.data.unit_choice import document_keys, eligible
 from hdiff.errors import DataError, ParserError
 from hdiff.serve.served_run import ServedRun
 from hdiff.structure import LEVELS, Span, SpanTree, level_rank, segment
@@ -73,18 +75,54 @@ class Sentence:
         pieces = tuple(token_texts(text, offsets))
         return cls(tuple(ids), pieces, spans, tuple(map(float, salience)), is_parsed, notes)
 
-    def groups(self, level: str, max_length: int | None = None) -> list[int]:
-        """Units of a level, as training makes them: 0, 0, 1, 2, 2 ..."""
-        starts, ends = [span.start for span in self.spans], [span.end for span in self.spans]
-        levels = [span.level for span in self.spans]
-        return segment(starts, ends, levels, len(self.ids), level=level, max_length=max_length)
+    def groups(
+        self, level: str, data: DataConfig | None = None, kept: Collection[str] = LEVELS[1:-1]
+    ) -> list[int]:
+        """Units of a level, as training makes them of a document that is this sentence: 0, 0, 1, 2, 2 ...
+
+        Args:
+            level: The coarsest level of a unit.
+            data: Says which spans may be units, and how long; None takes all spans of any length.
+            kept: Levels of the data set; `data.units` chooses among their spans.
+
+        Returns:
+            Unit of each token.
+        """
+        spans = self.spans if data is None else self._eligible(data, kept)
+        return segment(
+            [span.start for span in spans],
+            [span.end for span in spans],
+            [span.level for span in spans],
+            len(self.ids),
+            level=level,
+            max_length=None if data is None else data.max_unit_tokens,
+        )
+
+    def _eligible(self, data: DataConfig, kept: Collection[str]) -> list[Span]:
+        """Spans that `data.units` lets become units."""
+        spans = [span for span in self.spans if span.level in kept]
+        ids = np.array(self.ids, dtype=np.int32)
+        named = () if isinstance(data.units, str) else data.units
+        labels = list(dict.fromkeys([*(span.label for span in spans), *named]))
+        is_eligible = eligible(
+            data.units,
+            first=np.array([span.start for span in spans], dtype=np.int64),
+            end=np.array([span.end for span in spans], dtype=np.int64),
+            rank=np.array([level_rank(span.level) for span in spans], dtype=np.int8),
+            label=np.array([labels.index(span.label) for span in spans], dtype=np.int16),
+            document=np.zeros(len(spans), dtype=np.int64),
+            keys=document_keys(ids, np.array([len(ids)]), seed=data.units_seed),
+            labels=labels,
+        )
+        return [span for span, may_be_unit in zip(spans, is_eligible, strict=True) if may_be_unit]
 
     def batch(self, run: ServedRun) -> Batch:
         """The batch of this sentence alone, with what batches of the model hold."""
-        longest = run.recipe.data.max_unit_tokens
+        facts = run.folder.record.get("data") or {}
         levels = LEVELS[:-1] if self.is_parsed else ()
-        units = {level: self.groups(level, longest) for level in levels}
-        numbers = (run.folder.record.get("data") or {}).get("labels") or {}
+        numbers = facts.get("labels") or {}
+        kept = facts.get("levels") or (*LEVELS[1:-1], *numbers)
+        units = {level: self.groups(level, run.recipe.data, kept) for level in levels}
         labels = {
             level: _label_numbers(self, units[level], level, numbers.get(level, {})) for level in levels
         }

@@ -173,13 +173,13 @@ def _without_corpus() -> Salience:
 
 
 def _parser(record: Mapping[str, Any], salience: Salience, notes: list[str]) -> Parser | None:
+    from hdiff.data.prepared import parser_spec
     from hdiff.errors import ParserError
     from hdiff.parsers import load_parser
 
     known = (record.get("data") or {}).get("parser") or {"name": PARSER}
-    spec = ":".join(known[key] for key in ("name", "model") if known.get(key))
     try:
-        return load_parser(spec, annotations=salience.needs)
+        return load_parser(parser_spec(known), annotations=salience.needs)
     except ParserError as error:
         notes.append(f"There is no tree, because the parser is missing: {error}.")
         return None

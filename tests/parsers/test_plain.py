@@ -16,7 +16,33 @@ from hdiff.parsers import PARSERS, Parser, PlainParser, load_parser
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_words_are_what_whitespace_separates(text):
     (tree,) = PlainParser().parse([text])
-    assert [text[word.start : word.end] for word in tree.words] == text.split()
+    words = [text[word.start : word.end] for word in tree.words]
+    assert "".join(words) == "".join(text.split())
+    assert all(word == "".join(word.split()) for word in words)
+    if text.isascii():
+        assert words == text.split()
+
+
+SPACELESS = {
+    "老狗在花园里睡觉,梦见它年轻的时候。": "老 狗 在 花 园 里 睡 觉 , 梦 见 它 年 轻 的 时 候 。",
+    "おいしいラーメンを毎日": "お い し い ラーメン を 毎 日",
+    "「東京」は3,000km²だ": "「 東 京 」 は 3,000km² だ",
+    "iPhone15を買う。OK": "iPhone15 を 買 う 。 OK",
+    "แก่และเก่า": "แก่ และ เก่า",
+    "ສະບາຍດີ": "ສະ ບາ ຍ ດີ",
+    "မင်္ဂလာပါ": "မ င်္ ဂ လာ ပါ",
+    "សួស្តី": "សួ ស្ តី",
+    "བོད་སྐད": "བོད ་ སྐད",
+    "한국어는 띄어쓰기": "한국어는 띄어쓰기",
+    "क्या हाल है?": "क्या हाल है?",
+    "naïve café, ½ Ω": "naïve café, ½ Ω",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), SPACELESS.items(), ids=SPACELESS.values())
+def test_scripts_without_spaces_are_cut_into_small_words(text, words):
+    (tree,) = PlainParser().parse([text])
+    assert " ".join(text[word.start : word.end] for word in tree.words) == words
 
 
 def test_each_line_is_a_sentence():

@@ -37,10 +37,11 @@ def test_states_are_nested_and_end_fully_masked(client):
         assert all(before <= after for before, after in pairwise(states))
 
 
-def test_the_batch_of_a_sentence_is_the_row_it_would_be_in_training(served):
+@pytest.mark.parametrize("units", ["outermost", "innermost", "cut", ("NP", "PP")], ids=str)
+def test_the_batch_of_a_sentence_is_the_row_it_would_be_in_training(served, units):
     run = ServedRun.load(served)
     assert run.prepared is not None
-    data = run.recipe.data.model_copy(update={"sequence_length": 4096})
+    data = run.recipe.data.model_copy(update={"sequence_length": 4096, "units": units, "units_seed": 5})
     recipe = run.recipe.model_copy(update={"data": data})
     run = replace(run, folder=replace(run.folder, recipe=recipe))
     levels = ("clause", "phrase", "word")
@@ -50,6 +51,8 @@ def test_the_batch_of_a_sentence_is_the_row_it_would_be_in_training(served):
         sequence_length=4096,
         levels=levels,
         max_unit_tokens=data.max_unit_tokens,
+        units=units,
+        units_seed=5,
     )
     row = run.prepared.split("train")[0]
     place = slice(0, len(row["input_ids"]))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NO_TOKENS = "the tokenizer finds no token"
 HISTOGRAM_BINS = 1024
-ALIGN_FORMAT = 4
+ALIGN_FORMAT = 5
 """Changes whenever the same trees give other rows."""
 
 
@@ -135,6 +135,7 @@ class Rows:
             "word_tag": self._of_words(item.tags, spans, aligned),
             "word_relation": self._of_words(item.relations, spans, aligned),
             "text": item.text,
+            "language": item.language,
         }
         for name, value in row.items():
             self.columns.setdefault(name, []).append(value)

@@ -17,10 +17,13 @@ from hdiff.data.sources.python_files import origin
 from hdiff.data.sources.rejected import check_share
 from hdiff.data.tokenizer import Tokenizer
 from hdiff.errors import DataError
-from hdiff.parsers.scripts import misfit
+from hdiff.parsers.languages import MAX_CHARACTERS, misfit
 
 MAX_LABELS = 2**15
 """Label ids are int16."""
+
+SAMPLED_SHARDS, SAMPLED_TEXTS = 8, 50
+"""Parts of the source, and texts of each, whose language is looked at."""
 
 
 def check_rejected(request: Request, documents: Documents, aligned: list[Done]) -> None:
@@ -65,10 +68,23 @@ def notes(request: Request, documents: Documents, aligned: list[Done]) -> list[s
     ]
 
 
-def _sample(documents: Documents) -> str:
-    """The first texts, for what is asked of their letters."""
-    texts = (text for text in read_shard(documents.shards[0].path) if isinstance(text, str))
-    return "\n".join(islice(texts, 50))[:50_000]
+def _sample(documents: Documents) -> list[str]:
+    """Beginnings of texts from all parts of the source, for what is asked of their language."""
+    shards = documents.shards[:: -(-len(documents.shards) // SAMPLED_SHARDS)]
+    return [
+        row[:MAX_CHARACTERS]
+        for shard in shards
+        for row in islice(read_shard(shard.path), SAMPLED_TEXTS)
+        if isinstance(row, str)
+    ]
+
+
+def languages_of(parsed: list[Done]) -> dict[str, Any]:
+    """Texts of each language, most first, where the parser told languages."""
+    counts: Counter[str] = Counter()
+    for shard in parsed:
+        counts.update(shard.report.get("languages", {}))
+    return {"languages": dict(counts.most_common())} if counts else {}
 
 
 def told_of(parsed: list[Done]) -> list[str]:

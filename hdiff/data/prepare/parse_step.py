@@ -76,6 +76,7 @@ def parse_shard(job: Job, settings: dict[str, Any], on_document: OnDocument) -> 
         "documents": len(items),
         "trees": len(trees),
         "labels": {level: sorted(names) for level, names in labels.items()},
+        "languages": dict(Counter(tree.language for tree in trees if tree.language is not None)),
         "rejected": dict(Counter(item.reason for item in items if isinstance(item, Rejected))),
         "fallbacks": getattr(parser, "num_fallbacks", 0) - fallbacks_before,
     }

@@ -21,7 +21,15 @@ from hdiff.data.prepare.assembly import (
 )
 from hdiff.data.prepare.documents import Documents, Shard, read_shard
 from hdiff.data.prepare.engines import Engine
-from hdiff.data.prepare.facts import check_rejected, facts, kept_levels, labels_of, notes, told_of
+from hdiff.data.prepare.facts import (
+    check_rejected,
+    facts,
+    kept_levels,
+    labels_of,
+    languages_of,
+    notes,
+    told_of,
+)
 from hdiff.data.prepare.job import Job, Report
 from hdiff.data.prepare.output_folder import OutputFolder
 from hdiff.data.prepare.request import Request
@@ -38,7 +46,7 @@ REJECTED_FILE = "rejected.jsonl"
 PLAN_FILE = "plan.json"
 _FILES = (TOKENIZER_FILE, SALIENCE_FILE, REJECTED_FILE, TOKEN_SALIENCE_FILE)
 _FACTS = (
-    *("documents", "trees", "labels", "rejected", "fallbacks"),
+    *("documents", "trees", "labels", "languages", "rejected", "fallbacks"),
     *("tokens", "words", "characters", "spans", "without", "snapped"),
 )
 """What is kept of the reports of jobs."""
@@ -241,6 +249,7 @@ class Preparation:
             **facts(self.request, documents, tokenizer),
             "labels": labels_of(self.request, parsed),
             "told": told_of(parsed),
+            **languages_of(parsed),
             "levels": list(levels),
             "counts": {split: count(aligned, split, levels) for split in SPLITS},
             "rejected": rejected,

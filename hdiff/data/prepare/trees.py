@@ -15,7 +15,7 @@ from typing import Any
 from hdiff.data.sources.rejected import Rejected
 from hdiff.structure import Span, SpanTree
 
-TREES_FORMAT = 3
+TREES_FORMAT = 4
 """Changes whenever the same trees are written differently."""
 
 
@@ -37,6 +37,8 @@ def encode_trees(items: Sequence[SpanTree | Rejected], statistics: Mapping[str, 
             flat += (span.start, span.end, kind)
         row: dict[str, Any] = {"text": item.text, "spans": flat}
         row |= {name: values for name in _TOLD if (values := getattr(item, name)) is not None}
+        if item.language is not None:
+            row["language"] = item.language
         lines.append(json.dumps(row))
     lines[0] = json.dumps({"trees": TREES_FORMAT, "kinds": list(kinds)})
     lines.append(json.dumps({"statistics": statistics}))
@@ -69,6 +71,7 @@ def read_trees(path: Path) -> Iterator[SpanTree | Rejected]:
                 tuple(spans),
                 (1.0,) * num_words,
                 **told,
+                language=row.get("language"),
             )
 
 

@@ -39,7 +39,8 @@ WORD_COLUMNS = {"tag": "word_tag", "relation": "word_relation"}
 _FEATURES: dict[str, Any] = {
     name: {"feature": {"dtype": dtype, "_type": "Value"}, "_type": "List"} for name, dtype in _LISTS.items()
 }
-_FEATURES["text"] = {"dtype": "string", "_type": "Value"}
+_STRINGS = ("text", "language")
+_FEATURES |= {name: {"dtype": "string", "_type": "Value"} for name in _STRINGS}
 """The columns in the words of HF datasets, which opens a split with `load_from_disk`."""
 
 
@@ -49,7 +50,7 @@ def schema() -> pyarrow.Schema:
 
     fields = {name: pyarrow.list_(getattr(pyarrow, dtype)()) for name, dtype in _LISTS.items()}
     metadata = {"huggingface": json.dumps({"info": {"features": _FEATURES}})}
-    return pyarrow.schema({**fields, "text": pyarrow.string()}, metadata=metadata)
+    return pyarrow.schema({**fields, **dict.fromkeys(_STRINGS, pyarrow.string())}, metadata=metadata)
 
 
 def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
@@ -59,10 +60,10 @@ def encode_rows(columns: Mapping[str, Sequence[Any]]) -> bytes:
     arrays = []
     num_rows = max(map(len, columns.values()), default=0)
     for field in schema():
-        values = columns.get(field.name, [()] * num_rows)
         if pyarrow.types.is_string(field.type):
-            arrays.append(pyarrow.array(values, field.type))
+            arrays.append(pyarrow.array(columns.get(field.name, [None] * num_rows), field.type))
             continue
+        values = columns.get(field.name, [()] * num_rows)
         borders = np.cumsum([0, *map(len, values)]).astype(np.int32)
         flat: Any = np.concatenate(values) if len(values) else []
         items = pyarrow.array(flat, field.type.value_type)
