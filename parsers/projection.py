@@ -41,6 +41,9 @@ _ARGUMENTS = frozenset(
         "ROOT",
     )
 )
+CONJUNCTION = "CONJP"
+"""Label of a conjunction of several words."""
+
 _OF_NOUNS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj", "dative"))
 """Relations that an adjective has only in place of a noun."""
 
@@ -100,7 +103,7 @@ def head_label(tree: DependencyTree, head: int) -> str:
     ):
         return "NP"
     if relation == "cc":
-        return "CONJP"
+        return CONJUNCTION
     return PHRASE_LABELS.get(pos, "")
 
 

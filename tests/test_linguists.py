@@ -11,7 +11,7 @@ import pytest
 from hdiff.parsers import load_parser
 from hdiff.parsers.brackets import CLAUSE_LABELS
 from hdiff.parsers.constituents import PARENTHETICAL
-from hdiff.parsers.projection import CLAUSE_RELATIONS, PHRASE_LABELS
+from hdiff.parsers.projection import CLAUSE_RELATIONS, CONJUNCTION, PHRASE_LABELS
 from hdiff.parsers.salience import POS_PRIOR
 from hdiff.structure import SpanTree
 
@@ -60,7 +60,7 @@ def test_every_label_has_an_example() -> None:
     }
     assert labels["clause"] == CLAUSE_LABELS | {"VP"}
     assert {own for own, _ in OWN} == CLAUSE_RELATIONS | {"S"}
-    assert labels["phrase"] == {*PHRASE_LABELS.values(), PARENTHETICAL}
+    assert labels["phrase"] == {*PHRASE_LABELS.values(), PARENTHETICAL, CONJUNCTION}
     assert labels["word"] == set(POS_PRIOR) - {"SPACE"}
 
 
