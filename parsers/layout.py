@@ -112,6 +112,8 @@ def _opens(line: _Line, before: list[_Line]) -> bool:
 def _is_row(line: str) -> bool:
     """Whether a line is a row of a table: tabs or bars between its cells."""
     cells = line.strip()
+    if not cells.replace("|", "").strip():
+        return False
     return "\t" in cells or cells.count("|") >= 2 or (" | " in cells and cells.count("|") == 1)
 
 
