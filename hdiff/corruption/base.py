@@ -245,5 +245,5 @@ class Corruption(ABC):
         if batch.known is None or batch.known.vocab_size > self.mask_id:
             is_outside = ~((t > 0) & (t <= 1)).all()
             times = Problem("times lie in (0, 1]", is_outside, "t", t)
-            batch.check(times, batch.unknown_ids(self.mask_id), *self.problems(batch))
+            batch.check(times, batch.unknown_ids(self.mask_id), structure=self.problems)
         return self.mask_id

@@ -106,7 +106,7 @@ class Cascade(Corruption):
         return times
 
     def hiding_times(self, batch: Batch, *, generator: torch.Generator | None = None) -> HidingTimes:
-        batch.check(*self.problems(batch))
+        batch.check(structure=self.problems)
         streams = self.streams(batch)
         log_times = self.log_times(batch, streams, generator=generator)
         drawn = [self.schedule.time(log_t.exp()) for log_t in log_times]

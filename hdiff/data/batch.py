@@ -5,7 +5,7 @@ Dimensions: B batch, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -35,6 +35,10 @@ class Problem:
         if self.values is None:
             return self.message
         return f"{self.name} lies in [{self.values.min():g}, {self.values.max():g}]; {self.message}"
+
+
+Problems = Callable[["Batch"], list[Problem]]
+"""What may be wrong with the structure of a batch."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,12 @@ class Batch:
             return values.flatten(0, 1)
         return values.flatten(0, 1)[true_places(self.token_mask, self.known.num_real)]
 
-    def checked(self, vocab_size: int, *also: Problem) -> Batch:
+    def checked(self, vocab_size: int, structure: Problems | None = None) -> Batch:
         """This batch with what must be known of it, so that the device it goes to is not asked.
 
         Args:
             vocab_size: Ids of tokens are below this.
-            also: Whatever else may be wrong.
+            structure: See `check`.
 
         Returns:
             The same tensors, and `known`.
@@ -160,7 +164,7 @@ class Batch:
         Raises:
             DataError: As `check`, or if all tokens of a row are given.
         """
-        self.check(self.unknown_ids(vocab_size), *also)
+        self.check(self.unknown_ids(vocab_size), structure=structure)
         check_free(self.free_mask)
         free = self.free_mask.sum(1)
         num_real = int(self.token_mask.sum())
@@ -180,8 +184,8 @@ class Batch:
         is_outside = ((ids < 0) | (ids >= vocab_size)) & self.token_mask
         return Problem(f"the model's tokens are 0 to {vocab_size - 1}", is_outside.any(), "token id", ids)
 
-    def check(self, *also: Problem) -> None:
-        """Refuses structure that is not one, before any work on the tokens."""
+    def check(self, *also: Problem, structure: Problems | None = None) -> None:
+        """Refuses structure that is not one, or not what `structure` asks, before any work on the tokens."""
         check_token_ids(self.input_ids)
         for level, ids in self.unit_ids.items():
             if ids.shape != self.input_ids.shape:
@@ -189,7 +193,7 @@ class Batch:
                     f"units of level '{level}' have shape {tuple(ids.shape)}, the tokens "
                     f"{tuple(self.input_ids.shape)}; give every token its unit"
                 )
-        problems = [*also, *self._problems()]
+        problems = [*also, *self._problems(), *([] if structure is None else structure(self))]
         # One answer for all: on a GPU each would wait for the device.
         if bool(torch.stack([problem.is_present for problem in problems]).any()):
             raise DataError(str(next(problem for problem in problems if bool(problem.is_present))))

@@ -104,8 +104,8 @@ class Updates:
         for begin in range(0, training.rows_per_update, together):
             places = range(begin + rank, begin + together, processes)
             batch = training.state.rows.batch([first + place for place in places])
-            problems = training.corruption.problems(batch)
-            batch = batch.checked(training.prepared.tokenizer.vocab_size, *problems)
+            vocab_size = training.prepared.tokenizer.vocab_size
+            batch = batch.checked(vocab_size, training.corruption.problems)
             yield places, batch.to(training.accelerator.device)
 
     def _forward(self, step: int, places: range, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -43,7 +43,7 @@ def test_language_is_nested_deterministic_and_contextual(generator: torch.Genera
     language = AuditLanguage()
     batch = language.sample(500, generator)
     batch.check()
-    batch.check(*TreeCascade(levels=("sentence", "clause", "phrase", "word"), mask_id=V).problems(batch))
+    batch.check(structure=TreeCascade(levels=("sentence", "clause", "phrase", "word"), mask_id=V).problems)
     assert torch.equal(
         batch.unit_ids["phrase"], language.every().unit_ids["phrase"][language.numbers(batch.input_ids)]
     )
