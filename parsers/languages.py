@@ -49,7 +49,11 @@ _WRITTEN = {"no": "nb", "wuu": "zh", "yue": "zh"}
 
 def is_told() -> bool:
     """Whether languages can be told here, not scripts alone."""
-    return _identifier() is not None
+    try:
+        import py3langid  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def language_of(text: str, expected: str = "en") -> str | None:

@@ -129,6 +129,7 @@ def test_a_few_foreign_texts_are_not_worth_a_remark() -> None:
 def test_without_the_library_scripts_are_told_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
+    monkeypatch.setitem(sys.modules, "py3langid", None)
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     languages._identifier.cache_clear()
     try:
@@ -215,6 +216,5 @@ def test_auto_gives_each_text_to_a_parser_of_its_language(tmp_path: Path) -> Non
     (alone,) = load_parser("spacy:fr_core_news_sm").parse(FRENCH[:1])
     (among,) = islice(load_parser("auto").parse([*FRENCH[:1], *english]), 1)
     assert among.spans == alone.spans
-    for units in ("[NP, PP]", "cut"):
-        where = [f"data.path={data}", f"data.units={units}", f"output={trained}-{units[:3]}", "-q"]
-        assert run(["train", RECIPE, *SIZES, *STEPS, "supervision.targets=[pos, phrase]", *where]) == 0
+    where = [f"data.path={data}", "data.units=cut", f"output={trained}", "-q"]
+    assert run(["train", RECIPE, *SIZES, *STEPS, "supervision.targets=[pos, phrase]", *where]) == 0

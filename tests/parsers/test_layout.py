@@ -52,7 +52,7 @@ CASES = {
     "verse": (VERSE, [VERSE]),
     "shopping": ("milk\neggs\nbread", ["milk", "eggs", "bread"]),
     "blank": (" \n\t\n", []),
-    "bars": ("||", ["||"]),
+    "only bars": ("||", ["||"]),
     "bars and a tab": ("a\n||\t|\nb", ["a", "||\t|", "b"]),
     "line separators": ("One\u2028Two\x85Three", ["One", "Two", "Three"]),
 }

@@ -105,6 +105,7 @@ CASES = [
                 ("nltk", "nltk.metrics"),
             ),
             ("parsers/spacy_models.py", "spacy", "inspect 'The list.' -q", ("spacy",)),
+            ("parsers/auto_parser.py", "spacy", "inspect 'The list.' --parser auto -q", ("py3langid",)),
         )
     ),
     Case(
