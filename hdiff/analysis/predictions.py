@@ -52,18 +52,7 @@ def calibrate_all(parts: Sequence[Predictions]) -> Calibration | None:
 def token_predictions(
     head: Head, state: State, hidden: Tensor, support: Tensor | None, *, targets: Tensor
 ) -> Predictions:
-    """The most likely token of every hidden position, predicted alone from what is visible.
-
-    Args:
-        head: The head.
-        state: A state.
-        hidden: Trunk output at the packed tokens, float (P, D).
-        support: Tokens that are possible at each position, bool (P, V); None if all are.
-        targets: True tokens, long (P,).
-
-    Returns:
-        One prediction per packed token.
-    """
+    """The likeliest token of every hidden position alone, from trunk output (P, D); one a packed token."""
     spans = state.corrupted.spans.apart()
     probability, tokens = _greedy(head, hidden, spans, support)
     return Predictions(probability, tokens == targets, state.row)
@@ -72,18 +61,7 @@ def token_predictions(
 def span_predictions(
     head: Head, state: State, hidden: Tensor, support: Tensor | None, *, targets: Tensor
 ) -> Predictions:
-    """The greedy filling of every hidden span of several tokens, right only if all its tokens are.
-
-    Args:
-        head: The head.
-        state: A state.
-        hidden: Trunk output at the packed tokens, float (P, D).
-        support: Tokens that are possible at each position, bool (P, V); None if all are.
-        targets: True tokens, long (P,).
-
-    Returns:
-        One prediction per span of two tokens or more.
-    """
+    """The greedy filling of hidden spans of two tokens or more, right only if all its tokens are."""
     spans = state.corrupted.spans
     several = spans.length > 1
     probability, tokens = _greedy(head, hidden, spans, support)

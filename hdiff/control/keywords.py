@@ -97,25 +97,7 @@ def with_keywords(
     longest: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Controlled:
-    """Writes texts that hold the keywords in their order; the likeliest of several placements is kept.
-
-    Args:
-        denoiser: The model.
-        corruption: Its corruption, of masked units.
-        tokenizer: Its tokenizer.
-        sampler: Fills what is not given.
-        keywords: The keywords and the length of the text.
-        num_samples: Texts to make.
-        tries: Random placements per text.
-        longest: Tokens of the rows the model was trained on; None: any.
-        generator: Source of randomness, on the model's device.
-
-    Returns:
-        The texts.
-
-    Raises:
-        DataError: If the text is too long or there is nothing to try, or as `fill_best`.
-    """
+    """Texts with keywords in their order, by `infill`; the likeliest of several placements is kept."""
     check_rows(num_samples, keywords.length, longest)
     if tries < 1:
         raise DataError(f"{tries} tries; place the keywords at least once")

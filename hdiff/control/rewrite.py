@@ -76,26 +76,7 @@ def rewrite(
     longest: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Controlled:
-    """Writes a phrase of a text anew; it may come out as it was.
-
-    Args:
-        denoiser: The model.
-        corruption: Its corruption, of masked units.
-        tokenizer: Its tokenizer.
-        sampler: Fills the phrase.
-        text: The text.
-        phrase: See `rewriting_pattern`.
-        gap: See `rewriting_pattern`.
-        num_samples: Texts to make.
-        longest: Tokens of the rows the model was trained on; None: any.
-        generator: Source of randomness, on the model's device.
-
-    Returns:
-        The texts.
-
-    Raises:
-        DataError: As `rewriting_pattern` and `infill`.
-    """
+    """Writes a phrase of a text anew, by `rewriting_pattern` and `infill`; it may come out as it was."""
     return infill(
         denoiser,
         corruption,

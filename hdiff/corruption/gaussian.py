@@ -138,13 +138,7 @@ class Gaussian(Corruption):
         return None
 
     def unconditional(self) -> Gaussian:
-        return Gaussian(
-            mask_id=self.mask_id,
-            schedule=self.schedule,
-            log_snr_max=self.log_snr_max,
-            log_snr_min=self.log_snr_min,
-            embedding_width=self.embedding_width,
-        )
+        return self.changed(speeds=Speeds.of(1.0))
 
     def log_snr(self, t: Tensor, speed: Tensor) -> tuple[Tensor, Tensor]:
         """Log signal-to-noise ratio at time t, and its time derivative.

@@ -75,7 +75,7 @@ class SoftMasking(Cascade):
         self.classes, self.num_classes, self.level = classes, num_classes, level
         self.class_k, self.token_k = check_k(class_k, "class_k"), check_k(token_k, "token_k")
         self.tables = () if table is None else self._levels(table)
-        self.parents = check_tables(self.tables, len(self.tables[0])) if len(self.tables) > 1 else []
+        self.parents = _parents(self.tables)
 
     def _levels(self, table: Tables) -> tuple[tuple[int, ...], ...]:
         if table and not isinstance(table[0], int):
@@ -141,17 +141,8 @@ class SoftMasking(Cascade):
 
     def with_table(self, table: Tables) -> SoftMasking:
         """The same corruption with the class of each token id filled in."""
-        return SoftMasking(
-            classes=self.classes,
-            num_classes=self.num_classes,
-            level=self.level,
-            class_k=self.class_k,
-            token_k=self.token_k,
-            table=table,
-            mask_id=self.mask_id,
-            schedule=self.schedule,
-            count=self.count,
-        )
+        tables = self._levels(table)
+        return self.changed(tables=tables, parents=_parents(tables))
 
     def visible_streams(self, is_masked: Tensor, types_t: Tensor) -> list[VisibleStream]:
         streams, above = [], torch.zeros_like(is_masked)
@@ -176,3 +167,7 @@ class SoftMasking(Cascade):
         like = torch.ones(units.shape, dtype=torch.float64, device=units.device)
         classes = [Stream(units, self.class_k * like, level) for level in types]
         return [*classes, Stream(units, self.token_k * like)]
+
+
+def _parents(tables: tuple[tuple[int, ...], ...]) -> list[list[int]]:
+    return check_tables(tables, len(tables[0])) if len(tables) > 1 else []

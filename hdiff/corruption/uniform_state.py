@@ -88,7 +88,7 @@ class UniformState(Corruption):
         return self.speeds.required_levels
 
     def unconditional(self) -> UniformState:
-        return UniformState(mask_id=self.mask_id, schedule=self.schedule)
+        return self.changed(speeds=Speeds.of(1.0))
 
     def network_options(self, vocab_size: int) -> dict[str, Any]:
         return {}

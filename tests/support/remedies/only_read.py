@@ -66,8 +66,8 @@ ONLY_READ = {
     ("hdiff/models/trainable.py", "train.trains_table=true"): "tests/models/test_trainable.py",
     ("hdiff/models/trainable.py", INSTALL["lora"]): "as in diagnosis/foreign_model.py",
     ("hdiff/models/pretrained_trunk.py", "train.gradient_checkpointing=false"): "no network at hand cannot",
-    ("hdiff/sharing/loading.py", "hdiff export {} WHOLE --base TRUNK"): "tests/models/test_trainable.py",
-    ("hdiff/sharing/export.py", "hdiff export RUN FOLDER"): "tests/models/test_trainable.py",
+    ("hdiff/sharing/loading.py", "hdiff export {} WHOLE --base TRUNK"): "tests/models/test_adapters.py",
+    ("hdiff/sharing/export.py", "hdiff export RUN FOLDER"): "tests/models/test_adapters.py",
     ("hdiff/sharing/folder.py", "--component {}"): "as in sharing/description.py",
     (
         "hdiff/data/tokenizer_files.py",
@@ -87,9 +87,9 @@ ONLY_READ = {
     (
         "hdiff/training/skipped_steps.py",
         "output=DIR train.learning_rate={}",
-    ): "a loss that is not finite: tests/test_training.py",
+    ): "a loss that is not finite: tests/test_stops_of_training.py",
     ("hdiff/training/training_data.py", OUTPUT): "another number of processes: tests/test_two_processes.py",
-    ("parsers/benepar_parser.py", "benepar:PATH@spacy"): "a trained parser: tests/parsers/test_benepar.py",
+    ("parsers/benepar_parser.py", "benepar:PATH@spacy"): "a trained parser: tests/parsers/test_benepar_training.py",
     ("parsers/benepar_parser.py", "hdiff parser train TREES --dev TREES --out FOLDER"): "minutes",
     ("parsers/benepar_repairs.py", "hdiff parser train TREES --dev TREES --out FOLDER"): "minutes",
 }
