@@ -42,20 +42,20 @@ def table(folder: Path) -> str:
     return markdown(figures_of(folder))
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(results: dict[str, Any]) -> str:
     """The tables, from the figures of an ablation."""
     lines = [
-        f"| system | seeds | bound, nats/token | of it structure | bound - {found['baseline']} [95 %] | "
+        f"| system | seeds | bound, nats/token | of it structure | bound - {results['baseline']} [95 %] | "
         + " | ".join(f"L_{t}" for t in STEPS)
         + " | non-embedding parameters | training FLOPs |",
         "|---" * (7 + len(STEPS)) + "|",
     ]
-    for name, variant in found["variants"].items():
+    for name, variant in results["variants"].items():
         own = variant["figures"]
         if "bound" not in own:
             continue
         cells = [name, str(len(variant["seeds"])), spread_of(own["bound"]), spread_of(own["structure"])]
-        cells.append(_difference(found["differences"], name, found["baseline"]))
+        cells.append(_difference(results["differences"], name, results["baseline"]))
         cells += [spread_of(own["L"][t]) if t in own.get("L", {}) else "" for t in STEPS]
         cells += [f"{own['non_embedding']['mean']:,.0f}", f"{own['train_flops']['mean']:.2e}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -64,13 +64,13 @@ def markdown(found: dict[str, Any]) -> str:
         "| system | " + " | ".join(f"T = {t}" for t in STEPS) + " |",
         "|---" * (1 + len(STEPS)) + "|",
     ]
-    for name, variant in found["variants"].items():
+    for name, variant in results["variants"].items():
         own = variant["figures"]
         if "judge_nll" not in own:
             continue
         cells = [judged(own, t) if t in own["judge_nll"] else "" for t in STEPS]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    missing = [*found["failed"], *found["unfinished"]]
+    missing = [*results["failed"], *results["unfinished"]]
     return "\n".join([*lines, *(["", f"Not run: {', '.join(missing)}."] if missing else [])])
 
 

@@ -102,8 +102,8 @@ def score(run: Path, data: Path, arguments: argparse.Namespace) -> dict[str, Any
             "-q",
         ]
         measured(command)
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    scores: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return scores
 
 
 def table(runs: dict[str, list[Path]], arguments: argparse.Namespace) -> str:
@@ -116,10 +116,10 @@ def table(runs: dict[str, list[Path]], arguments: argparse.Namespace) -> str:
     for name, folders in runs.items():
         cells = [TITLES[name]]
         for data in arguments.data:
-            found = [score(run, data, arguments) for run in folders]
-            steps = {t: _mean([one["t_step"][t] for one in found]) for t in found[0]["t_step"]}
+            scores = [score(run, data, arguments) for run in folders]
+            steps = {t: _mean([one["t_step"][t] for one in scores]) for t in scores[0]["t_step"]}
             best = min(steps, key=lambda t: steps[t])
-            cells += [f"{_mean([one['bound']['nats_per_token'] for one in found]):.3f}"]
+            cells += [f"{_mean([one['bound']['nats_per_token'] for one in scores]):.3f}"]
             cells += [f"{steps[best]:.3f} ({best})", f"{steps['1']:.3f}"]
         costs = [json.loads((run / "cost.json").read_text()) for run in folders]
         tokens = _mean([json.loads((run / "run.json").read_text())["tokens_seen"] for run in folders])

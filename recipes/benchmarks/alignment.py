@@ -97,7 +97,7 @@ def mismatches(tree: SpanTree, tokenizer: Tokenizer) -> tuple[int, int]:
         anchors.append(max(own, anchors[-1] if anchors else -1))
     first = next((anchor for anchor in anchors if anchor >= 0), -1)
     anchors = [first if anchor < 0 else anchor for anchor in anchors]
-    found = {
+    expected = {
         int(kept): (int(start), int(end))
         for kept, start, end in zip(aligned.kept, aligned.starts, aligned.ends, strict=True)
     }
@@ -111,7 +111,7 @@ def mismatches(tree: SpanTree, tokenizer: Tokenizer) -> tuple[int, int]:
         end = token
         while end < len(anchors) and anchors[end] < span.end:
             end += 1
-        wrong += found.get(number) != ((token, end) if end > token else None)
+        wrong += expected.get(number) != ((token, end) if end > token else None)
     return len(offsets), wrong
 
 

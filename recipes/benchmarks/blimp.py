@@ -53,17 +53,17 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         "| system | runs | BLiMP, % | agreement, % | likelihood | seconds per run |",
         "|---|---|---|---|---|---|",
     ]
-    for name, found in groups.items():
+    for name, scores in groups.items():
         likelihoods = sorted(
-            {result[part]["likelihood"] for result in found for part in ("blimp", "agreement")}
+            {result[part]["likelihood"] for result in scores for part in ("blimp", "agreement")}
         )
         cells = [
             name,
-            str(len(found)),
-            _spread(result["blimp"]["accuracy"] for result in found),
-            _spread(result["agreement"]["accuracy"] for result in found),
+            str(len(scores)),
+            _spread(result["blimp"]["accuracy"] for result in scores),
+            _spread(result["agreement"]["accuracy"] for result in scores),
             "; ".join(likelihoods),
-            f"{statistics.fmean(result['seconds'] for result in found):.0f}",
+            f"{statistics.fmean(result['seconds'] for result in scores):.0f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     refused = [

@@ -98,7 +98,7 @@ def draw_gaps(
     """
     ranks = [level_rank(level) for level in KINDS[kind]]
     labels = np.array([name not in NO_GAP for name in data.manifest["labels"]])
-    found = []
+    gaps = []
     for document in data.split("validation"):
         ids = np.asarray(document["input_ids"])
         begin, end, level, label = (
@@ -118,7 +118,7 @@ def draw_gaps(
             if around is None:
                 continue
             first, last = int(begin[span]), int(end[span])
-            found.append(
+            gaps.append(
                 Gap(
                     ids[start : start + length].tolist(),
                     first - start,
@@ -127,8 +127,8 @@ def draw_gaps(
                     ids[last : around[1]].tolist(),
                 )
             )
-    order = generator.permutation(len(found))[:number]
-    return [found[place] for place in order]
+    order = generator.permutation(len(gaps))[:number]
+    return [gaps[place] for place in order]
 
 
 def _without_space(begin: int, end: int, is_space: np.ndarray) -> int:
@@ -176,13 +176,13 @@ def measure(run_folder: RunFolder, gaps: Mapping[str, list[Gap]], tokenizer: Tok
     model, corruption = run_folder.denoiser, run_folder.corruption.unconditional()
     assert isinstance(model, Denoiser)
     flags = list(run_folder.corruption.flag_levels)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for kind, of_kind in gaps.items():
         level = KINDS[kind][-1]
         asked = model
         if level in flags:
             asked = model.asking(torch.full((len(of_kind[0].row),), 1 + flags.index(level)))
-        found[kind] = {"parse": {}, "nats": {}}
+        results[kind] = {"parse": {}, "nats": {}}
         for steps in STEPS:
             sampler = GapSampler(steps, is_joint=run_folder.recipe.head["kind"] == "autoregressive")
             generator = torch.Generator().manual_seed(0)
@@ -196,9 +196,9 @@ def measure(run_folder: RunFolder, gaps: Mapping[str, list[Gap]], tokenizer: Tok
                 )
                 score = sampler.score(asked, corruption, batch, is_hidden=is_hidden, generator=generator)
                 nats += float(score.nats.sum())
-            found[kind]["parse"][steps] = parses / len(of_kind)
-            found[kind]["nats"][steps] = nats / sum(gap.length for gap in of_kind)
-    return found
+            results[kind]["parse"][steps] = parses / len(of_kind)
+            results[kind]["nats"][steps] = nats / sum(gap.length for gap in of_kind)
+    return results
 
 
 def _batches(gaps: list[Gap]) -> Iterator[tuple[Batch, Tensor, list[Gap]]]:
@@ -231,14 +231,14 @@ def _reading(each: Run, folder: Path) -> Run:
 
 def figures(out: Path) -> dict[str, dict[str, Any]]:
     """System -> seed -> what was measured, of the runs that are there."""
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for file in sorted(out.glob(f"*/{FIGURES}")):
         system, _, seed = file.parent.name.rpartition("-")
-        found.setdefault(system, {})[seed] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+        results.setdefault(system, {})[seed] = json.loads(file.read_text(encoding="utf-8"))
+    return results
 
 
-def table(found: Mapping[str, Mapping[str, Any]], baseline: str = "random_spans") -> str:
+def table(results: Mapping[str, Mapping[str, Any]], baseline: str = "random_spans") -> str:
     """Markdown: a row per system and kind of gap, then differences to a baseline, paired by seed."""
     columns = [("parse", str(steps)) for steps in STEPS] + [("nats", str(steps)) for steps in STEPS]
     heads = [f"{'parse, %' if what == 'parse' else 'nats/token'}, T = {steps}" for what, steps in columns]
@@ -246,15 +246,15 @@ def table(found: Mapping[str, Mapping[str, Any]], baseline: str = "random_spans"
 
     def values(system: str, kind: str, what: str, steps: str, seeds: list[str]) -> list[float]:
         factor = 100.0 if what == "parse" else 1.0
-        return [factor * found[system][seed][kind][what][steps] for seed in seeds]
+        return [factor * results[system][seed][kind][what][steps] for seed in seeds]
 
     for kind in KINDS:
-        for system in found:
-            seeds = sorted(found[system])
+        for system in results:
+            seeds = sorted(results[system])
             cells = [spread(values(system, kind, *column, seeds)) for column in columns]
             lines.append(f"| {kind} | {system} | {len(seeds)} | " + " | ".join(cells) + " |")
-        for system in found if baseline in found else ():
-            seeds = sorted(set(found[system]) & set(found[baseline]))
+        for system in results if baseline in results else ():
+            seeds = sorted(set(results[system]) & set(results[baseline]))
             if system == baseline or not seeds:
                 continue
             cells = []
@@ -290,10 +290,10 @@ def main() -> None:
             }
             measured = measure(RunFolder.load(each.path), gaps, data.tokenizer)
             write_atomically(file, json.dumps(measured, indent=1))
-        found = figures(arguments.out)
+        results = figures(arguments.out)
         if arguments.json is not None:
-            write_atomically(arguments.json, json.dumps(found, indent=1))
-        print(table(found), flush=True)
+            write_atomically(arguments.json, json.dumps(results, indent=1))
+        print(table(results), flush=True)
 
 
 if __name__ == "__main__":

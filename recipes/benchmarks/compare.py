@@ -89,7 +89,7 @@ def train_and_evaluate(
 
 def table(arguments: argparse.Namespace) -> str:
     """Markdown: mean and standard deviation over seeds; the first system is the reference of the gaps."""
-    found = {
+    columns = {
         system: [
             json.loads((arguments.out / f"{system}-{seed}" / "eval.json").read_text())
             for seed in arguments.seeds
@@ -97,14 +97,14 @@ def table(arguments: argparse.Namespace) -> str:
         for system in arguments.systems
     }
     judge = json.loads((arguments.out / f"{JUDGE}-0" / "eval.json").read_text())
-    steps = list(next(iter(found.values()))[0]["t_step"])
+    steps = list(next(iter(columns.values()))[0]["t_step"])
     lines = [f"Autoregressive judge, exact: {judge['bound']['nats_per_token']:.3f} nats/token.", ""]
     bounds = lambda e: [e["bound"]["nats_per_token"], *(e["t_step"][t] for t in steps)]  # noqa: E731
-    lines += _rows("nats/token", ["NELBO", *(f"L_{t}" for t in steps)], found, bounds)
+    lines += _rows("nats/token", ["NELBO", *(f"L_{t}" for t in steps)], columns, bounds)
     for key, title in QUALITY.items():
         head = [f"T = {t}" for t in steps]
-        lines += ["", *_rows(title, head, found, lambda e, key=key: [e["quality"][t][key] for t in steps])]
-    reference = next(iter(found.values()))[0]["reference"]
+        lines += ["", *_rows(title, head, columns, lambda e, key=key: [e["quality"][t][key] for t in steps])]
+    reference = next(iter(columns.values()))[0]["reference"]
     lines += [
         "",
         "Held-out text: " + ", ".join(f"{key} {value:.3f}" for key, value in reference.items()) + ".",
@@ -112,9 +112,9 @@ def table(arguments: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _rows(title: str, columns: list[str], found: dict[str, list[Any]], values: Any) -> list[str]:
+def _rows(title: str, columns: list[str], results: dict[str, list[Any]], values: Any) -> list[str]:
     lines = [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for system, evaluations in found.items():
+    for system, evaluations in results.items():
         per_seed = list(zip(*(values(evaluation) for evaluation in evaluations), strict=True))
         cells = [spread(v) for v in per_seed]
         lines.append(f"| {TITLES[system]} | " + " | ".join(cells) + " |")

@@ -100,19 +100,19 @@ def table(arguments: argparse.Namespace) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for system in arguments.systems:
-        found = bounds(system)
-        if not found:
+        bound = bounds(system)
+        if not bound:
             continue
-        total = [b["nats_per_token"] for b in found.values()]
-        structure = [b["structure_nats_per_token"] for b in found.values()]
+        total = [b["nats_per_token"] for b in bound.values()]
+        structure = [b["structure_nats_per_token"] for b in bound.values()]
         words = [t - s for t, s in zip(total, structure, strict=True)]
         gaps = [
             b["nats_per_token"] - reference[seed]["nats_per_token"]
-            for seed, b in found.items()
+            for seed, b in bound.items()
             if seed in reference
         ]
-        record = json.loads((arguments.out / f"{system}-{next(iter(found))}" / "run.json").read_text())
-        cells = [TITLES.get(system, system), str(len(found)), spread(words), spread(structure), spread(total)]
+        record = json.loads((arguments.out / f"{system}-{next(iter(bound))}" / "run.json").read_text())
+        cells = [TITLES.get(system, system), str(len(bound)), spread(words), spread(structure), spread(total)]
         cells += [spread(gaps) if gaps else "", f"{record['parameters']['total']:,}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -98,20 +98,23 @@ def measure(each: Run, arguments: argparse.Namespace) -> None:
     loaded = RunFolder.load(each.path)
     scores = str(judge) if is_finished(judge) and not isinstance(loaded.model, Autoregressive) else None
     # Samples are drawn to be judged, and the judge may still have to be trained.
-    found = evaluate_run(loaded if scores else _without_samples(loaded), judge=scores, steps=arguments.steps)
-    processes = [{"sampler": "one unit at a time", "steps": None, "nats": found["bound"]["nats_per_token"]}]
+    results = evaluate_run(
+        loaded if scores else _without_samples(loaded), judge=scores, steps=arguments.steps
+    )
+    processes = [{"sampler": "one unit at a time", "steps": None, "nats": results["bound"]["nats_per_token"]}]
     processes += [
-        {"sampler": found["sampler"], "steps": int(t), "nats": nats} for t, nats in found["t_step"].items()
+        {"sampler": results["sampler"], "steps": int(t), "nats": nats}
+        for t, nats in results["t_step"].items()
     ]
     processes += _further(loaded)
     figures = {
-        "step": found["step"],
-        "bound": found["bound"]["nats_per_token"],
-        "stderr": found["bound"]["stderr"],
-        "L": found["t_step"],
+        "step": results["step"],
+        "bound": results["bound"]["nats_per_token"],
+        "stderr": results["bound"]["stderr"],
+        "L": results["t_step"],
         "processes": processes,
         "best_process": min(processes, key=lambda process: process["nats"]),
-        "quality": found["quality"],
+        "quality": results["quality"],
         "judge": scores is not None,
         **_elsewhere(loaded, arguments),
     }
@@ -127,34 +130,34 @@ def _further(loaded: RunFolder) -> list[dict[str, Any]]:
     blocks = PackedBlocks.build(
         PreparedData.load(recipe.data.path), "validation", levels=levels, **recipe.data.packing()
     )
-    found = []
+    further = []
     for spec, steps in PROCESSES[recipe.corruption["kind"]]:
         if spec["kind"] == "ancestral" and isinstance(corruption, SpanMasking) is ("lengths" not in spec):
             continue
         sampler = build_sampler(spec, num_steps=min(steps, recipe.data.sequence_length))
         assert isinstance(loaded.model, Denoiser)
         estimate, _ = evaluate_sampler(loaded.model, blocks, corruption, recipe.evaluation, sampler=sampler)
-        found.append({"sampler": spec, "steps": steps, "nats": estimate.nats_per_token})
-    return found
+        further.append({"sampler": spec, "steps": steps, "nats": estimate.nats_per_token})
+    return further
 
 
 def _elsewhere(loaded: RunFolder, arguments: argparse.Namespace) -> dict[str, Any]:
     """Another corpus, gaps of gold trees, and minimal pairs."""
-    data, found = loaded.recipe.data.path, dict[str, Any]()
+    data, results = loaded.recipe.data.path, dict[str, Any]()
     if Path(f"{data}.other").is_dir():
         quiet = _without_samples(loaded)
-        found["other"] = evaluate_run(quiet, data=f"{data}.other", steps=[1])["bound"]["nats_per_token"]
+        results["other"] = evaluate_run(quiet, data=f"{data}.other", steps=[1])["bound"]["nats_per_token"]
     if Path(f"{data}.gold").is_dir() and isinstance(loaded.model, Denoiser):
-        found["gold_gaps"] = measure_gaps(_without_samples(loaded, data=f"{data}.gold"), seed=0)
+        results["gold_gaps"] = measure_gaps(_without_samples(loaded, data=f"{data}.gold"), seed=0)
     pairs = {"agreement": agreement_pairs()} if arguments.max_pairs else {}
     if arguments.blimp is not None and arguments.max_pairs:
         pairs["blimp"] = read_minimal_pairs(arguments.blimp)
     for name, chosen in pairs.items():
         try:
-            found[name] = evaluate_minimal_pairs(loaded, chosen, max_pairs=arguments.max_pairs)["accuracy"]
+            results[name] = evaluate_minimal_pairs(loaded, chosen, max_pairs=arguments.max_pairs)["accuracy"]
         except DataError as error:  # a corruption without a bound for sentences
-            found[f"{name}_refused"] = str(error)
-    return found
+            results[f"{name}_refused"] = str(error)
+    return results
 
 
 def _without_samples(loaded: RunFolder, *, data: str | None = None) -> RunFolder:
@@ -172,7 +175,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def figures(out: Path) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
     """CORPUS/SIZE -> system -> seed -> figures; those of the training alone where nothing was measured."""
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    results: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for path in sorted(file.parent for file in out.glob("*/*/*/run.json")):
         if not is_finished(path):
             continue
@@ -190,8 +193,8 @@ def figures(out: Path) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
             "commit": record.get("commit"),
         }
         name = f"{path.parent.parent.name}/{path.parent.name}"
-        found.setdefault(name, {}).setdefault(system, {})[seed] = own
-    return found
+        results.setdefault(name, {}).setdefault(system, {})[seed] = own
+    return results
 
 
 def main() -> None:
@@ -217,11 +220,11 @@ def main() -> None:
                     train(each)
                 if is_finished(each.path):
                     measure(each, arguments)
-    found = figures(arguments.out)
+    results = figures(arguments.out)
     if arguments.json is not None:
-        write_atomically(arguments.json, json.dumps(found, indent=1))
-    print(table(found))
-    print(f"\n{differences(found)}")
+        write_atomically(arguments.json, json.dumps(results, indent=1))
+    print(table(results))
+    print(f"\n{differences(results)}")
 
 
 if __name__ == "__main__":

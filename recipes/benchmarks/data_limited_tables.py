@@ -38,11 +38,11 @@ def _value(own: Mapping[str, Any], column: str) -> float | None:
     return 100 * value if value is not None and column in ("agreement", "blimp") else value
 
 
-def table(found: Figures) -> str:
+def table(results: Figures) -> str:
     """Markdown: mean and standard deviation over seeds."""
     titles = ["corpus", "system", "seeds", *(title for title, _ in COLUMNS.values())]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for name, systems in found.items():
+    for name, systems in results.items():
         for system, seeds in systems.items():
             cells = [name, system, str(len(seeds))]
             for column, (_, digits) in COLUMNS.items():
@@ -73,11 +73,11 @@ COMPARED = ("validation_bound", "best_process", "gap", "other")
 """Columns whose differences are told."""
 
 
-def differences(found: Figures) -> str:
+def differences(results: Figures) -> str:
     """Markdown: differences seed by seed, with their 95 % interval and what it says."""
     titles = ["corpus", "what", "system - reference", *(COLUMNS[column][0] for column in COMPARED)]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for name, systems in found.items():
+    for name, systems in results.items():
         for system, reference, what in PAIRS:
             cells = [
                 _difference(systems.get(system, {}), systems.get(reference, {}), column)

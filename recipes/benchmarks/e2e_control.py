@@ -123,9 +123,9 @@ class Writer:
 
             def success(text: str, tags: list[str] = tags) -> float:
                 (tree,) = self.parser.parse([text])
-                found = {(span.start, span.end): span.label for span in tree.words}
+                labels = {(span.start, span.end): span.label for span in tree.words}
                 offsets = offsets_of(text)
-                right = sum(found.get(place) == tag for place, tag in zip(offsets, tags, strict=False))
+                right = sum(labels.get(place) == tag for place, tag in zip(offsets, tags, strict=False))
                 return float(right / max(len(tags), len(offsets)))
 
             yield Case(made, success, " ".join(words_of(target)))
@@ -247,7 +247,7 @@ def measure(writer: Writer, task: str) -> dict[str, Any]:
     }
 
 
-def table(found: dict[int, dict[str, dict[str, Any]]], reference: float | None) -> str:
+def table(results: dict[int, dict[str, dict[str, Any]]], reference: float | None) -> str:
     """Markdown: mean over seeds, and the standard deviation where there are several."""
 
     def cell(values: list[float | None]) -> str:
@@ -255,8 +255,8 @@ def table(found: dict[int, dict[str, dict[str, Any]]], reference: float | None) 
 
     columns = ("success", "all_right", "success_of_target_texts", "judge_nll", "targets", "skipped")
     lines = ["| task | " + " | ".join(columns) + " | Diffusion-LM |", "|---" * (len(columns) + 2) + "|"]
-    for task in next(iter(found.values())):
-        cells = [cell([result[task][column] for result in found.values()]) for column in columns]
+    for task in next(iter(results.values())):
+        cells = [cell([result[task][column] for result in results.values()]) for column in columns]
         lines.append(f"| {task} | " + " | ".join(cells) + f" | {REPORTED[task]} |")
     if reference is not None:
         lines += ["", f"Held-out texts under the judge: {reference:.3f} nats/token."]
@@ -281,14 +281,14 @@ def main() -> None:
     data = prepare(arguments)
     if arguments.judge == "train":
         arguments.judge = str(trained("judge", 0, data, arguments).path)
-    found: dict[int, dict[str, dict[str, Any]]] = {}
+    results: dict[int, dict[str, dict[str, Any]]] = {}
     for seed in arguments.seeds:
         writer = Writer(seed, data, arguments)
-        found[seed] = {task: measure(writer, task) for task in arguments.tasks}
+        results[seed] = {task: measure(writer, task) for task in arguments.tasks}
     held_out = [json.loads(row)["text"] for row in (arguments.texts / "valid.jsonl").open(encoding="utf-8")]
     reference = writer.nats(held_out[:: max(1, len(held_out) // 250)]) if arguments.judge else None
-    (arguments.out / "control.json").write_text(json.dumps(found, indent=1))
-    print(table(found, reference))
+    (arguments.out / "control.json").write_text(json.dumps(results, indent=1))
+    print(table(results, reference))
 
 
 if __name__ == "__main__":

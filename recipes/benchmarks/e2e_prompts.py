@@ -65,12 +65,12 @@ def trained(system: str, seed: int, data: Path, arguments: argparse.Namespace) -
 def held_out(texts: Path, count: int) -> list[tuple[dict[str, str], list[str]]]:
     """Meanings that occur in held-out texts alone, each with all its texts, evenly spread over the file."""
     seen = {json.dumps(json.loads(line)["mr"]) for line in (texts / "train.jsonl").open(encoding="utf-8")}
-    found: dict[str, list[str]] = {}
+    references: dict[str, list[str]] = {}
     for line in (texts / "valid.jsonl").open(encoding="utf-8"):
         row = json.loads(line)
         if (key := json.dumps(row["mr"])) not in seen:
-            found.setdefault(key, []).append(row["text"])
-    meanings = [(json.loads(key), answers) for key, answers in found.items()]
+            references.setdefault(key, []).append(row["text"])
+    meanings = [(json.loads(key), answers) for key, answers in references.items()]
     return meanings[:: max(1, len(meanings) // count)][:count]
 
 
@@ -86,9 +86,9 @@ def figures(
     from sacrebleu.metrics import BLEU
 
     slots = [
-        found
+        results
         for (meaning, _), answer in zip(meanings, answers, strict=True)
-        for found in coverage(meaning, answer.text)
+        for results in coverage(meaning, answer.text)
     ]
     most = max(len(references) for _, references in meanings)
     references = [
@@ -116,12 +116,12 @@ def measured(
     """Bounds and answers of one run."""
     model = trained(system, seed, data, arguments)
     evaluation = json.loads((model.path / "eval.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "bound": evaluation["bound"]["nats_per_token"],
         "t_step": evaluation["t_step"],
         "answers": {},
     }
-    found["parameters"] = model.record["parameters"]["total"]
+    results["parameters"] = model.record["parameters"]["total"]
     for name, sampling in SAMPLINGS.items():
         for steps in (None,) if model.autoregressive is not None else (1, 4, 16):
             answering = Answering.of_run(model, num_steps=steps, sampling=sampling)
@@ -129,14 +129,14 @@ def measured(
             prompts = [answering.prompts.prompt_of({"mr": meaning}) for meaning, _ in meanings]
             generator = torch.Generator().manual_seed(derive_seed(seed, "answers", name))
             answers = answering(prompts, generator=generator)
-            found["answers"][f"{name} {steps or '-'}"] = {
+            results["answers"][f"{name} {steps or '-'}"] = {
                 **figures(meanings, answers, model),
                 "texts": [one.text for one in answers[:8]],
             }
-    return found
+    return results
 
 
-def table(found: dict[str, list[dict[str, Any]]], reference: dict[str, float]) -> str:
+def table(results: dict[str, list[dict[str, Any]]], reference: dict[str, float]) -> str:
     """Markdown: a line for each system, way to draw and number of steps; means over seeds."""
     head = [
         "system",
@@ -150,7 +150,7 @@ def table(found: dict[str, list[dict[str, Any]]], reference: dict[str, float]) -
         "calls",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for system, seeds in found.items():
+    for system, seeds in results.items():
         for key in seeds[0]["answers"]:
             draw, steps = key.split()
             bound = [one["bound"] if steps == "-" else one["t_step"][steps] for one in seeds]
@@ -173,7 +173,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     data = prepare(arguments.texts, arguments.out)
     meanings = held_out(arguments.texts, arguments.prompts)
-    found = {
+    results = {
         system: [measured(system, seed, data, meanings, arguments) for seed in arguments.seeds]
         for system in arguments.systems
     }
@@ -182,8 +182,8 @@ def main() -> None:
     answers = [Answer("", text, tuple(model.tokenizer.encode(text)[0]), 0, True) for _, _, text in several]
     reference = figures([(meaning, others) for meaning, others, _ in several], answers, model)
     kept = {name: reference[name] for name in ("coverage", "bleu", "length_within_1")}
-    (arguments.out / "answers.json").write_text(json.dumps({"systems": found, "reference": kept}, indent=1))
-    print(table(found, kept))
+    (arguments.out / "answers.json").write_text(json.dumps({"systems": results, "reference": kept}, indent=1))
+    print(table(results, kept))
 
 
 if __name__ == "__main__":

@@ -94,8 +94,8 @@ def gpu_tests(run: Measurement) -> Iterator[Row]:
 
 def backends(run: Measurement) -> Iterator[Row]:
     """Every backend of attention against the reference in float64, forward and gradients."""
-    found = available_backends()
-    for backend, state in found.items():
+    states = available_backends()
+    for backend, state in states.items():
         if backend == "reference" or state != "ok":
             continue
         for dtype in (torch.float32, torch.bfloat16):
@@ -157,12 +157,12 @@ def training(run: Measurement) -> Iterator[Row]:
                         attention_module.select_backend = lambda device, chosen=backend: chosen
                         try:
                             loop = run.loop(case, SYSTEMS.get(name, name))
-                            found = speed(loop, run.arguments.seconds)
+                            rate = speed(loop, run.arguments.seconds)
                         except Exception as error:  # one that does not run must not end the others
-                            found = {"problem": problem_of(error)}
+                            rate = {"problem": problem_of(error)}
                         finally:
                             attention_module.select_backend = automatic
-                        yield {**row, "compiled": is_compiled, **found}
+                        yield {**row, "compiled": is_compiled, **rate}
                         if run.left < run.arguments.reserve:
                             return
 

@@ -45,10 +45,10 @@ def main() -> None:
     arguments.add_argument("--words", type=int, default=200, help="words of each article")
     chosen = arguments.parse_args()
     with chosen.text.open(encoding="utf-8") as file:
-        found = list(articles(file))
-    counts = Counter(word for headings, _ in found for word in {heading.lower() for heading in headings})
-    common = {word for word, count in counts.items() if count > MAX_SHARE * len(found)}
-    for headings, words in found:
+        texts = list(articles(file))
+    counts = Counter(word for headings, _ in texts for word in {heading.lower() for heading in headings})
+    common = {word for word, count in counts.items() if count > MAX_SHARE * len(texts)}
+    for headings, words in texts:
         keys = {heading.lower() for heading in headings if any(map(str.isalnum, heading))} - common
         taken = words[: chosen.words]
         spans = [[place, place + 1, 0] for place, word in enumerate(taken) if word.lower() in keys]

@@ -44,44 +44,44 @@ def figures(system: str, arguments: argparse.Namespace) -> list[Any]:
 
 def curves(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Task -> row -> T -> share of right answers by seed; rows are joint, product and ceiling."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
     for row, suffix in (("joint", ""), ("product", "_product")):
         for evaluation in figures(f"phrase_bank{suffix}", arguments):
-            task = found.setdefault("phrase bank", {})
+            task = results.setdefault("phrase bank", {})
             for t, share in evaluation["phrase_valid"].items():
                 task.setdefault(row, {}).setdefault(t, []).append(share)
                 task.setdefault("ceiling", {})[t] = [evaluation["phrase_ceiling"][t]]
         for evaluation in figures(f"list_operations{suffix}", arguments):
             lists = evaluation["list_operations"]
             for operation in OPERATIONS:
-                task = found.setdefault(operation, {})
+                task = results.setdefault(operation, {})
                 for t, share in lists["valid"][operation].items():
                     task.setdefault(row, {}).setdefault(t, []).append(share)
                     task.setdefault("ceiling", {})[t] = [lists["ceiling"][operation][t]]
-    return found
+    return results
 
 
-def table(found: dict[str, dict[str, dict[str, list[float]]]]) -> str:
+def table(results: dict[str, dict[str, dict[str, list[float]]]]) -> str:
     """Markdown: mean and sd over seeds by task and T."""
-    steps = sorted({t for task in found.values() for row in task.values() for t in row}, key=int)
+    steps = sorted({t for task in results.values() for row in task.values() for t in row}, key=int)
     lines = ["| task | model | " + " | ".join(f"T = {t}" for t in steps) + " |"]
     lines.append("|---" * (len(steps) + 2) + "|")
-    for task, rows in found.items():
+    for task, rows in results.items():
         for row, shares in rows.items():
             lines.append(f"| {task} | {row} | " + " | ".join(spread(shares.get(t, [])) for t in steps) + " |")
     return "\n".join(lines)
 
 
-def plot(found: dict[str, dict[str, dict[str, list[float]]]], file: Path) -> None:
+def plot(results: dict[str, dict[str, dict[str, list[float]]]], file: Path) -> None:
     """One panel per task whose answers depend on each other."""
     from matplotlib.figure import Figure
 
-    tasks = [task for task in ("phrase bank", "shuffle", "replace") if task in found]
+    tasks = [task for task in ("phrase bank", "shuffle", "replace") if task in results]
     figure = Figure(figsize=(4 * len(tasks), 3.2), layout="constrained")
     for index, task in enumerate(tasks):
         axes = figure.add_subplot(1, len(tasks), index + 1)
         styles = {"joint": ("o-", "C0"), "product": ("s-", "C1"), "ceiling": ("--", "0.4")}
-        for row, shares in found[task].items():
+        for row, shares in results[task].items():
             steps = sorted(shares, key=int)
             means = [statistics.mean(shares[t]) for t in steps]
             errors = [statistics.stdev(shares[t]) if len(shares[t]) > 1 else 0.0 for t in steps]
@@ -114,10 +114,10 @@ def main() -> None:
     jobs = [(system, seed) for seed in arguments.seeds for system in arguments.systems]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(lambda job: one(*job, arguments), jobs))
-    found = curves(arguments)
-    print(table(found))
+    results = curves(arguments)
+    print(table(results))
     if arguments.plot is not None:
-        plot(found, arguments.plot)
+        plot(results, arguments.plot)
 
 
 if __name__ == "__main__":

@@ -106,38 +106,38 @@ def evaluate(system: str, seed: int, arguments: argparse.Namespace) -> None:
 
 def table(arguments: argparse.Namespace) -> str:
     """Markdown: mean and sd over seeds for every system, sampler and T, and what the claims compare."""
-    found: dict[tuple[str, str], dict[int, Any]] = {}
+    scores: dict[tuple[str, str], dict[int, Any]] = {}
     for system in arguments.systems:
         for name, _, _ in SAMPLERS.get(system, []):
             files = {seed: file_of(arguments, system, name, seed) for seed in arguments.seeds}
             read = {seed: json.loads(f.read_text()) for seed, f in files.items() if f.exists()}
             if read:
-                found[system, name] = read
+                scores[system, name] = read
     steps = MANY.split(",")
     lines = ["| system | NELBO, nats/token | seeds |", "|---|---|---|"]
-    for (system, name), read in found.items():
+    for (system, name), read in scores.items():
         if name == "ancestral":
             bounds = [e["bound"]["nats_per_token"] for e in read.values()]
             lines.append(f"| {system} | {spread(bounds)} | {len(bounds)} |")
     for title, (_, figure) in FIGURES.items():
         lines += ["", f"| {title} | " + " | ".join(f"T = {t}" for t in steps) + " |"]
         lines.append("|---" * (len(steps) + 1) + "|")
-        for (system, name), read in found.items():
+        for (system, name), read in scores.items():
             cells = [
                 spread([v for e in read.values() if t in e["quality"] and (v := figure(e, t)) is not None])
                 for t in steps
             ]
             lines.append(f"| {system}, {name} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_paired(found)])
+    return "\n".join([*lines, "", *_paired(scores)])
 
 
-def _paired(found: dict[tuple[str, str], dict[int, Any]]) -> list[str]:
+def _paired(scores: dict[tuple[str, str], dict[int, Any]]) -> list[str]:
     """Differences of L_T per seed: planned spans against random spans of the same network."""
     steps = FEW.split(",")
     lines = ["| L_T, same network, paired by seed | " + " | ".join(f"T = {t}" for t in steps) + " |"]
     lines.append("|---" * (len(steps) + 1) + "|")
     for name, control in PAIRS:
-        one, other = found.get(("structured", name), {}), found.get(("structured", control), {})
+        one, other = scores.get(("structured", name), {}), scores.get(("structured", control), {})
         cells = [
             spread([one[s]["t_step"][t] - other[s]["t_step"][t] for s in one if s in other]) for t in steps
         ]

@@ -35,20 +35,20 @@ def documents(path: Path, megabytes: float) -> list[str]:
         for part in file.read_text(encoding="utf-8").split("\n\n")
         if part.strip()
     ]
-    found: list[str] = []
+    texts: list[str] = []
     size = 0
     copy = 0
     while True:
         copy += 1
         for paragraph in paragraphs:
             text = paragraph if copy == 1 else f"{copy}. {paragraph}"
-            if found and len(found[-1]) < 1000:
-                found[-1] += "\n" + text
+            if texts and len(texts[-1]) < 1000:
+                texts[-1] += "\n" + text
             else:
-                found.append(text)
+                texts.append(text)
             size += len(text)
             if size >= megabytes * 1e6:
-                return found
+                return texts
 
 
 def write(texts: list[str], path: Path) -> str:

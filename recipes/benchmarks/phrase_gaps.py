@@ -92,8 +92,8 @@ def nats(model: Denoiser, gaps: Gaps, kind: str) -> float:
     spans = PackedSpans.from_units(is_hidden.long(), is_hidden)
     hidden = model.hidden(batch.input_ids.masked_fill(is_hidden, model.mask_id), batch.token_mask)
     packed, read = spans.read(hidden)
-    found = model.head.log_prob(packed, spans.gather(batch.input_ids), read)
-    return -float(found.double().sum())
+    log_probs = model.head.log_prob(packed, spans.gather(batch.input_ids), read)
+    return -float(log_probs.double().sum())
 
 
 def measure(run: RunFolder, *, seed: int) -> dict[str, float]:
@@ -124,10 +124,10 @@ def table(folder: Path) -> str:
         "|---" * 5 + "|",
     ]
     for file in sorted(folder.glob("*/" + FIGURES)):
-        found = json.loads(file.read_text(encoding="utf-8"))
+        results = json.loads(file.read_text(encoding="utf-8"))
         corpus, columns = file.parent.name, []
         for system in SYSTEMS:
-            own = found[system].values()
+            own = results[system].values()
             columns.append([[figures[kind] for figures in own] for kind in KINDS])
             cells = [corpus, system, str(len(own)), *map(spread, columns[-1])]
             lines.append("| " + " | ".join(cells) + " |")
@@ -150,14 +150,14 @@ def main() -> None:
     arguments = parser.parse_args()
     for corpus in arguments.corpora:
         folder = arguments.runs / corpus
-        found = {
+        results = {
             system: {
                 seed: measure(RunFolder.load(folder / f"{system}-{seed}"), seed=arguments.gaps)
                 for seed in arguments.seeds
             }
             for system in SYSTEMS
         }
-        (folder / FIGURES).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        (folder / FIGURES).write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(table(arguments.runs))
 
 

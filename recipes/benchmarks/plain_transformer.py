@@ -127,23 +127,23 @@ def train_package(seed: int, arguments: argparse.Namespace) -> None:
 
 def table(out: Path) -> str:
     """Markdown: exact NLL, perplexity, parameters, seconds of finished models; mean and sd over seeds."""
-    found: dict[str, list[dict[str, Any]]] = {"autoregressive": [], "plain": []}
+    results: dict[str, list[dict[str, Any]]] = {"autoregressive": [], "plain": []}
     for file in sorted(out.glob("autoregressive-*/eval.json")):
         record = json.loads((file.parent / "run.json").read_text())
         bound = json.loads(file.read_text())["bound"]
-        found["autoregressive"].append(
+        results["autoregressive"].append(
             {
                 "nats_per_token": bound["nats_per_token"],
                 "parameters": record["parameters"]["total"],
                 "train_seconds": record["train_seconds"],
             }
         )
-    found["plain"] = [json.loads(file.read_text()) for file in sorted(out.glob("plain-*.json"))]
+    results["plain"] = [json.loads(file.read_text()) for file in sorted(out.glob("plain-*.json"))]
     lines = [
         "| model | nats/token | perplexity | parameters | seconds | seeds |",
         "|---|---|---|---|---|---|",
     ]
-    for name, rows in found.items():
+    for name, rows in results.items():
         if not rows:
             continue
         nats = [row["nats_per_token"] for row in rows]

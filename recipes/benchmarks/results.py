@@ -98,12 +98,12 @@ TABLES: dict[str, Table] = {
 
 def commits(runs: Path, parts: Sequence[str] = ()) -> str:
     """A table that says which commit every run of a folder, or of some folders in it, was trained at."""
-    found: dict[str, list[str]] = {}
+    runs_of: dict[str, list[str]] = {}
     for file in sorted(file for part in parts or (".",) for file in (runs / part).glob("**/run.json")):
         record = json.loads(file.read_text())
         name = str(file.parent.relative_to(runs))
-        found.setdefault(str(record.get("commit") or "unknown"), []).append(name)
-    rows = [f"| {commit} | {_short(names)} |" for commit, names in found.items()]
+        runs_of.setdefault(str(record.get("commit") or "unknown"), []).append(name)
+    rows = [f"| {commit} | {_short(names)} |" for commit, names in runs_of.items()]
     return "\n".join(["| trained at commit | runs (seeds) |", "|---|---|", *rows])
 
 
@@ -113,7 +113,7 @@ def _short(names: list[str]) -> str:
     for name in names:
         system, _, seed = name.rpartition("-")
         seeds.setdefault(system, []).append(seed)
-    return ", ".join(f"{system} ({', '.join(found)})" for system, found in seeds.items())
+    return ", ".join(f"{system} ({', '.join(numbers)})" for system, numbers in seeds.items())
 
 
 def renew(text: str, runs: Path) -> tuple[str, list[str]]:

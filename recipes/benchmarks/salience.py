@@ -43,13 +43,13 @@ def interval(scores: Sequence[Sequence[float]], flags: Sequence[Sequence[bool]])
     negative = np.zeros_like(positive)
     np.add.at(positive, (text[flat_flags], ranks[flat_flags]), 1)
     np.add.at(negative, (text[~flat_flags], ranks[~flat_flags]), 1)
-    found = []
+    means = []
     for _ in range(1000):
         weight = np.bincount(generator.integers(0, len(scores), len(scores)), minlength=len(scores))
         p, n = weight.astype(np.float32) @ positive, weight.astype(np.float32) @ negative
         below = np.concatenate([[0], n.cumsum()[:-1]])
-        found.append(float((p * (below + n / 2)).sum() / (p.sum() * n.sum())))
-    low, high = np.quantile(found, [0.025, 0.975])
+        means.append(float((p * (below + n / 2)).sum() / (p.sum() * n.sum())))
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 

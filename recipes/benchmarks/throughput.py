@@ -132,16 +132,16 @@ def compiler_problem() -> str | None:
 def tables(result: dict[str, Any]) -> str:
     """Everything as Markdown."""
     lines = [result["settings"], ""]
-    for found in result["cases"]:
+    for case in result["cases"]:
         lines += [
-            f"**{found['case']}** (peak of a matrix product: {found['peak_flops'] / 1e9:.0f} GFLOP/s)",
+            f"**{case['case']}** (peak of a matrix product: {case['peak_flops'] / 1e9:.0f} GFLOP/s)",
             "",
             "| system | tokens/s | ratio (lowest to highest) | padding | utilisation | peak memory, MB | "
             + " | ".join(PARTS)
             + " |",
             "|---|" + "---|" * (5 + len(PARTS)),
         ]
-        for name, row in found["systems"].items():
+        for name, row in case["systems"].items():
             cells = [
                 f"{row['tokens_per_second']:.0f}",
                 f"{row['ratio']:.2f} ({row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f})",
@@ -201,14 +201,14 @@ def main() -> None:
     result = {"settings": settings, **provenance.facts(), "skipped": skipped, "cases": []}
     arguments.out.mkdir(parents=True, exist_ok=True)
     for case in cases:
-        found = measure(case, arguments)
+        measured = measure(case, arguments)
         if not arguments.no_memory and not case.is_compiled:
-            for system, figures in found["systems"].items():
+            for system, figures in measured["systems"].items():
                 figures["memory"] = peak_memory(case, system, arguments)
-        result["cases"].append(found)
+        result["cases"].append(measured)
         (arguments.out / "throughput.json").write_text(json.dumps(result, indent=1))
         (arguments.out / "throughput.md").write_text(tables(result) + "\n")
-        print(tables({**result, "cases": [found]}), flush=True)
+        print(tables({**result, "cases": [measured]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,13 @@ def read(corpus: str, out: Path) -> dict[str, Any] | None:
     """The figures of one corpus; None if there are none, or its judge is not scored yet."""
     if not (out / corpus / "ablation.json").exists():
         return None
-    found = figures_of(out / corpus)
-    return found if (_judge(corpus, out, found) / "eval.json").exists() else None
+    results = figures_of(out / corpus)
+    return results if (_judge(corpus, out, results) / "eval.json").exists() else None
 
 
-def _judge(corpus: str, out: Path, found: dict[str, Any]) -> Path:
+def _judge(corpus: str, out: Path, results: dict[str, Any]) -> Path:
     """The judge's run folder; it has the first seed."""
-    return out / corpus / f"judge-{found['seeds'][0]}"
+    return out / corpus / f"judge-{results['seeds'][0]}"
 
 
 def tokens_per_word(judge: Path) -> float:
@@ -65,30 +65,30 @@ def tokens_per_word(judge: Path) -> float:
 
 def judge_bound(judge: Path) -> float:
     """Exact nats/token of the judge."""
-    found = json.loads((judge / "eval.json").read_text())
-    return float(found["bound"]["nats_per_token"])
+    results = json.loads((judge / "eval.json").read_text())
+    return float(results["bound"]["nats_per_token"])
 
 
 def table(out: Path, corpora: Sequence[str] = CORPORA) -> str:
     """Markdown of all corpora that have finished runs."""
-    found = {corpus: figures for corpus in corpora if (figures := read(corpus, out)) is not None}
-    lines = [*_bounds(found, out), "", *_samples(found), "", *_differences(found)]
+    results = {corpus: figures for corpus in corpora if (figures := read(corpus, out)) is not None}
+    lines = [*_bounds(results, out), "", *_samples(results), "", *_differences(results)]
     return "\n".join(lines)
 
 
-def _steps(found: dict[str, dict[str, Any]], figure: str) -> list[str]:
+def _steps(results: dict[str, dict[str, Any]], figure: str) -> list[str]:
     """All T that some system has a figure for."""
     every = {
         t
-        for figures in found.values()
+        for figures in results.values()
         for variant in figures["variants"].values()
         for t in variant["figures"].get(figure, {})
     }
     return sorted(every, key=int)
 
 
-def _bounds(found: dict[str, dict[str, Any]], out: Path) -> list[str]:
-    shown = [t for t in _steps(found, "L") if t in ("1", "8", "32")]
+def _bounds(results: dict[str, dict[str, Any]], out: Path) -> list[str]:
+    shown = [t for t in _steps(results, "L") if t in ("1", "8", "32")]
     columns = [
         "corpus",
         "system",
@@ -98,7 +98,7 @@ def _bounds(found: dict[str, dict[str, Any]], out: Path) -> list[str]:
         *(f"L_{t}" for t in shown),
     ]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for corpus, figures in found.items():
+    for corpus, figures in results.items():
         judge = _judge(corpus, out, figures)
         per_word = tokens_per_word(judge)
         for name, variant in figures["variants"].items():
@@ -121,11 +121,11 @@ def _bounds(found: dict[str, dict[str, Any]], out: Path) -> list[str]:
     return lines
 
 
-def _samples(found: dict[str, dict[str, Any]]) -> list[str]:
-    steps = _steps(found, "judge_nll")
+def _samples(results: dict[str, dict[str, Any]]) -> list[str]:
+    steps = _steps(results, "judge_nll")
     lines = ["| corpus | system | " + " | ".join(f"T = {t}" for t in steps) + " |"]
     lines.append("|---" * (len(steps) + 2) + "|")
-    for corpus, figures in found.items():
+    for corpus, figures in results.items():
         for name, variant in figures["variants"].items():
             own = variant["figures"]
             if "judge_nll" in own:
@@ -134,7 +134,7 @@ def _samples(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
+def _differences(results: dict[str, dict[str, Any]]) -> list[str]:
     columns = (
         "corpus",
         "difference",
@@ -144,7 +144,7 @@ def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
         "entropy lower by at most",
     )
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for corpus, figures in found.items():
+    for corpus, figures in results.items():
         for gap in figures["differences"]:
             if gap["figure"] != "bound":
                 continue

@@ -48,9 +48,9 @@ def drawn(tree: SpanTree) -> Iterator[str]:
             ends.append(span.end)
 
 
-def remarks(gold: SpanTree, found: SpanTree) -> str:
+def remarks(gold: SpanTree, parsed: SpanTree) -> str:
     """What differs, in a sentence."""
-    errors = list(span_errors(gold, extents(gold), extents(found)))
+    errors = list(span_errors(gold, extents(gold), extents(parsed)))
     if not errors:
         return "The spans are those of the gold tree."
     parts = []
@@ -84,8 +84,8 @@ def main() -> None:
         words = Words(gold.text, tuple((word.start, word.end) for word in gold.words))
         print("```\ngold\n" + "\n".join(drawn(gold)) + "\n```\n")
         for spec, parser in parsers.items():
-            (found,) = parser.parse_words([words])
-            print(f"```\n{spec}\n" + "\n".join(drawn(found)) + f"\n```\n\n{remarks(gold, found)}\n")
+            (parsed,) = parser.parse_words([words])
+            print(f"```\n{spec}\n" + "\n".join(drawn(parsed)) + f"\n```\n\n{remarks(gold, parsed)}\n")
 
 
 if __name__ == "__main__":
