@@ -11,12 +11,7 @@ from .pairs import paired
 
 @dataclass
 class Balance:
-    """Clauses and phrases with a mark whose partner is in the same sentence.
-
-    Attributes:
-        spans: All of them.
-        unbalanced: Those without the partner.
-    """
+    """Clauses and phrases with a mark whose partner is in the sentence, and those without the partner."""
 
     spans: int = 0
     unbalanced: int = 0

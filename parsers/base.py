@@ -14,12 +14,7 @@ ANNOTATIONS: tuple[str, ...] = ("heads", "entities")
 
 
 class TextError(ParserError):
-    """A text that a parser cannot take.
-
-    Args:
-        message: Why, with the remedy.
-        place: Where in the text.
-    """
+    """A text that a parser cannot take: why, with the remedy, and where in the text."""
 
     def __init__(self, message: str, *, place: str) -> None:
         super().__init__(message)
@@ -27,12 +22,7 @@ class TextError(ParserError):
 
 
 class Words(NamedTuple):
-    """A sentence with its words.
-
-    Attributes:
-        text: The sentence.
-        offsets: Half-open character offsets of each word.
-    """
+    """A sentence with half-open character offsets of its words."""
 
     text: str
     offsets: tuple[tuple[int, int], ...]

@@ -29,11 +29,7 @@ UNIT_LABEL = "MWU"
 @final
 @dataclass(frozen=True)
 class Collocations(Salience):
-    """Salience of a word: its strongest tie to a neighbour, or 0.
-
-    Attributes:
-        strengths: "left right" -> strength in (0, 1], of the pairs that attract each other.
-    """
+    """Salience of a word: its strongest tie to a neighbour, by strength in (0, 1] of pairs, or 0."""
 
     strengths: Mapping[str, float] = field(default_factory=dict)
 

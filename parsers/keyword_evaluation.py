@@ -23,12 +23,7 @@ NUM_SLOTS = 7
 
 
 class GoldKeywords(NamedTuple):
-    """A text and its keywords.
-
-    Attributes:
-        text: Words split by single spaces.
-        keywords: Half-open character offsets of each word that is a keyword.
-    """
+    """Words split by single spaces, and half-open character offsets of those that are keywords."""
 
     text: str
     keywords: tuple[tuple[int, int], ...]

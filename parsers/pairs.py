@@ -28,13 +28,7 @@ _OPEN_OR_CLOSE = frozenset(("Ps", "Pe", "Pi", "Pf"))
 
 
 class Pair(NamedTuple):
-    """Two marks that belong together.
-
-    Attributes:
-        first: Word of the opening mark.
-        last: Word of the closing mark, after it.
-        is_bracket: Whether they are brackets; else quotes.
-    """
+    """The words of an opening and of its closing mark, brackets or else quotes."""
 
     first: int
     last: int

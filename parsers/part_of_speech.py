@@ -50,12 +50,7 @@ class _Rule:
 
 
 class PartOfSpeech:
-    """Universal parts of speech of a parsed document, as its attribute ruler would set them.
-
-    Args:
-        pipeline: The pipeline.
-        ruler: Its attribute ruler; `can_replace` must hold for it.
-    """
+    """Universal parts of speech of a document, as a ruler sets them for which `can_replace` holds."""
 
     def __init__(self, pipeline: Language, ruler: AttributeRuler) -> None:
         self._vocab = pipeline.vocab

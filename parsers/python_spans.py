@@ -26,12 +26,7 @@ _PLACED = (ast.stmt, ast.expr, ast.arg, ast.keyword, ast.alias, ast.excepthandle
 
 
 class PythonSpans:
-    """Finds the spans of one source.
-
-    Args:
-        tree: Its syntax tree.
-        source: Its words.
-    """
+    """Finds the spans of one source in its syntax tree and words."""
 
     def __init__(self, tree: ast.Module, source: PythonWords) -> None:
         self._source = source

@@ -38,12 +38,7 @@ class PythonWord(NamedTuple):
 
 @dataclass(frozen=True)
 class PythonWords:
-    """Source as words.
-
-    Attributes:
-        text: The source.
-        words: Its tokens but white space, in order.
-    """
+    """Source as words: its tokens but white space, in order."""
 
     text: str
     words: tuple[PythonWord, ...]

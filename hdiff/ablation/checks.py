@@ -31,12 +31,7 @@ from hdiff.samplers.build import build_sampler
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks found out.
-
-    Attributes:
-        parameters: Variant -> what `count_parameters` counts; empty without data.
-        missing: Why data sets cannot be opened, with the remedy; only where they need not be there.
-    """
+    """Parameter counts by variant, empty without data, and why data sets cannot be opened."""
 
     parameters: Mapping[str, Mapping[str, int]]
     missing: tuple[str, ...]

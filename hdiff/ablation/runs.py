@@ -41,13 +41,7 @@ THREADS = "OMP_NUM_THREADS"
 
 @dataclass(frozen=True)
 class RunJob:
-    """One process.
-
-    Attributes:
-        run: What it works on.
-        stage: Whether it trains or evaluates.
-        command: Its command line.
-    """
+    """One process: the run it works on, its stage (training or evaluation) and its command line."""
 
     run: Run
     stage: Literal["train", "eval"]

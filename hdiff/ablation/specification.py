@@ -30,12 +30,7 @@ Patches = Annotated[dict[str, Any], BeforeValidator(plain_values)]
 
 
 class JudgeFile(Section):
-    """The autoregressive model that scores samples.
-
-    Attributes:
-        recipe: Its recipe, relative to the ablation file.
-        patches: Written `set`: dotted patches of it.
-    """
+    """The autoregressive model that scores samples: a recipe beside the file, and patches (`set`) of it."""
 
     recipe: Folder
     patches: Patches = Field(default_factory=dict, alias="set")
@@ -69,13 +64,7 @@ class AblationFile(Section):
 
 @dataclass(frozen=True)
 class Run:
-    """One training of an ablation.
-
-    Attributes:
-        variant: Its variant; `judge` for the judge.
-        seed: Its seed.
-        recipe: Its resolved recipe, with `resume: auto`.
-    """
+    """One training of an ablation: variant (`judge` for the judge), seed, and recipe with `resume: auto`."""
 
     variant: str
     seed: int

@@ -10,13 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds.
-
-    Attributes:
-        mean: Its mean.
-        sd: Its standard deviation (n - 1); None for one seed.
-        by_seed: Its values.
-    """
+    """A figure over seeds: mean, standard deviation (n - 1; None for one seed) and its values."""
 
     mean: float
     sd: float | None

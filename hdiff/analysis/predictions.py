@@ -25,13 +25,7 @@ from hdiff.packed_spans import PackedSpans
 
 @dataclass(frozen=True)
 class Predictions:
-    """Statements with a probability.
-
-    Attributes:
-        probability: In [0, 1], float64 (N,).
-        came_true: bool (N,).
-        row: Place of the row each is about, long (N,).
-    """
+    """Statements about rows (N,): probability in [0, 1], float64, and whether they came true, bool."""
 
     probability: Tensor
     came_true: Tensor

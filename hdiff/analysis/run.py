@@ -93,13 +93,7 @@ def _what_is_predicted(run: RunFolder) -> str:
 
 
 class _Seen:
-    """Collects what a model says of all rows.
-
-    Args:
-        run: The run.
-        blocks: Held-out rows.
-        rows: Row numbers.
-    """
+    """Collects what a model says of all held-out rows."""
 
     def __init__(self, run: RunFolder, blocks: PackedBlocks, rows: list[int]) -> None:
         self.run, self.blocks, self.rows = run, blocks, rows

@@ -54,13 +54,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is audited.
-
-    Attributes:
-        name: Name of the corruption in the table.
-        corruption: The corruption.
-        language: The language it is tried on.
-    """
+    """What is audited: a corruption, its name in the table, and the language it is tried on."""
 
     name: str
     corruption: Corruption

@@ -37,12 +37,7 @@ TRAINING_STEPS = 40
 
 
 class ExactUniform:
-    """The best prediction for replaced tokens: what all other tokens of a row tell of a position.
-
-    Args:
-        language: The language.
-        corruption: What is audited.
-    """
+    """The best prediction for replaced tokens: what all other tokens of a row tell of a position."""
 
     has_uniform_predictor = True
     is_squared = True  # t = u^2 counts 2 u, which tames weights of 1 / t
@@ -75,12 +70,7 @@ class ExactUniform:
 
 
 class ExactGaussian:
-    """The best prediction for noisy embeddings: exact marginals given all of z_t.
-
-    Args:
-        language: The language.
-        corruption: What is audited; it has the width E of a fixed table of embeddings.
-    """
+    """The best prediction for noisy embeddings, of a fixed table: exact marginals given all of z_t."""
 
     has_uniform_predictor = False
     is_squared = False

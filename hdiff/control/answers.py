@@ -51,12 +51,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt in tokens.
-
-    Attributes:
-        tokens: Tokens of the prompt.
-        most: Most tokens of its answer.
-    """
+    """A prompt in tokens, and the most tokens of its answer."""
 
     tokens: tuple[int, ...]
     most: int

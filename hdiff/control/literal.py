@@ -20,11 +20,7 @@ _FOLLOWERS = "a.1"
 
 
 class Given(tuple[int, ...]):
-    """The tokens of a stretch of given text.
-
-    Attributes:
-        pieces: Text of each token; joined they are the given text, character by character.
-    """
+    """The tokens of a stretch of given text; `pieces` joined are it, character by character."""
 
     pieces: tuple[str, ...]
 

@@ -67,11 +67,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A text with gaps.
-
-    Attributes:
-        parts: Given tokens and gaps in the order of the text.
-    """
+    """A text with gaps: given tokens and gaps in the order of the text."""
 
     parts: tuple[Given | Gap, ...]
 

@@ -39,11 +39,7 @@ MAX_TOKENS = 1_000_000
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Spans of a text.
-
-    Attributes:
-        spans: Label and tokens of each span, in the order of the text.
-    """
+    """Spans of a text: label and tokens of each, in the order of the text."""
 
     spans: tuple[tuple[str, int], ...]
 

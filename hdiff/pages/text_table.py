@@ -10,13 +10,7 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells; the first cell of a row is its heading.
-
-    Attributes:
-        title: What it shows.
-        columns: Headings.
-        rows: Cells.
-    """
+    """A table of text cells, with title and headings; the first cell of a row is its heading."""
 
     title: str
     columns: tuple[str, ...]

@@ -26,11 +26,7 @@ from hdiff.samplers.samples import Samples, Score
 
 
 class HasHead(Protocol):
-    """What every sampler asks of a model.
-
-    Attributes:
-        head: Scores and draws tokens; it owns the token table.
-    """
+    """What every sampler asks of a model: a head, which owns the token table, and the mask."""
 
     head: Head
 

@@ -27,12 +27,7 @@ class _Body(BaseModel):
 
 
 class CorruptRequest(_Body):
-    """A sentence that is to be corrupted.
-
-    Attributes:
-        text: The sentence.
-        seed: Seed of the corruption.
-    """
+    """A sentence that is to be corrupted, and the seed."""
 
     text: Text
     seed: Seed = 0

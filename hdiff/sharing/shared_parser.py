@@ -11,12 +11,7 @@ from hdiff.config.section import Section
 
 
 class SharedParser(Section):
-    """A parser that a stranger's folder may ask for: one of hdiff's own, with a model that is installed here.
-
-    Attributes:
-        name: Name of the parser.
-        model: Package of its model; None takes the parser's default.
-    """
+    """A parser a shared folder may ask for: one of hdiff's own, with an installed model or its default."""
 
     name: Literal["spacy", "plain"]
     model: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")

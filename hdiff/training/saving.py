@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 
 class RunWriter:
-    """Begins or resumes a run folder, saves checkpoints and the record.
-
-    Args:
-        training: The training; only the main process writes.
-    """
+    """Begins or resumes a run folder, saves checkpoints and the record; only the main process writes."""
 
     def __init__(self, training: Training) -> None:
         self.training = training

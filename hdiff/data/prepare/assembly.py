@@ -29,13 +29,7 @@ class OnProgress(Protocol):
 
 @dataclass(frozen=True)
 class Done:
-    """A step of a shard that is done.
-
-    Attributes:
-        split: `train` or `validation`.
-        path: Its output.
-        report: What is kept of the report of its job.
-    """
+    """A step of a shard that is done: split, output, and what is kept of the report of its job."""
 
     split: str
     path: Path

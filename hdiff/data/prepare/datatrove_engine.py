@@ -42,12 +42,7 @@ class Step(PipelineStep):  # type: ignore[misc]
 
 @final
 class JobStep(Step):
-    """Every `world_size`-th job from `rank` on, in a process of its own that is replaced if it dies or hangs.
-
-    Args:
-        jobs: All jobs.
-        timeout: Seconds a document may take.
-    """
+    """Jobs from `rank` on, each `world_size`-th, in a process that is replaced if it dies or hangs."""
 
     name = "hdiff prepare"
 
@@ -63,13 +58,7 @@ class JobStep(Step):
 
 @final
 class ShareStep(Step):
-    """Every `world_size`-th shard of a plan from `rank` on.
-
-    Args:
-        source: As in `prepare`.
-        out: As in `prepare`, on a file system that all tasks see; it holds a plan.
-        **options: As in `prepare_share`.
-    """
+    """Every `world_size`-th shard of a plan from `rank` on; arguments as of `prepare_share`."""
 
     name = "hdiff prepare, one share"
 

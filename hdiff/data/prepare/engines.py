@@ -22,12 +22,7 @@ ENGINES: dict[str, str] = {
 
 
 class Engine(ABC):
-    """Does jobs, in any order, on any machine that sees the same files.
-
-    Attributes:
-        workers: How many at a time.
-        timeout: Seconds a document may take.
-    """
+    """Does jobs, in any order, so many at a time, on any machine that sees the same files."""
 
     def __init__(self, workers: int, timeout: float) -> None:
         self.workers = workers

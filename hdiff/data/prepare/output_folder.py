@@ -20,11 +20,7 @@ BYTES_PER_CHARACTER = 40
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Where a data set is prepared; it counts as finished once manifest.json is there.
-
-    Attributes:
-        path: The folder.
-    """
+    """Where a data set is prepared; it counts as finished once manifest.json is there."""
 
     path: Path
 

@@ -10,12 +10,7 @@ from hdiff.seeds import derive_seed
 
 
 class DataOrder:
-    """An endless sequence of shuffled epochs over the rows of a data set.
-
-    Args:
-        num_rows: Rows of the data set.
-        seed: Seed of the run.
-    """
+    """An endless sequence of shuffled epochs over the rows of a data set."""
 
     def __init__(self, num_rows: int, seed: int) -> None:
         self.num_rows = num_rows

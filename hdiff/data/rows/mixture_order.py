@@ -21,12 +21,7 @@ WINDOW = 16
 
 
 class MixtureOrder:
-    """Which corpus each place of an endless sequence takes its row from.
-
-    Args:
-        weights: One positive weight per corpus.
-        seed: Seed of the run.
-    """
+    """Which corpus each place of an endless sequence takes its row from, by one weight per corpus."""
 
     def __init__(self, weights: Sequence[float], seed: int) -> None:
         self.seed = seed

@@ -54,12 +54,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Group:
-    """Some documents that are tokenized together.
-
-    Attributes:
-        place: Where it begins.
-        texts: The documents, and rows that hold none, with the reason.
-    """
+    """Documents that are tokenized together, where they begin, and rows that hold none with the reason."""
 
     place: Place
     texts: tuple[str | Rejected, ...]

@@ -82,11 +82,7 @@ class Encoded:
 
 @final
 class DocumentEncoder:
-    """Turns documents into tokens, units and salience, with the same result as `hdiff prepare`.
-
-    Args:
-        encoding: How.
-    """
+    """Turns documents into tokens, units and salience, with the same result as `hdiff prepare`."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding

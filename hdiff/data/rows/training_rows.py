@@ -122,13 +122,7 @@ class CorpusRows(TrainingRows):
 
 @final
 class PreparedRows(CorpusRows):
-    """The rows of one prepared data set, in shuffled epochs.
-
-    Args:
-        prepared: The data set.
-        blocks: Its packed training split.
-        seed: Seed of the run.
-    """
+    """The packed rows of one prepared data set, in shuffled epochs."""
 
     def __init__(self, prepared: PreparedData, blocks: PackedBlocks, *, seed: int) -> None:
         self.prepared = prepared

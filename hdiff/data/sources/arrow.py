@@ -134,11 +134,7 @@ def _named(path: Path, files: Sequence[Path]) -> list[Path]:
 
 
 class ArrowRows:
-    """ArrowRows with the columns of `schema`.
-
-    Args:
-        table: The rows.
-    """
+    """Rows with the columns of `schema`."""
 
     def __init__(self, table: pyarrow.Table) -> None:
         self._table = table
