@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
-from typing import final
+from typing import Any, final
 
 from hdiff.errors import ParserError
 from hdiff.plugins import install_command
@@ -56,7 +56,7 @@ class AutoParser(Parser):
         self.models = {language: model for language, (model, _) in self._versions.items()}
         if not self.models:
             raise ParserError("parser 'auto' finds no spaCy pipeline; run:", install_command("spacy"))
-        self._options = {"layout": layout, "own_labels": own_labels, "single_words": single_words}
+        self._options: dict[str, Any] = {"layout": layout, "own_labels": own_labels, "single_words": single_words}
         given = (not layout, own_labels, single_words)
         self._given = [name for name, is_given in zip(self.options, given, strict=True) if is_given]
         self._loaded: dict[str, Parser] = {}
