@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from hdiff.evaluation.reading import best_process, judged, judged_text, parallel_cost, processes
+from hdiff.evaluation.reading import (
+    best_process,
+    judged,
+    judged_text,
+    parallel_cost,
+    processes,
+    sampler_text,
+)
 from hdiff.evaluation.table import print_evaluation
 from hdiff.pages.report_text import headlines, quality_table
 from hdiff.runs.record import RunRecord
@@ -130,3 +137,26 @@ def test_eval_marks_the_best_bound_and_says_what_is_total_correlation(
     assert "total correlation" not in out
     print_evaluation({**found, "total_correlation_nats_per_token": 0.4}, title="run")
     assert "total correlation of the units: about 0.400" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (None, None),
+        ({"order": "spaced"}, None),
+        ({"kind": "ancestral"}, "ancestral"),
+        ({"kind": "planned", "order": "confidence"}, "planned (order: confidence)"),
+        ({"kind": "ancestral", "lengths": {"32": 1.0}}, "ancestral (lengths: {32: 1})"),
+        ({"kind": "ancestral", "lengths": {"2": 0.5, "6": 2}}, "ancestral (lengths: {2: 0.5, 6: 2})"),
+        ({"kind": "confidence", "threshold": None}, "confidence (threshold: None)"),
+    ],
+)
+def test_samplers_are_named_as_a_recipe_has_them(spec: object, said: str | None) -> None:
+    assert sampler_text(spec) == said
+
+
+@pytest.mark.parametrize(("many", "said"), [(5.59301, "= 0.000"), (5.5927, "= 0.000"), (5.592, "= 0.001")])
+def test_no_cost_is_not_a_negative_one(many: float, said: str) -> None:
+    cost = parallel_cost({"t_step": {"1": 5.593, "4": many}})
+    assert cost is not None
+    assert f"{said} nats/token" in cost.meaning

@@ -90,7 +90,8 @@ def parallel_cost(evaluation: Mapping[str, Any]) -> ParallelCost | None:
     few, many = steps[0], steps[-1]
     unigram = evaluation.get("unigram_nats_per_token")
     context = None if unigram is None else unigram - curve[many]
-    return ParallelCost(int(few), int(many), curve[few] - curve[many], context)
+    cost = curve[few] - curve[many]
+    return ParallelCost(int(few), int(many), 0.0 if abs(cost) < 0.0005 else cost, context)
 
 
 def judged(figures: Mapping[str, Any] | None) -> tuple[float, float] | None:
@@ -111,3 +112,18 @@ def judged_text(figures: Mapping[str, Any] | None, digits: int = 3) -> str:
 
 def _error(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def sampler_text(spec: Any) -> str | None:
+    """A sampler in words: `planned (order: confidence)`."""
+    if not isinstance(spec, Mapping) or "kind" not in spec:
+        return None
+    options = ", ".join(f"{key}: {_said(value)}" for key, value in spec.items() if key != "kind")
+    return f"{spec['kind']} ({options})" if options else str(spec["kind"])
+
+
+def _said(value: Any) -> str:
+    """A value as a recipe would have it, without the quotes that JSON puts around keys."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_said(part)}' for key, part in value.items())}}}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

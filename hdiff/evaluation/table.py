@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from hdiff.evaluation.perplexity import perplexity_text, shown, what_is_bounded
-from hdiff.evaluation.reading import FEWEST_JUDGED, best_process, judged_text, parallel_cost
+from hdiff.evaluation.reading import FEWEST_JUDGED, best_process, judged_text, parallel_cost, sampler_text
 from hdiff.progress import console as make_console
 
 
@@ -50,13 +50,14 @@ def print_evaluation(result: dict[str, Any], *, title: str) -> None:
     steps_of = [*result["t_step"], *figures]  # samplers without a bound have samples only
     if not steps_of:
         return
-    sampler = result.get("sampler") or {"kind": "ancestral"}
+    spec = result.get("sampler") or {"kind": "ancestral"}
+    sampler = sampler_text(spec)
     if not result["t_step"]:
         console.print(f"sampler {sampler}: no likelihood bound", highlight=False)
     elif result.get("sampler_is_exact"):
         meaning = "L_T is -log p of exactly this sampler, whose order depends on visible tokens alone"
         console.print(f"sampler {sampler}: {meaning} (DUEL)", highlight=False, soft_wrap=True)
-    elif sampler != {"kind": "ancestral"}:
+    elif spec != {"kind": "ancestral"}:
         console.print(f"sampler {sampler}: L_T is the bound of exactly this sampler", highlight=False)
     has_perplexity = bool(result["t_step"]) and not bound["conditional_on_structure"]
     columns = [

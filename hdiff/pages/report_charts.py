@@ -72,7 +72,7 @@ def t_step_chart(evaluations: Evaluations) -> Chart | None:
     if bound.get("nats_per_token") is not None and not bound.get("conditional_on_structure"):
         references.append({"label": "bound of the training process", "y": bound["nats_per_token"]})
     best = best_process(each.values for each in evaluations.comparable)
-    if best is not None and len(rows) > 1:
+    if best is not None and len(rows) > 1 and best.nats not in [line["y"] for line in references]:
         references.append({"label": f"best: {best.name}", "y": best.nats})
     return {
         "x_label": "sampling steps T",

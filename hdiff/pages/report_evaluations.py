@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hdiff.evaluation.reading import sampler_text
 from hdiff.pages.report_text import COLUMNS, COST_HEADINGS, ReportTable, cost_cells, quality_cells
 from hdiff.runs.record import RunRecord
 
@@ -92,21 +93,6 @@ class Evaluations:
             if each.values.get("reference")
         }
         return len(scores) > 1
-
-
-def sampler_text(spec: Any) -> str | None:
-    """A sampler in words: `planned (order: confidence)`."""
-    if not isinstance(spec, Mapping) or "kind" not in spec:
-        return None
-    options = ", ".join(f"{key}: {_said(value)}" for key, value in spec.items() if key != "kind")
-    return f"{spec['kind']} ({options})" if options else str(spec["kind"])
-
-
-def _said(value: Any) -> str:
-    """A value as a recipe would have it, without the quotes that JSON puts around keys."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_said(part)}' for key, part in value.items())}}}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def overview(evaluations: Sequence[Evaluation]) -> ReportTable:
