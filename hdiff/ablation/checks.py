@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from hdiff.ablation.results import check_folders
 from hdiff.ablation.specification import OWN_KEYS, Ablation
 from hdiff.components import with_defaults
 from hdiff.config import Recipe
@@ -28,6 +29,8 @@ from hdiff.runs.weights import newest_checkpoint
 from hdiff.samplers import SAMPLERS
 from hdiff.samplers.build import build_sampler
 
+Data = Literal["needed", "if there", "unread"]
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -37,34 +40,21 @@ class Checked:
     missing: tuple[str, ...]
 
 
-def check_ablation(ablation: Ablation, *, needs_data: bool = True) -> Checked:
-    """Builds every variant and the judge, without weights; `needs_data` refuses missing data sets."""
+def check_ablation(ablation: Ablation, *, data: Data = "needed") -> Checked:
+    """Builds every variant and the judge, without weights, and compares runs that are there with them."""
     recipes = _recipes(ablation)
-    data: dict[str, PreparedData] = {}
-    missing = []
-    for path in dict.fromkeys(recipe.data.path for recipe in recipes.values()):
+    prepared: dict[str, PreparedData] = {}
+    missing: list[DataError] = []
+    for path in () if data == "unread" else dict.fromkeys(recipe.data.path for recipe in recipes.values()):
         try:
-            data[path] = PreparedData.load(path)
+            prepared[path] = PreparedData.load(path)
         except DataError as error:
-            if needs_data:
-                raise
-            missing.append(str(error))
-    _check_same_tokens(data)
-    parameters = {}
+            missing.append(error)
+    parameters: dict[str, dict[str, int]] = {}
+    other: dict[str, str] = {}
     for variant, recipe in recipes.items():
         with _named(variant, ablation):
-            parameters[variant] = _build(recipe, data.get(recipe.data.path))
-    if not missing:
-        check_data_of_runs(ablation, data)
-    return Checked({} if missing else parameters, tuple(missing))
-
-
-def check_components(ablation: Ablation) -> None:
-    """Builds every variant and the judge as far as that needs no data."""
-    other: dict[str, str] = {}
-    for variant, recipe in _recipes(ablation).items():
-        with _named(variant, ablation):
-            _build(recipe, None)
+            parameters[variant] = _build(recipe, prepared.get(recipe.data.path))
             text = json.dumps(_spelled_out(recipe), sort_keys=True, default=repr)
         if text in other:
             keys = differences(ablation.variants[other[text]], recipe)
@@ -74,6 +64,14 @@ def check_components(ablation: Ablation) -> None:
                 f"only says the default; change a key in one of them or remove it"
             )
         other[text] = variant
+    check_folders(ablation)
+    if missing and data == "needed":
+        raise missing[0]
+    _check_same_tokens(prepared)
+    if data == "unread" or missing:
+        return Checked({}, tuple(map(str, missing)))
+    check_data_of_runs(ablation, prepared)
+    return Checked(parameters, ())
 
 
 def _recipes(ablation: Ablation) -> dict[str, Recipe]:

@@ -30,17 +30,17 @@ def ablate(
 ) -> None:
     """Train and compare variants of a recipe over seeds: one table, one page; started again, it resumes."""
     from hdiff.ablation import load_ablation
-    from hdiff.ablation.checks import check_ablation, check_components
-    from hdiff.ablation.results import check_folders, read_results
+    from hdiff.ablation.checks import check_ablation
+    from hdiff.ablation.results import read_results
 
     ablation = load_ablation(file, overrides or [])
-    check_components(ablation)
-    check_folders(ablation)
+    if not (plan or table):
+        check_output_folder(ablation.output, f"{ablation.command} output=DIR")
+    checked = check_ablation(ablation, data="if there" if plan else "unread" if table else "needed")
     if plan:
         from hdiff.ablation.plan import plan as make_plan
         from hdiff.ablation.plan import plan_lines
 
-        checked = check_ablation(ablation, needs_data=False)
         for problem in checked.missing:
             say(f"before it can run: {problem}")
         planned = make_plan(ablation, checked.parameters, read_results(ablation))
@@ -49,9 +49,6 @@ def ablate(
     stopped_by = None
     if not table:
         from hdiff.ablation.runs import run_ablation
-
-        check_output_folder(ablation.output, f"{ablation.command} output=DIR")
-        check_ablation(ablation)
 
         stopped_by = run_ablation(ablation, jobs=jobs, launcher=launcher, say=say)
 

@@ -9,7 +9,7 @@ import pytest
 from ablation_files import ABLATION, write
 
 from hdiff.ablation import load_ablation
-from hdiff.ablation.checks import check_ablation, check_components
+from hdiff.ablation.checks import check_ablation
 from hdiff.ablation.runs import run_ablation
 from hdiff.cli import run as hdiff
 from hdiff.errors import DataError, RecipeError
@@ -184,11 +184,11 @@ def test_variants_that_differ_in_a_spelled_out_default_are_refused(
     with pytest.raises(
         RecipeError, match=r"'spans' and 'more' are the same, as corruption.parsed_fraction only says"
     ):
-        check_components(load_ablation(write(tmp_path, same)))
+        check_ablation(load_ablation(write(tmp_path, same)), data="unread")
     assert hdiff(["ablate", str(write(tmp_path, same)), "--plan"]) == 2
     assert "change a key in one of them or remove it" in capsys.readouterr().err
     other = same.replace("parsed_fraction: 0.5", "parsed_fraction: 0.25")
-    check_components(load_ablation(write(tmp_path, other)))
+    check_ablation(load_ablation(write(tmp_path, other)), data="unread")
 
 
 def test_plan_prints_what_differs_and_trains_nothing(

@@ -89,7 +89,10 @@ ONLY_READ = {
         "output=DIR train.learning_rate={}",
     ): "a loss that is not finite: tests/test_stops_of_training.py",
     ("hdiff/training/training_data.py", OUTPUT): "another number of processes: tests/test_two_processes.py",
-    ("parsers/benepar_parser.py", "benepar:PATH@spacy"): "a trained parser: tests/parsers/test_benepar_training.py",
+    (
+        "parsers/benepar_parser.py",
+        "benepar:PATH@spacy",
+    ): "a trained parser: tests/parsers/test_benepar_training.py",
     ("parsers/benepar_parser.py", "hdiff parser train TREES --dev TREES --out FOLDER"): "minutes",
     ("parsers/benepar_repairs.py", "hdiff parser train TREES --dev TREES --out FOLDER"): "minutes",
 }
