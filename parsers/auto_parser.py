@@ -56,7 +56,11 @@ class AutoParser(Parser):
         self.models = {language: model for language, (model, _) in self._versions.items()}
         if not self.models:
             raise ParserError("parser 'auto' finds no spaCy pipeline; run:", install_command("spacy"))
-        self._options: dict[str, Any] = {"layout": layout, "own_labels": own_labels, "single_words": single_words}
+        self._options: dict[str, Any] = {
+            "layout": layout,
+            "own_labels": own_labels,
+            "single_words": single_words,
+        }
         given = (not layout, own_labels, single_words)
         self._given = [name for name, is_given in zip(self.options, given, strict=True) if is_given]
         self._loaded: dict[str, Parser] = {}
