@@ -18,7 +18,7 @@ SHIPPED = sorted((CHECKOUT / "recipes" / "ablations").glob("*.yaml"))
 def test_there_are_the_ablations_the_docs_name() -> None:
     names = {path.stem for path in SHIPPED}
     wanted = {"levels", "heads", "units", "salience_order", "typed_masks", "planner", "span_length"}
-    assert names == {*wanted, "model_size", "families", "structure"}
+    assert names == {*wanted, "model_size", "families", "structure", "attention"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -97,10 +97,11 @@ def test_levels_compares_models_of_equal_size(
 
 
 def test_each_row_of_levels_takes_away_one_level() -> None:
-    """Units, output or order: no row but the flat one mixes two of them."""
+    """Units, trunk, output or order: no row but the flat one mixes two of them."""
     variants = load_ablation(CHECKOUT / "recipes/ablations/levels.yaml").variants
     sections = {
         "units": "corruption",
+        "trunk": "supervision",
         "random": "corruption",
         "output": "head",
         "order": "evaluation",

@@ -46,7 +46,18 @@ def sampled(capsys: pytest.CaptureFixture[str], run: Path, *options: str) -> dic
     capsys.readouterr()
     assert hdiff(["sample", str(run), "--num", "2", "--json", *options]) == 0, capsys.readouterr().err
     record: dict[str, Any] = json.loads(capsys.readouterr().out)
-    keys = {"title", "num_steps", "step", "nfe", "head_passes", "seed", "samples", "asked", "created"}
+    keys = {
+        "title",
+        "num_steps",
+        "step",
+        "nfe",
+        "head_passes",
+        "seed",
+        "samples",
+        "asked",
+        "created",
+        "process",
+    }
     assert set(record) == keys
     assert len(record["samples"]) == 2
     for sample in record["samples"]:
