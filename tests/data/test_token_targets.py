@@ -206,7 +206,7 @@ def test_a_documents_trees_do_not_depend_on_its_neighbours(data: PreparedData) -
     rows = data.split("train")
     last = rows[len(rows) - 1]
     length = len(last["input_ids"])
-    values = {name: [value if isinstance(value, str) else np.array(value)] for name, value in last.items()}
+    values = {name: [np.array(value) if isinstance(value, list) else value] for name, value in last.items()}
     alone = TokenTargets(data, spec).of_rows(
         ArrowRows.of_columns(values), np.array([0, length]), data.manifest["labels"]
     )
