@@ -157,10 +157,10 @@ def _averaged(points: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _smoothed(points: Sequence[Sequence[float]], *, half_width: int = 7) -> list[list[float]]:
-    """Centred moving average over up to `2 * half_width + 1` points; narrower at the ends."""
+    """Moving average over up to `2 * half_width + 1` points, centred; the last ones over those before them."""
     smooth = []
     for i, (step, _) in enumerate(points):
-        reach = min(half_width, i, len(points) - 1 - i)
+        reach = min(half_width, i)  # equal on both sides at the beginning, where curves are steep
         window = points[i - reach : i + reach + 1]
         smooth.append([step, sum(point[1] for point in window) / len(window)])
     return smooth
