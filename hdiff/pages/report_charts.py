@@ -157,7 +157,7 @@ def _averaged(points: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _smoothed(points: Sequence[Sequence[float]], *, half_width: int = 7) -> list[list[float]]:
-    """Moving average over up to `2 * half_width + 1` points, centred; the last ones over those before them."""
+    """Moving average over up to `2 * half_width + 1` points, centred; those at the end look back."""
     smooth = []
     for i, (step, _) in enumerate(points):
         reach = min(half_width, i)  # equal on both sides at the beginning, where curves are steep
