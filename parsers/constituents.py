@@ -96,6 +96,7 @@ def balanced(
 
 def _with_partners(first: int, last: int, marks: Sequence[Pair], pos: Sequence[str]) -> tuple[int, int]:
     """The extent that takes in, or leaves, the partners of its marks; an empty one if there is none."""
+    halves_of_pairs = {word for pair in marks for word in (pair.first, pair.last)}
     for _ in range(len(marks) + 1):
         halves = (pair for pair in marks if (first <= pair.first <= last) != (first <= pair.last <= last))
         half = next(halves, None)
@@ -107,12 +108,16 @@ def _with_partners(first: int, last: int, marks: Sequence[Pair], pos: Sequence[s
                 last = closing
             elif opening == first:
                 first += 1
+                while first < last and pos[first] == "PUNCT" and first not in halves_of_pairs:
+                    first += 1  # it stood behind the mark, and is outer punctuation now
             else:
                 break
         elif all(pos[word] == "PUNCT" for word in range(opening + 1, first)):
             first = opening
         elif closing == last:
             last -= 1
+            while last > first and pos[last] in ("PUNCT", "CCONJ") and last not in halves_of_pairs:
+                last -= 1
         else:
             break
     return first, first - 1

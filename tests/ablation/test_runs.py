@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from ablation_files import write
 
@@ -219,6 +220,32 @@ variants:
 """
 
 
+def stopped_in_training(file: Path, output: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """An ablation whose training of `tokens` stands still, and the number of that process.
+
+    Eight updates take a moment only, and a busy machine may look too late: then it is begun again.
+    """
+    record = output / "tokens-0" / "run.json"
+    for _ in range(10):
+        process = subprocess.Popen(
+            child_command("ablate", str(file)), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        while process.poll() is None and not record.exists():
+            time.sleep(0.002)
+        with suppress(OSError, IndexError, psutil.NoSuchProcess):
+            trainer = int((output / "tokens-0" / LOCK_FILE).read_text().split()[1])
+            os.kill(trainer, signal.SIGSTOP)
+            ends = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+            while (status := psutil.Process(trainer).status()) not in ends:
+                time.sleep(0.01)
+            if status == psutil.STATUS_STOPPED and "train_seconds" not in record.read_text():
+                return process, trainer
+            os.kill(trainer, signal.SIGCONT)
+        process.communicate(timeout=120)
+        shutil.rmtree(output)
+    pytest.fail("the training was always over before it could be stopped")
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_nothing_else(
     finished: Path, prepared_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -226,17 +253,7 @@ def test_killed_and_started_again_it_gives_the_same_table_and_a_crash_stops_noth
     """A variant that crashes, then one of the finished ablation, which is interrupted while it trains."""
     file = write(tmp_path, CRASHING, data=prepared_folder)
     ablation = load_ablation(file)
-    process = subprocess.Popen(
-        child_command("ablate", str(file)), stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 120
-    while not (ablation.output / "tokens-0" / "run.json").exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.002)
-    # Eight updates take a moment only: the training stands still until it has the signal.
-    trainer = int((ablation.output / "tokens-0" / LOCK_FILE).read_text().split()[1])
-    os.kill(trainer, signal.SIGSTOP)
+    process, trainer = stopped_in_training(file, ablation.output)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     os.kill(trainer, signal.SIGCONT)

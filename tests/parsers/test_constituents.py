@@ -110,6 +110,14 @@ def test_no_span_holds_half_a_pair_or_outer_punctuation_without_its_partner(tree
             assert tree.pos[edge] != "PUNCT" or edge in halves
 
 
+def test_punctuation_behind_a_mark_that_goes_goes_too():
+    tree = tree_of(
+        "it “ - big cat dog ”",
+        "-1:ROOT:NOUN 0:nsubj:NOUN 1:nsubj:PUNCT 1:nsubj:NOUN 1:nsubj:NOUN 0:nsubj:NOUN 0:nsubj:NOUN",
+    )
+    assert texts_at(tree, "phrase") == {"big cat": "NP"}
+
+
 @given(dependency_trees())
 @settings(max_examples=100, deadline=None)
 def test_a_subtree_with_gaps_projects_nothing(tree):
